@@ -1,0 +1,47 @@
+"""The ``latticeflow`` command: argument parsing only; each verb is one file that calls the library.
+
+A verb's module must import fast: it declares its arguments at the top level and imports torch, numba or
+matplotlib inside ``run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from mcmc import InputError, __version__
+
+VERBS = ("generate",)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="latticeflow", description="Sample lattice spin models with Markov chains and normalizing flows."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        import_module(f"latticeflow.cli.{verb}").add_parser(verbs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 0 only on success.
+
+    Args:
+        arguments: the words after ``latticeflow``; None takes them from the command line.
+    """
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        return options.run(options) or 0
+    except (InputError, OSError, MemoryError) as error:
+        print(f"latticeflow {options.verb}: error: {str(error) or 'out of memory'}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"latticeflow {options.verb}: interrupted", file=sys.stderr)
+        return 130

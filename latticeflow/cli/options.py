@@ -1,0 +1,78 @@
+"""What several verbs share: options and the parsing of their values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def add_verb(
+    verbs: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
+) -> argparse.ArgumentParser:
+    """Add the parser of one verb, with an example under its ``--help``.
+
+    Args:
+        verbs: what ``add_subparsers`` returned.
+        name: the verb.
+        run: takes the parsed options; None or 0 is success.
+        summary: one line.
+        example: a command line to try.
+    """
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, verb=name)
+    return parser
+
+
+def temperatures(text: str) -> tuple[float, ...]:
+    """Parse ``a:b:n`` (n equally spaced, ends included) or a comma-separated list.
+
+    Example:
+        >>> temperatures("0.5:1.5:3")
+        (0.5, 1.0, 1.5)
+    """
+    try:
+        if ":" in text:
+            first, last, count = text.split(":")
+            values = np.linspace(float(first), float(last), int(count))
+        else:
+            values = np.array([float(word) for word in text.split(",")])
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither first:last:count, such as 0.05:2.05:32, nor a list, such as 0.8,0.9,1.0"
+        ) from None
+    if not values.size or not (np.isfinite(values).all() and (values > 0).all()):
+        raise argparse.ArgumentTypeError(f"{text!r} must give positive finite temperatures")
+    return tuple(values.tolist())
+
+
+def lattice_size(text: str) -> tuple[int, int]:
+    """Parse ``16`` or ``16x32`` to (Lx, Ly).
+
+    Example:
+        >>> lattice_size("16x8")
+        (16, 8)
+    """
+    try:
+        sides = [int(word) for word in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is no lattice size: give 16, or 16x32, with sides of at least 2")
+    return sides[0], sides[-1]
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """``--model``, ``--size``, ``--J``, ``--K``."""
+    parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with ring exchange")
+    parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, or 8x16 for Lx x Ly")
+    parser.add_argument("--J", type=float, default=1.0, help="nearest-neighbour coupling (default 1)")
+    parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")

@@ -1,0 +1,67 @@
+"""Progress of long work: a bar on a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """Count work done towards a total; a tqdm bar on a terminal, else a log line every ``interval`` seconds.
+
+    Args:
+        description: what is being done, a few words.
+        total: amount of work.
+        unit: what is counted.
+        interval: seconds between log lines where stderr is no terminal.
+
+    Example:
+        >>> with Progress("sampling", 10, unit="draw") as progress:
+        ...     progress.advance(10)
+    """
+
+    def __init__(self, description: str, total: float, *, unit: str = "", interval: float = 10.0):
+        self.description, self.total, self.unit, self.interval = description, total, unit, interval
+        self.done = 0.0
+        self._note = ""
+        self._bar: Any = None
+        self._logged = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        """Open the bar."""
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+            self._bar = tqdm(desc=self.description, total=self.total, bar_format=layout, dynamic_ncols=True)
+        return self
+
+    def advance(self, amount: float = 1.0, note: str = "") -> None:
+        """Report ``amount`` of further work, and a word on how it goes."""
+        self.done += amount
+        self._note = note or self._note
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(amount)
+        elif time.monotonic() - self._logged > self.interval:
+            self._log()
+
+    def _log(self) -> None:
+        self._logged = time.monotonic()
+        text = f"{self.done:g}/{self.total:g} {self.unit}".strip()
+        logger.info("%s: %s%s", self.description, text, f", {self._note}" if self._note else "")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+        elif kind is None:
+            self._log()
