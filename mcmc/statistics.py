@@ -1,0 +1,282 @@
+"""Error bars of Markov chains: the Gamma method, its projection for derived quantities, jackknife, R-hat.
+
+Draws of a Markov chain are correlated, so n of them are worth only n / (2 tau_int) independent ones. Everything here
+takes series of shape ``(chains, draws)``, the chains being independent runs of equal length, and says what the mean
+of all draws is worth.
+
+References:
+    U. Wolff, *Monte Carlo errors with less errors*, hep-lat/0306017 (cited below as Wolff).
+    A. Vehtari et al., *Rank-normalization, folding, and localization: an improved R-hat*, arXiv:1903.08008.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mcmc.errors import InputError
+
+LEAST_DRAWS = 5
+"""Draws a chain needs before its autocorrelation can be looked at."""
+DRAWS_PER_TAU = 50
+"""Draws in units of tau_int below which tau_int, and so the error, is not to be trusted (the rule of emcee)."""
+
+
+class Estimate(NamedTuple):
+    """A mean with its error and the autocorrelation time that went into it.
+
+    ``missing`` is zero for a bar that can be trusted. Otherwise the chains are shorter than the error analysis needs
+    (50 tau_int in all, 10 tau_int each), and about so many more draws, over all chains, have to be added. The true
+    tau_int may be longer still: a chain cannot show a time longer than itself.
+
+    Example:
+        >>> print(Estimate(0.314983, 0.00072, 2.0, 0.1, 10000))
+        0.31498(72)
+        >>> print(Estimate(0.314983, 0.00072, 20.0, 9.0, 400, missing=600))
+        0.31498(72)?
+    """
+
+    value: float
+    """The estimate."""
+    error: float
+    """One standard deviation; NaN where the chains are too short to have one."""
+    tau_int: float
+    """Integrated autocorrelation time, 1/2 + sum_{t>=1} rho(t), in draws."""
+    tau_int_error: float
+    """One standard deviation of ``tau_int``."""
+    draws: int
+    """Draws of all chains together."""
+    missing: int = 0
+    """Further draws needed before the error can be trusted."""
+
+    def __str__(self) -> str:
+        """Value with the error of its last digits in brackets; a question mark if draws are missing."""
+        return format_uncertainty(self.value, self.error) + ("?" if self.missing else "")
+
+
+def format_uncertainty(value: float, error: float) -> str:
+    """Write a value with two digits of its error in brackets.
+
+    Example:
+        >>> format_uncertainty(-1.44991, 0.00014), format_uncertainty(12.31, 1.24), format_uncertainty(1234.0, 56.0)
+        ('-1.44991(14)', '12.3(1.2)', '1234(56)')
+    """
+    if not math.isfinite(error) or not math.isfinite(value):
+        return f"{value:.6g}(?)"
+    if error <= 0:
+        return f"{value:.6g}"
+    # Rounding to two digits first lets 0.0996 become 0.10 rather than 0.100.
+    exponent = math.floor(math.log10(float(f"{error:.1e}")))
+    decimals = 1 - exponent
+    if decimals <= 0:
+        return f"{value:.0f}({error:.0f})"
+    digits = f"{error:.{decimals}f}" if exponent >= 0 else f"{error * 10.0**decimals:.0f}"
+    return f"{value:.{decimals}f}({digits})"
+
+
+def _chains(series: Any) -> np.ndarray:
+    """Series as float64 (chains, draws); one chain may come as a plain sequence."""
+    chains = np.asarray(series, np.float64)
+    if chains.ndim == 1:
+        chains = chains[None]
+    if chains.ndim != 2 or not chains.size:
+        raise InputError(f"a series of shape {np.shape(series)} is not (chains, draws) with at least one draw")
+    if not np.isfinite(chains).all():
+        raise InputError("a series holds NaN or infinity: find the draw with numpy.isfinite before averaging")
+    return chains
+
+
+def _autocovariance(deltas: np.ndarray) -> np.ndarray:
+    """Gamma(t) of deviations from the mean, (chains, draws) -> (draws // 2,); Wolff eq. (31), by FFT."""
+    C, n = deltas.shape
+    window = n // 2
+    power = np.abs(np.fft.rfft(deltas, n + window + (n + window) % 2)) ** 2
+    sums = np.fft.irfft(power.sum(0))[:window]
+    return sums / (C * (n - np.arange(window)))
+
+
+def _gamma_method(value: float, deltas: np.ndarray, S: float) -> Estimate:
+    """Estimate from the value and the deviations (chains, draws) that propagate to it."""
+    C, n = deltas.shape
+    N = C * n
+    if n < LEAST_DRAWS:
+        return Estimate(value, math.nan, math.nan, math.nan, N, max(C * (LEAST_DRAWS - n), DRAWS_PER_TAU // 2 - N))
+    gamma = _autocovariance(deltas)
+    if gamma[0] <= 10 * np.finfo(float).tiny:
+        return Estimate(value, 0.0, 0.5, 0.0, N)
+    t = np.arange(len(gamma))
+    tau = np.cumsum(gamma / gamma[0]) - 0.5
+    tau[tau <= 0.5] = 0.5 + np.finfo(float).eps
+    # Automatic window: the first t where the statistical error outgrows the truncation error, Wolff eqs. (50-52).
+    decay = S / np.log((2 * tau[1:] + 1) / (2 * tau[1:] - 1))
+    worth_adding = np.exp(-t[1:] / decay) - decay / np.sqrt(t[1:] * N) >= 0
+    W = int(np.argmin(np.append(worth_adding[:-1], False))) + 1
+    # Deviations are taken from the mean of all chains, which costs Gamma the variance of that mean, Wolff eq. (49).
+    tau_int = tau[W] * (1 + (2 * W + 1) / N) / (1 + 1 / N)
+    error = math.sqrt(2 * tau_int * gamma[0] * (1 + 1 / N) / N)
+    tau_int_error = tau[W] * 2 * math.sqrt(abs(W + 0.5 - tau[W]) / N)
+    missing = max(math.ceil(DRAWS_PER_TAU * tau_int) - N, C * (math.ceil(DRAWS_PER_TAU / 5 * tau_int) - n), 0)
+    return Estimate(value, error, float(tau_int), float(tau_int_error), N, missing)
+
+
+def estimate(series: Any, *, S: float = 2.0) -> Estimate:
+    """Mean of a series with its error by the Gamma method.
+
+    The autocorrelation function is averaged over the chains, with deviations from the mean of *all* chains: chains
+    that are stuck in different places then show a long autocorrelation time and a wide bar. For one chain the result
+    is that of ``pyerrors`` (which takes deviations from each chain's own mean).
+
+    Args:
+        series: (chains, draws), or (draws,) for one chain.
+        S: assumed ratio of exponential to integrated autocorrelation time, which sets the summation window.
+
+    Raises:
+        InputError: wrong shape, or values that are not finite.
+
+    Example:
+        >>> estimate([[1.0, 2.0, 1.0, 3.0, 2.0, 1.0, 2.0, 2.0]]).value
+        1.75
+    """
+    chains = _chains(series)
+    mean = float(chains.mean())
+    return _gamma_method(mean, chains - mean, S)
+
+
+def derived(
+    function: Callable[..., float], *moments: Any, gradient: Sequence[float] | None = None, S: float = 2.0
+) -> Estimate:
+    """A function of means, with its error by the projected Gamma method (Wolff section 3.1).
+
+    The error is that of the series ``sum_k (df/dm_k) moment_k``, so correlations between the moments, and their
+    autocorrelations, are all accounted for. The bias of the value, of relative order 2 tau_int / draws, is well
+    below the error for chains that are long enough and is not corrected.
+
+    Args:
+        function: takes the means of the moments as floats and returns a float.
+        moments: series of equal shape, (chains, draws) or (draws,), measured on the same draws.
+        gradient: derivatives of ``function`` at the means; None differentiates numerically.
+        S: see `estimate`.
+
+    Raises:
+        InputError: moments of different shapes, or values that are not finite.
+
+    Example:
+        The variance of a series:
+
+        >>> x = np.random.default_rng(0).normal(size=10000)
+        >>> print(derived(lambda square, mean: square - mean**2, x**2, x))
+        0.996(14)
+    """
+    series = [_chains(moment) for moment in moments]
+    if not series or len({chains.shape for chains in series}) != 1:
+        raise InputError(f"moments of shapes {[chains.shape for chains in series]} must be of the same draws")
+    means = [float(chains.mean()) for chains in series]
+    deltas = [chains - mean for chains, mean in zip(series, means, strict=True)]
+    if gradient is None:
+        gradient = _gradient(function, means, [float(delta.std()) for delta in deltas])
+    projected = sum(slope * delta for slope, delta in zip(gradient, deltas, strict=True))
+    return _gamma_method(float(function(*means)), np.asarray(projected), S)
+
+
+def _gradient(function: Callable[..., float], point: list[float], scales: list[float]) -> list[float]:
+    """Five-point derivatives; steps of a thousandth of each moment's spread leave a relative error near 1e-12."""
+
+    def slope(k: int, h: float) -> float:
+        def at(steps: int) -> float:
+            return float(function(*point[:k], point[k] + steps * h, *point[k + 1 :]))
+
+        return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * h)
+
+    return [slope(k, 1e-3 * scale) if scale > 0 else 0.0 for k, scale in enumerate(scales)]
+
+
+def autocorrelation(series: Any) -> np.ndarray:
+    """Normalised autocorrelation function rho(t), t = 0, 1, ..., draws // 2 - 1, averaged over the chains.
+
+    Args:
+        series: (chains, draws) or (draws,).
+
+    Raises:
+        InputError: wrong shape, values that are not finite, or fewer than 5 draws.
+    """
+    chains = _chains(series)
+    if chains.shape[1] < LEAST_DRAWS:
+        raise InputError(f"{chains.shape[1]} draws show no autocorrelation: give at least {LEAST_DRAWS}")
+    gamma = _autocovariance(chains - chains.mean())
+    return gamma / gamma[0] if gamma[0] > 0 else np.eye(1, len(gamma))[0]
+
+
+def block_means(series: Any, blocks: int = 32) -> np.ndarray:
+    """Cut every chain into consecutive blocks and average within each.
+
+    Args:
+        series: (chains, draws, ...).
+        blocks: about how many blocks to make in all; no chain's block is shorter than one draw. Draws left over at
+            the start of a chain are dropped.
+
+    Returns:
+        (made blocks, ...) float64.
+    """
+    series = np.asarray(series, np.float64)
+    C, n = series.shape[:2]
+    per_chain = min(n, max(1, -(-blocks // C)))
+    length = n // per_chain
+    kept = series[:, n - per_chain * length :]
+    return kept.reshape(C * per_chain, length, *series.shape[2:]).mean(1)
+
+
+def jackknife(function: Callable[[np.ndarray], Any], blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A function of block means with its error, by leaving one block out at a time.
+
+    For what `derived` cannot do: functions that return many values, or that fit or search. Blocks must be much
+    longer than the autocorrelation time; see `block_means`.
+
+    Args:
+        function: takes the mean over blocks, shape ``blocks.shape[1:]``, and returns a number or an array.
+        blocks: (number of blocks, ...), at least two.
+
+    Returns:
+        The function of the mean of all blocks, and its standard deviation.
+
+    Raises:
+        InputError: fewer than two blocks.
+    """
+    B = len(blocks)
+    if B < 2:
+        raise InputError(f"{B} block leaves nothing to compare: the jackknife needs at least two")
+    total = blocks.sum(0)
+    without = np.array([function((total - block) / (B - 1)) for block in blocks])
+    return np.asarray(function(total / B)), np.sqrt((B - 1) * without.var(0))
+
+
+def r_hat(series: Any) -> float:
+    """Rank-normalised split R-hat: do the chains, and both halves of each, agree (arXiv:1903.08008)?
+
+    1 when they do; above 1.01 the chains have not mixed, and no error bar made from them means anything.
+
+    Args:
+        series: (chains, draws) or (draws,), at least 4 draws.
+
+    Returns:
+        R-hat; 1 for a constant series, infinity for chains stuck at different constants.
+
+    Raises:
+        InputError: wrong shape, values that are not finite, or fewer than 4 draws.
+    """
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
+    chains = _chains(series)
+    n = chains.shape[1] // 2
+    if n < 2:
+        raise InputError(f"{chains.shape[1]} draws a chain are too few to compare halves: give at least 4")
+    halves = np.concatenate([chains[:, :n], chains[:, -n:]])
+    ranks = rankdata(halves).reshape(halves.shape)
+    z = ndtri((ranks - 0.375) / (halves.size + 0.25))
+    within, between = float(z.var(1, ddof=1).mean()), float(z.mean(1).var(ddof=1))
+    if within == 0:
+        return 1.0 if between == 0 else math.inf
+    return math.sqrt((n - 1) / n + between / within)
