@@ -1,29 +1,233 @@
-"""Observables: pure functions of configurations, shape ``(..., Ly, Lx) -> (...)``."""
+"""Observables: pure functions of configurations.
+
+``theta`` holds angles in radians in [-pi, pi), of shape ``(..., Ly, Lx)`` with any leading shape: a numpy array, or a
+torch tensor, through which gradients flow where they exist. Sums are float64. Numpy arrays are checked and worked on
+in pieces that stay in the cache; torch tensors are taken whole and only their shape is checked, as looking at their
+values would stall a GPU.
+
+Every function raises `InputError` for a shape without two sides of at least 2, for NaN and for angles outside
+[-pi, pi). The conventions are those of `mcmc.lattice`: each site owns its right and its lower bond and the plaquette
+below-right.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from mcmc.lattice import wrap
-from mcmc.models import namespace
+import numpy as np
+
+from mcmc.errors import InputError
+from mcmc.models import XY, Model, namespace
+
+PIECE = 1 << 15
+"""Angles worked on at a time: with their intermediates they stay in a core's cache."""
 
 
+def checked(theta: Any) -> Any:
+    """Configurations as an array of floats, refused if they are none.
+
+    Raises:
+        InputError: wrong shape or type, NaN, or an angle outside [-pi, pi).
+    """
+    if namespace(theta) is np:
+        theta = np.asarray(theta)
+        if not np.issubdtype(theta.dtype, np.floating):
+            raise InputError(f"angles of type {theta.dtype} are no configuration: give float32 or float64 radians")
+    if theta.ndim < 2 or min(theta.shape[-2:]) < 2:
+        raise InputError(f"an array of shape {tuple(theta.shape)} is no configuration: give (..., Ly, Lx), sides >= 2")
+    if isinstance(theta, np.ndarray) and theta.size:
+        low, high = float(theta.min()), float(theta.max())
+        # float32 cannot tell pi from its nearest number, which lies above.
+        if not (low >= -np.float32(math.pi) and high <= np.float32(math.pi)):
+            found = "NaN" if math.isnan(low) else f"{high if high > math.pi else low:.6g}"
+            raise InputError(f"an angle of {found} is outside [-pi, pi): map angles there with mcmc.wrap")
+    return theta
+
+
+def _per_configuration(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the configurations, and hand them to ``function`` piece by piece."""
+
+    @functools.wraps(function)
+    def wrapper(theta: Any, *arguments: Any) -> Any:
+        theta = checked(theta)
+        step = max(1, PIECE // (theta.shape[-1] * theta.shape[-2]))
+        if not isinstance(theta, np.ndarray) or math.prod(theta.shape[:-2]) <= step:
+            return function(theta, *arguments)
+        flat = theta.reshape(-1, *theta.shape[-2:])
+        first = function(flat[:step], *arguments)
+        result = np.empty((len(flat), *first.shape[1:]), first.dtype)
+        result[:step] = first
+        for start in range(step, len(flat), step):
+            result[start : start + step] = function(flat[start : start + step], *arguments)
+        return result.reshape(*theta.shape[:-2], *first.shape[1:])
+
+    return wrapper
+
+
+def _mean(values: Any) -> Any:
+    """Mean over the lattice in float64."""
+    return values.mean((-2, -1), dtype=namespace(values).float64)
+
+
+def _stack(xp: Any, *values: Any) -> Any:
+    """Join along a new last axis."""
+    return xp.stack(values, -1)
+
+
+@_per_configuration
+def energy(theta: Any, model: Model) -> Any:
+    """Energy per site e = E / N, in units of energy; ``(..., Ly, Lx) -> (...)``."""
+    return model.energy(theta) / (theta.shape[-1] * theta.shape[-2])
+
+
+@_per_configuration
 def magnetization(theta: Any) -> Any:
-    """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; float64, ``(..., Ly, Lx) -> (...)``."""
+    """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; ``(..., Ly, Lx) -> (...)``."""
     xp = namespace(theta)
-    mx = xp.cos(theta).mean((-2, -1), dtype=xp.float64)
-    my = xp.sin(theta).mean((-2, -1), dtype=xp.float64)
-    return xp.hypot(mx, my)
+    return xp.hypot(_mean(xp.cos(theta)), _mean(xp.sin(theta)))
 
 
+@_per_configuration
+def nematic_order(theta: Any) -> Any:
+    """abs(sum_i exp(2 i theta_i)) / N, in [0, 1]: order of the axes, blind to heads and tails; ``-> (...)``."""
+    xp = namespace(theta)
+    return xp.hypot(_mean(xp.cos(2 * theta)), _mean(xp.sin(2 * theta)))
+
+
+@_per_configuration
+def plaquette_term(theta: Any) -> Any:
+    """Mean of cos(theta_1 - theta_2 + theta_3 - theta_4) over plaquettes; -K times it is EXY's ring energy per site."""
+    xp = namespace(theta)
+    right = theta - xp.roll(theta, -1, -1)
+    return _mean(xp.cos(right - xp.roll(right, -1, -2)))
+
+
+@_per_configuration
+def helicity_terms(theta: Any) -> Any:
+    """What the helicity modulus is made of, for J = 1.
+
+    Returns:
+        (..., 4): mean of cos D over the bonds along x and along y, and N times the squared mean of sin D along x and
+        along y, D being the angle difference along a bond. With them
+        Y_x = J <[0]> - J^2 <[2]> / T.
+    """
+    xp = namespace(theta)
+    N = theta.shape[-1] * theta.shape[-2]
+    right, below = XY().bonds(theta)
+    return _stack(
+        xp,
+        _mean(xp.cos(right)),
+        _mean(xp.cos(below)),
+        N * _mean(xp.sin(right)) ** 2,
+        N * _mean(xp.sin(below)) ** 2,
+    )
+
+
+def _turns(theta: Any) -> tuple[Any, Any]:
+    """Whole turns that wrapping to [-pi, pi) takes off the difference to the right and to the lower neighbour.
+
+    The differences themselves add up to zero around any closed path, so sums of turns alone count vortices and
+    windings: they are whole numbers without rounding.
+    """
+    xp = namespace(theta)
+    return tuple(xp.floor((xp.roll(theta, -1, axis) - theta) * (0.5 / math.pi) + 0.5) for axis in (-1, -2))  # type: ignore[return-value]
+
+
+@_per_configuration
 def vorticity(theta: Any) -> Any:
-    """Vorticity q in {-1, 0, 1} of the plaquette below-right of each site; shape of ``theta``."""
+    """Vorticity q in {-1, 0, 1} of the plaquette below-right of each site; shape and dtype of ``theta``.
+
+    q = (sum of the four differences around the plaquette, each wrapped to [-pi, pi)) / 2 pi; sum q = 0 always.
+    """
     roll = namespace(theta).roll
-    right, below = wrap(roll(theta, -1, -1) - theta), wrap(roll(theta, -1, -2) - theta)
-    circulation = right + roll(below, -1, -1) - roll(right, -1, -2) - below
-    return (circulation / 6.283185307179586).round()
+    right, below = _turns(theta)
+    return below - roll(below, -1, -1) + roll(right, -1, -2) - right
 
 
+@_per_configuration
 def vortex_density(theta: Any) -> Any:
-    """n_v = sum abs(q) / N; float64, ``(..., Ly, Lx) -> (...)``."""
-    return abs(vorticity(theta)).mean((-2, -1), dtype=namespace(theta).float64)
+    """n_v = sum abs(q) / N, vortices and antivortices together; ``(..., Ly, Lx) -> (...)``."""
+    return _mean(abs(vorticity(theta)))
+
+
+class Vortices(NamedTuple):
+    """Where the vortices of one configuration are."""
+
+    x: np.ndarray
+    """Columns of the plaquettes' centres, in lattice spacings, half-integer."""
+    y: np.ndarray
+    """Rows of the plaquettes' centres."""
+    charge: np.ndarray
+    """+1 for a vortex, -1 for an antivortex; int8."""
+
+
+def vortices(theta: Any) -> Vortices:
+    """Positions and charges of the vortices of one configuration (Ly, Lx); a numpy array only.
+
+    Raises:
+        InputError: more than one configuration, besides what every observable refuses.
+
+    Example:
+        >>> theta = np.zeros((4, 4)); theta[1, 1] = -np.pi; vortices(theta).charge.tolist()
+        []
+    """
+    theta = checked(theta)
+    if theta.ndim != 2:
+        raise InputError(f"an array of shape {theta.shape} is not one configuration: give (Ly, Lx)")
+    q = vorticity(theta)
+    y, x = np.nonzero(q)
+    return Vortices(x + 0.5, y + 0.5, q[y, x].astype(np.int8))
+
+
+@_per_configuration
+def winding_numbers(theta: Any) -> Any:
+    """Turns of the angle around the torus, along x and along y; ``(..., Ly, Lx) -> (..., 2)``.
+
+    Each row has a whole number of turns; this is the mean over rows (and over columns along y), a whole number where
+    no vortex lies between them.
+    """
+    right, below = _turns(theta)
+    Ly, Lx = theta.shape[-2:]
+    return _stack(namespace(theta), -_mean(right) * Lx, -_mean(below) * Ly)
+
+
+@_per_configuration
+def structure_factor(theta: Any) -> Any:
+    """S(k) = abs(sum_j exp(i theta_j - i k r_j))^2 / N for all wave vectors; float64 (..., Ly, Lx).
+
+    Entry [0, 0] is S(0) = N m^2; [0, 1] has k = 2 pi / Lx along x, [1, 0] has k = 2 pi / Ly along y.
+    """
+    xp = namespace(theta)
+    spin = xp.exp(1j * theta)
+    transform = abs(xp.fft.fft2(spin))
+    return (transform * transform / (theta.shape[-1] * theta.shape[-2])) * xp.ones((), dtype=xp.float64)
+
+
+@_per_configuration
+def long_wave_factors(theta: Any) -> Any:
+    """S at the smallest wave vectors along x and along y, without the full transform; ``(..., Ly, Lx) -> (..., 2)``."""
+    xp = namespace(theta)
+    c, s = xp.cos(theta), xp.sin(theta)
+    factors = []
+    for axis in (-1, -2):
+        L = theta.shape[axis]
+        phase = 2 * math.pi / L * np.arange(L)
+        # Sum over the other axis first: only a line of L numbers is left to transform.
+        cl, sl = (v.sum(-3 - axis, dtype=xp.float64) for v in (c, s))
+        u, v = (xp.asarray(f(phase)) if xp is np else cl.new_tensor(f(phase)) for f in (np.cos, np.sin))
+        re, im = (cl * u + sl * v).sum(-1), (sl * u - cl * v).sum(-1)
+        factors.append((re * re + im * im) / (theta.shape[-1] * theta.shape[-2]))
+    return _stack(xp, *factors)
+
+
+@_per_configuration
+def correlation(theta: Any) -> Any:
+    """Spin-spin correlation G(r) = mean over j of cos(theta_j - theta_{j + r}), by FFT; float64 (..., Ly, Lx).
+
+    Entry [y, x] has r = (x, y), periodic; its mean over draws is the correlation function.
+    """
+    xp = namespace(theta)
+    return xp.fft.ifft2(structure_factor(theta)).real

@@ -1,0 +1,233 @@
+"""Thermodynamics of an ensemble: simple moments measured draw by draw, derived quantities with their errors.
+
+A file is read temperature by temperature and in pieces, so that one temperature's moments (a hundred bytes a draw) and
+one piece of its configurations are all that is ever in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mcmc import observables
+from mcmc.errors import InputError
+from mcmc.lattice import Lattice
+from mcmc.models import Model
+from mcmc.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat
+
+if TYPE_CHECKING:
+    from mcmc.ensemble import Ensemble
+
+LARGEST_R_HAT = 1.01
+"""Above this chains have not mixed (Vehtari et al., arXiv:1903.08008)."""
+
+Moments = Mapping[str, np.ndarray]
+"""Series by name, (chains, draws): what `measure` returns at one temperature."""
+
+
+def measure(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+    """The moments of every draw from which all of `OBSERVABLES` follow.
+
+    Args:
+        theta: angles in [-pi, pi), (..., Ly, Lx).
+        model: the spin model.
+
+    Returns:
+        float64 arrays of shape (...): energy (per site), magnetization, vortex_density, nematic_order, plaquette_term;
+        cos_x, cos_y, sin2_x, sin2_y (`mcmc.observables.helicity_terms`); long_wave_x, long_wave_y (S at the
+        smallest wave vectors); winding_square (sum of both squared winding numbers).
+
+    Raises:
+        InputError: ``theta`` holds no configurations.
+    """
+    helicity, waves = observables.helicity_terms(theta), observables.long_wave_factors(theta)
+    return {
+        "energy": observables.energy(theta, model),
+        "magnetization": observables.magnetization(theta),
+        "vortex_density": observables.vortex_density(theta),
+        "nematic_order": observables.nematic_order(theta),
+        "plaquette_term": observables.plaquette_term(theta),
+        "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
+        **{name: helicity[..., k] for k, name in enumerate(("cos_x", "cos_y", "sin2_x", "sin2_y"))},
+        **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
+    }
+
+
+class System(NamedTuple):
+    """What an observable depends on besides the moments."""
+
+    model: Model
+    lattice: Lattice
+    temperature: float
+
+
+def _mean_of(name: str) -> Callable[[Moments, System], Estimate]:
+    return lambda moments, system: estimate(moments[name])
+
+
+def _specific_heat(moments: Moments, system: System) -> Estimate:
+    e = moments["energy"] - moments["energy"].mean()  # else the squares would cancel to a part in 1e5
+    scale = system.lattice.N / system.temperature**2
+    return derived(lambda square, mean: scale * (square - mean**2), e**2, e)
+
+
+def _susceptibility(moments: Moments, system: System) -> Estimate:
+    m = moments["magnetization"]
+    scale = system.lattice.N / system.temperature
+    return derived(lambda square, mean: scale * (square - mean**2), m**2, m)
+
+
+def _structure_factor(moments: Moments, system: System) -> Estimate:
+    return estimate(system.lattice.N * moments["magnetization"] ** 2)
+
+
+def _binder_cumulant(moments: Moments, system: System) -> Estimate:
+    square = moments["magnetization"] ** 2
+    return derived(lambda two, four: 1 - four / (3 * two**2), square, square**2)
+
+
+def _helicity_modulus(*axes: str) -> Callable[[Moments, System], Estimate]:
+    def helicity(moments: Moments, system: System) -> Estimate:
+        J, T = system.model.couplings["J"], system.temperature
+        return estimate(sum(J * moments[f"cos_{a}"] - J**2 / T * moments[f"sin2_{a}"] for a in axes) / len(axes))
+
+    return helicity
+
+
+def _correlation_length(moments: Moments, system: System) -> Estimate:
+    lattice = system.lattice
+    momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in lattice.shape) / 2
+
+    def length(square: float, along_x: float, along_y: float) -> float:
+        ratio = lattice.N * square * (1 / along_x + 1 / along_y) / 2
+        return math.sqrt(max(ratio - 1, 0.0) / momentum)
+
+    return derived(length, moments["magnetization"] ** 2, moments["long_wave_x"], moments["long_wave_y"])
+
+
+OBSERVABLES: dict[str, Callable[[Moments, System], Estimate]] = {
+    "energy": _mean_of("energy"),
+    "specific_heat": _specific_heat,
+    "magnetization": _mean_of("magnetization"),
+    "susceptibility": _susceptibility,
+    "structure_factor": _structure_factor,
+    "binder_cumulant": _binder_cumulant,
+    "vortex_density": _mean_of("vortex_density"),
+    "helicity_modulus": _helicity_modulus("x", "y"),
+    "helicity_modulus_x": _helicity_modulus("x"),
+    "helicity_modulus_y": _helicity_modulus("y"),
+    "correlation_length": _correlation_length,
+    "nematic_order": _mean_of("nematic_order"),
+    "plaquette_term": _mean_of("plaquette_term"),
+    "winding_square": _mean_of("winding_square"),
+}
+"""Every observable of a table by name, from moments (chains, draws) of one temperature; conventions in the README."""
+
+
+def thermodynamics(moments: Moments, model: Model, lattice: Lattice, temperature: float) -> dict[str, Estimate]:
+    """All of `OBSERVABLES` at one temperature.
+
+    Args:
+        moments: what `measure` returns, (chains, draws).
+        model: the spin model.
+        lattice: the periodic rectangle.
+        temperature: in units of J / k_B.
+    """
+    system = System(model, lattice, temperature)
+    return {name: observable(moments, system) for name, observable in OBSERVABLES.items()}
+
+
+class Table(NamedTuple):
+    """Thermodynamics of an ensemble."""
+
+    model: Model
+    lattice: Lattice
+    temperatures: np.ndarray
+    """In units of J / k_B, (T,)."""
+    rows: list[dict[str, Estimate]]
+    """Estimates by observable, one row a temperature."""
+    r_hat: np.ndarray
+    """Of the energy and of the magnetisation, the larger, (T,)."""
+
+    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Values and errors of one observable, both (T,).
+
+        Raises:
+            InputError: no such observable.
+        """
+        if name not in OBSERVABLES:
+            raise InputError(f"unknown observable {name!r}: choose one of {', '.join(OBSERVABLES)}")
+        return np.array([row[name].value for row in self.rows]), np.array([row[name].error for row in self.rows])
+
+    def warnings(self) -> list[str]:
+        """One line for each temperature whose errors are not to be trusted, with the remedy."""
+        lines = []
+        for T, row, ratio in zip(self.temperatures, self.rows, self.r_hat, strict=True):
+            worst = max(row, key=lambda name: row[name].missing)
+            if row[worst].missing:
+                found = row[worst]
+                lines.append(
+                    f"T = {T:.6g}: {found.draws} draws are too few for an error of {worst} "
+                    f"(tau_int at least {found.tau_int:.3g}): add about {found.missing} draws"
+                )
+            elif ratio > LARGEST_R_HAT:
+                lines.append(
+                    f"T = {T:.6g}: chains disagree with each other or over time (R-hat = {ratio:.3f}): "
+                    "thermalise longer, or use tempering"
+                )
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """The table in JSON's types; numbers that do not exist (the error of three draws) are None."""
+
+        def plain(value: float | int) -> float | int | None:
+            return value if math.isfinite(value) else None
+
+        rows: list[dict[str, Any]] = [
+            {"temperature": float(T), **{n: {k: plain(v) for k, v in e._asdict().items()} for n, e in row.items()}}
+            for T, row in zip(self.temperatures, self.rows, strict=True)
+        ]
+        return {
+            "model": self.model.name,
+            "size": self.lattice.Lx if self.lattice.Lx == self.lattice.Ly else [self.lattice.Lx, self.lattice.Ly],
+            **self.model.couplings,
+            "rows": rows,
+            "warnings": self.warnings(),
+        }
+
+
+def observe(ensemble: Ensemble, *, max_bytes: int = 2**26, report: Callable[[int], None] = lambda draws: None) -> Table:
+    """Measure an ensemble, streaming over its file.
+
+    Args:
+        ensemble: open for reading.
+        max_bytes: configurations held in memory at a time.
+        report: called with the number of draws, of all chains, that have been measured since the last call.
+
+    Raises:
+        InputError: the ensemble is empty, or holds what is no configuration.
+    """
+    if not ensemble.draws:
+        raise InputError("the ensemble holds no draws yet: generate some first")
+    rows, ratios = [], []
+    for t, T in enumerate(ensemble.temperatures):
+        moments = _moments(ensemble, t, max_bytes, report)
+        rows.append(thermodynamics(moments, ensemble.model, ensemble.lattice, float(T)))
+        mixing = [r_hat(moments[name]) for name in ("energy", "magnetization")] if ensemble.draws >= LEAST_DRAWS else []
+        ratios.append(max(mixing, default=math.nan))
+    return Table(ensemble.model, ensemble.lattice, ensemble.temperatures, rows, np.array(ratios))
+
+
+def _moments(ensemble: Ensemble, t: int, max_bytes: int, report: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """Moments (chains, draws) at temperature number ``t``."""
+    step = max(1, max_bytes // (4 * ensemble.lattice.N * ensemble.chains))
+    moments: dict[str, np.ndarray] = {}
+    for start in range(0, ensemble.draws, step):
+        theta = ensemble.theta(slice(start, start + step), temperatures=slice(t, t + 1))[0]
+        for name, values in measure(theta, ensemble.model).items():
+            moments.setdefault(name, np.empty((ensemble.chains, ensemble.draws)))[:, start : start + step] = values
+        report(theta.shape[0] * theta.shape[1])
+    return moments
