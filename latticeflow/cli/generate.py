@@ -19,13 +19,51 @@ def add_parser(verbs: Any) -> None:
         "latticeflow generate --model xy --size 16 --temperatures 0.05:2.05:32 --draws 1000 --out data/xy16.h5",
     )
     options.add_model_options(parser)
-    parser.add_argument("--temperatures", type=options.temperatures, default="0.05:2.05:32", metavar="A:B:N")
-    parser.add_argument("--draws", type=int, default=1000, help="draws per chain and temperature (default 1000)")
+    parser.add_argument(
+        "--temperatures",
+        type=options.temperatures,
+        default="0.05:2.05:32",
+        metavar="A:B:N",
+        help="first:last:count, or a comma-separated list (default 0.05:2.05:32)",
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="draws per chain and temperature in all (default 1000)")
     parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5")
+    parser.add_argument("--sampler", default="auto", help="the update (default: picks by model, size, temperature)")
+    parser.add_argument("--thermalise", type=int, metavar="N", help="sweeps before the first draw (default: chosen)")
+    parser.add_argument("--thin", type=int, metavar="N", help="sweeps between draws (default: chosen)")
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="the ensemble file")
+    parser.add_argument("--resume", action="store_true", help="go on with FILE.h5 if it exists")
+    parser.add_argument(
+        "--max-minutes",
+        type=float,
+        metavar="M",
+        help="stop cleanly after M minutes (exit status 75); SLURM's limit is heeded by itself",
+    )
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Generate."""
-    raise NotImplementedError
+def run(arguments: argparse.Namespace) -> int:
+    """Generate; 0 if the file is complete, 75 if time was up, 128 + signal after a signal."""
+    from mcmc import Lattice, model_from_name
+    from mcmc.run import generate
+    from mcmc.simulation import Settings
+    from mcmc.stop import Stop, Stopped
+
+    settings = Settings(
+        model=model_from_name(arguments.model, arguments.J, arguments.K),
+        lattice=Lattice(*arguments.size),
+        temperatures=arguments.temperatures,
+        chains=arguments.chains,
+        sampler=arguments.sampler,
+        thermalise=arguments.thermalise,
+        thin=arguments.thin,
+        seed=arguments.seed,
+    )
+    with Stop(arguments.max_minutes) as stop:
+        try:
+            if generate(settings, arguments.out, draws=arguments.draws, resume=arguments.resume, stop=stop):
+                return 0
+        except Stopped:
+            pass
+    options.warn(f"stopped by {stop.reason}: go on with the same command and --resume")
+    return 128 + stop.signal if stop.signal else 75

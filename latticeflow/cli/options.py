@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -76,3 +77,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, or 8x16 for Lx x Ly")
     parser.add_argument("--J", type=float, default=1.0, help="nearest-neighbour coupling (default 1)")
     parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")
+
+
+def warn(message: str) -> None:
+    """Say one line on stderr."""
+    print(f"latticeflow: {message}", file=sys.stderr)

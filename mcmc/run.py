@@ -1,0 +1,118 @@
+"""One run from settings to file: sample block by block, commit each, stop cleanly, go on exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mcmc import provenance
+from mcmc.ensemble import Ensemble
+from mcmc.errors import InputError
+from mcmc.progress import Progress
+from mcmc.simulation import Settings, Simulation
+from mcmc.stop import Stop
+
+_BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
+
+
+def generate(
+    settings: Settings,
+    path: str | Path,
+    *,
+    draws: int,
+    resume: bool = False,
+    stop: Stop | None = None,
+    command: Sequence[str] | None = None,
+) -> bool:
+    """Sample into a file until it holds ``draws`` draws of every chain.
+
+    The content of the file does not depend on where it was interrupted.
+
+    Args:
+        settings: what to simulate.
+        path: the ensemble file.
+        draws: total of draws of each chain, earlier ones included.
+        resume: go on with the file if it exists.
+        stop: asked between blocks.
+        command: kept in the file; None takes this process's command line.
+
+    Returns:
+        Whether the file is complete.
+
+    Raises:
+        InputError: the file exists and ``resume`` is off, or was made with other settings.
+        OSError: the disk is full or gone; what was committed is safe.
+        Stopped: a signal came before there was anything to save.
+    """
+    if draws < 1:
+        raise InputError(f"draws = {draws} must be at least 1")
+    path = Path(path)
+    stop = stop or Stop()
+    with _open(settings, path, draws, resume, command) as ensemble:
+        settings = provenance.settings_from_dict(ensemble.attributes["settings"])
+        total = draws * len(ensemble.temperatures) * ensemble.chains
+        with Progress(f"sampling {path.name}", total, unit="draws") as progress:
+            per_draw = len(ensemble.temperatures) * ensemble.chains
+            progress.advance(min(ensemble.draws, draws) * per_draw)
+            if ensemble.draws >= draws:
+                return True
+            with stop.at_once():
+                simulation = Simulation(settings, ensemble.state())
+            pace = _Pace(ensemble)
+            while ensemble.draws < draws and not stop.asked(pace.seconds):
+                n = pace.next(ensemble.draws, draws)
+                block = simulation.block(n)
+                try:
+                    ensemble.append(block, state=simulation.state(), report=simulation.report())
+                except OSError as error:
+                    kept = f"the {ensemble.draws} draws of each chain committed in {path} are safe"
+                    raise OSError(f"{error.strerror or error}: {kept}, go on with --resume") from error
+                pace.took(n)
+                progress.advance(n * per_draw)
+        return ensemble.draws >= draws
+
+
+def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Sequence[str] | None) -> Ensemble:
+    if resume and path.exists():
+        with Ensemble.open(path) as earlier:
+            if "settings" not in earlier.attributes:
+                raise InputError(f"{path} was not made by latticeflow generate: it cannot be resumed")
+            provenance.adopt(settings, provenance.settings_from_dict(earlier.attributes["settings"]), path)
+        return Ensemble.append_to(path)
+    settings = settings.resolved()
+    return Ensemble.create(
+        path,
+        model=settings.model,
+        lattice=settings.lattice,
+        temperatures=settings.temperatures,
+        chains=settings.chains,
+        provenance=provenance.provenance(settings, command),
+        draws=draws,
+    )
+
+
+class _Pace:
+    """Chooses the sizes of blocks: a few seconds of work, little memory, whole rows of chunks if that is possible."""
+
+    def __init__(self, ensemble: Ensemble):
+        self._most = max(1, _BLOCK_BYTES // ensemble.draw_bytes)
+        self._row = ensemble.draws_per_chunk
+        self._next = min(self._most, 8)
+        self.seconds = 0.0
+        self._started = time.monotonic()
+
+    def next(self, done: int, total: int) -> int:
+        """Draws of the next block, when ``done`` of ``total`` are there."""
+        self._started = time.monotonic()
+        n = self._next
+        if n >= self._row:
+            n -= (done + n) % self._row
+        return max(1, min(n, total - done))
+
+    def took(self, n: int) -> None:
+        """Learn from a block of ``n`` draws that is finished now."""
+        self.seconds = time.monotonic() - self._started
+        wanted = n * _BLOCK_SECONDS / max(self.seconds, 1e-3)
+        self._next = max(1, min(self._most, round(wanted), 8 * n))
+        self.seconds *= self._next / n

@@ -1,0 +1,83 @@
+"""When to stop: signals and wall-time limits, asked between blocks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+_MARGIN = 20.0  # seconds between our stop and a scheduler's limit, to write and to leave
+
+
+class Stopped(BaseException):
+    """A signal came while nothing was there to be saved."""
+
+
+class Stop:
+    """Collects reasons to stop while it is entered; the second Ctrl-C stops at once.
+
+    SIGINT, SIGTERM and SIGUSR1 (``sbatch --signal=USR1@120``) ask for a stop, and so do ``max_minutes`` and the end of
+    the job that SLURM announces in ``SLURM_JOB_END_TIME``.
+
+    Args:
+        max_minutes: wall time from now; None sets no limit.
+    """
+
+    def __init__(self, max_minutes: float | None = None):
+        self.reason = ""
+        self.signal = 0
+        self._at_once = False
+        self._previous: dict[int, Any] = {}
+        limits = []
+        if max_minutes is not None:
+            limits.append((time.time() + 60 * max_minutes, f"the limit of {max_minutes:g} minutes"))
+        job_end = os.environ.get("SLURM_JOB_END_TIME", "")
+        if job_end.isdigit():
+            limits.append((int(job_end) - _MARGIN, "the end of the SLURM job"))
+        self._deadline, self._limit = min(limits, default=(float("inf"), ""))
+
+    def __enter__(self) -> Self:
+        """Watch the signals (in the main thread; elsewhere they are not ours)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        again = self.signal == number == signal.SIGINT
+        self.signal, self.reason = number, signal.Signals(number).name
+        if self._at_once or again:
+            raise Stopped
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let signals break in: nothing can be saved here.
+
+        Raises:
+            Stopped: a signal came, or had come.
+        """
+        self._at_once = True
+        try:
+            if self.signal:
+                raise Stopped
+            yield
+        finally:
+            self._at_once = False
+
+    def asked(self, seconds: float = 0.0) -> bool:
+        """Whether to stop now rather than work for another ``seconds``."""
+        if not self.reason and time.time() + seconds > self._deadline:
+            self.reason = self._limit
+        return bool(self.reason)
