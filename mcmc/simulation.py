@@ -31,6 +31,8 @@ class Settings:
         thermalise: sweeps before the first draw; None chooses.
         thin: sweeps between draws; None chooses.
         seed: root of the tree of random streams.
+        first_temperature: index of the first temperature in a larger run of which this is a part; see `part`.
+        first_chain: number of the first chain in that run.
 
     Raises:
         InputError: naming the value and the remedy.
@@ -44,6 +46,8 @@ class Settings:
     thermalise: int | None = None
     thin: int | None = None
     seed: int = 0
+    first_temperature: int = 0
+    first_chain: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
@@ -58,10 +62,27 @@ class Settings:
             ("chains", self.chains, 1),
             ("thermalise", self.thermalise, 0),
             ("thin", self.thin, 1),
+            ("first_temperature", self.first_temperature, 0),
+            ("first_chain", self.first_chain, 0),
         ):
             if value is not None and value < least:
                 raise InputError(f"{name} = {value} must be at least {least}")
         rng.key(self.seed)
+
+    def part(self, temperatures: range, chains: range) -> Settings:
+        """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
+
+        Args:
+            temperatures: consecutive indices of `temperatures`.
+            chains: consecutive chains, counted from 0.
+        """
+        return replace(
+            self.resolved(),
+            temperatures=self.temperatures[temperatures.start : temperatures.stop],
+            chains=len(chains),
+            first_temperature=self.first_temperature + temperatures.start,
+            first_chain=self.first_chain + chains.start,
+        )
 
     def resolved(self) -> Settings:
         """The same settings with every choice made."""
@@ -97,7 +118,8 @@ class Simulation:
         self.settings = settings.resolved()
         T, C = len(settings.temperatures), settings.chains
         self._beta = np.repeat(1 / np.asarray(settings.temperatures), C)
-        self._keys = np.array([rng.key(settings.seed, t, c) for t in range(T) for c in range(C)])
+        t0, c0 = settings.first_temperature, settings.first_chain
+        self._keys = np.array([rng.key(settings.seed, t0 + t, c0 + c) for t in range(T) for c in range(C)])
         self._neighbours = settings.lattice.neighbours(*OFFSETS)
         if state is None:
             # A cold start is free of the winding states that trap hot starts at low temperature.
@@ -106,12 +128,18 @@ class Simulation:
             self._step = 0
             self._sweep(self.settings.thermalise or 0)
         else:
-            self._x, self._y = np.array(state["x"]), np.array(state["y"])
+            shape = (T * C, settings.lattice.N)
+            self._x, self._y = (np.ascontiguousarray(state[name].reshape(shape).T) for name in ("x", "y"))
             self._step = int(state["step"])
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that is needed to go on exactly: arrays by name."""
-        return {"x": self._x.copy(), "y": self._y.copy(), "step": np.array(self._step)}
+        """All that is needed to go on exactly, by name: arrays (T, C, ...), or 0-d where all chains share a number.
+
+        So a state splits into those of the parts of a run, and theirs join.
+        """
+        shape = (len(self.settings.temperatures), self.settings.chains, self.settings.lattice.N)
+        x, y = (np.ascontiguousarray(array.T).reshape(shape) for array in (self._x, self._y))
+        return {"x": x, "y": y, "step": np.array(self._step)}
 
     def report(self) -> dict[str, Any]:
         """What the run chose and counted, in JSON's types."""
