@@ -9,6 +9,7 @@ from pathlib import Path
 from mcmc import provenance
 from mcmc.ensemble import Ensemble
 from mcmc.errors import InputError
+from mcmc.parallel import Team, Workers
 from mcmc.progress import Progress
 from mcmc.simulation import Settings, Simulation
 from mcmc.stop import Stop
@@ -22,6 +23,7 @@ def generate(
     *,
     draws: int,
     resume: bool = False,
+    workers: Workers | None = None,
     stop: Stop | None = None,
     command: Sequence[str] | None = None,
 ) -> bool:
@@ -34,6 +36,7 @@ def generate(
         path: the ensemble file.
         draws: total of draws of each chain, earlier ones included.
         resume: go on with the file if it exists.
+        workers: where to run; None is this process. The file does not depend on it.
         stop: asked between blocks.
         command: kept in the file; None takes this process's command line.
 
@@ -58,7 +61,10 @@ def generate(
             if ensemble.draws >= draws:
                 return True
             with stop.at_once():
-                simulation = Simulation(settings, ensemble.state())
+                if workers is None:
+                    simulation: Simulation | Team = Simulation(settings, ensemble.state())
+                else:
+                    simulation = Team(settings, ensemble.state(), workers)
             pace = _Pace(ensemble)
             while ensemble.draws < draws and not stop.asked(pace.seconds):
                 n = pace.next(ensemble.draws, draws)
@@ -86,7 +92,7 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
         model=settings.model,
         lattice=settings.lattice,
         temperatures=settings.temperatures,
-        chains=settings.chains,
+        chains=range(settings.first_chain, settings.first_chain + settings.chains),
         provenance=provenance.provenance(settings, command),
         draws=draws,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,17 @@ def add_parser(verbs: Any) -> None:
         metavar="M",
         help="stop cleanly after M minutes (exit status 75); SLURM's limit is heeded by itself",
     )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: one, threaded)")
+    parser.add_argument("--executor", choices=("processes", "dask", "mpi"), default="processes", help="where tasks run")
+    parser.add_argument("--scheduler", metavar="TCP", help="of --executor dask, such as tcp://node1:8786")
+    parser.add_argument("--task-index", type=int, metavar="I", help="do only share I (0 to N-1), in its own file")
+    parser.add_argument("--task-count", type=int, metavar="N", help="number of shares; merge joins their files")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Generate; 0 if the file is complete, 75 if time was up, 128 + signal after a signal."""
-    from mcmc import Lattice, model_from_name
+    from mcmc import InputError, Lattice, model_from_name
+    from mcmc.parallel import hire, share
     from mcmc.run import generate
     from mcmc.simulation import Settings
     from mcmc.stop import Stop, Stopped
@@ -59,9 +66,21 @@ def run(arguments: argparse.Namespace) -> int:
         thin=arguments.thin,
         seed=arguments.seed,
     )
-    with Stop(arguments.max_minutes) as stop:
+    path = arguments.out
+    if (arguments.task_index is None) != (arguments.task_count is None):
+        raise InputError("--task-index and --task-count belong together: give both or none")
+    if arguments.task_count is not None:
+        index, count = arguments.task_index, arguments.task_count
+        settings = share(settings, index, count)
+        path = path.with_name(f"{path.stem}.{index}-of-{count}{path.suffix}")
+    with Stop(arguments.max_minutes) as stop, ExitStack() as stack:
+        workers = None
+        if arguments.workers is not None or arguments.executor != "processes":
+            workers = stack.enter_context(hire(arguments.executor, arguments.workers or 1, arguments.scheduler))
+            if workers is None:
+                return 0  # a rank that has served
         try:
-            if generate(settings, arguments.out, draws=arguments.draws, resume=arguments.resume, stop=stop):
+            if generate(settings, path, draws=arguments.draws, resume=arguments.resume, workers=workers, stop=stop):
                 return 0
         except Stopped:
             pass
