@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -64,67 +65,80 @@ class System(NamedTuple):
     temperature: float
 
 
-def _mean_of(name: str) -> Callable[[Moments, System], Estimate]:
-    return lambda moments, system: estimate(moments[name])
+class Observable(NamedTuple):
+    """A quantity declared by the simple moments it needs and a function of their means."""
+
+    series: Callable[[Moments], tuple[np.ndarray, ...]]
+    """From measured moments, the series whose means enter."""
+    function: Callable[..., float] | None = None
+    """``function(system, *means)``; None for the mean itself."""
+
+    def estimate(self, moments: Moments, system: System) -> Estimate:
+        """Value and error from the moments (chains, draws) of one temperature."""
+        series = self.series(moments)
+        return derived(partial(self.function, system), *series) if self.function else estimate(*series)
 
 
-def _specific_heat(moments: Moments, system: System) -> Estimate:
-    e = moments["energy"] - moments["energy"].mean()  # else the squares would cancel to a part in 1e5
-    scale = system.lattice.N / system.temperature**2
-    return derived(lambda square, mean: scale * (square - mean**2), e**2, e)
+def _mean_of(name: str) -> Observable:
+    return Observable(lambda moments: (moments[name],))
 
 
-def _susceptibility(moments: Moments, system: System) -> Estimate:
-    m = moments["magnetization"]
-    scale = system.lattice.N / system.temperature
-    return derived(lambda square, mean: scale * (square - mean**2), m**2, m)
+def _fluctuation(name: str, power: int) -> Observable:
+    """N (<x^2> - <x>^2) / T^power."""
+
+    def variance(system: System, square: float, mean: float) -> float:
+        return system.lattice.N * (square - mean**2) / system.temperature**power
+
+    return Observable(lambda moments: (moments[name] ** 2, moments[name]), variance)
 
 
-def _structure_factor(moments: Moments, system: System) -> Estimate:
-    return estimate(system.lattice.N * moments["magnetization"] ** 2)
+def _structure_factor(system: System, square: float) -> float:
+    return system.lattice.N * square
 
 
-def _binder_cumulant(moments: Moments, system: System) -> Estimate:
-    square = moments["magnetization"] ** 2
-    return derived(lambda two, four: 1 - four / (3 * two**2), square, square**2)
+def _binder_cumulant(system: System, square: float, fourth: float) -> float:
+    return 1 - fourth / (3 * square**2)
 
 
-def _helicity_modulus(*axes: str) -> Callable[[Moments, System], Estimate]:
-    def helicity(moments: Moments, system: System) -> Estimate:
-        J, T = system.model.couplings["J"], system.temperature
-        return estimate(sum(J * moments[f"cos_{a}"] - J**2 / T * moments[f"sin2_{a}"] for a in axes) / len(axes))
+def _helicity_modulus(*axes: str) -> Observable:
+    def helicity(system: System, cos: float, sin2: float) -> float:
+        J = system.model.couplings["J"]
+        return J * cos - J**2 * sin2 / system.temperature
 
-    return helicity
+    def over_axes(moments: Moments, name: str) -> np.ndarray:
+        return np.mean([moments[f"{name}_{axis}"] for axis in axes], axis=0)
 
-
-def _correlation_length(moments: Moments, system: System) -> Estimate:
-    lattice = system.lattice
-    momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in lattice.shape) / 2
-
-    def length(square: float, along_x: float, along_y: float) -> float:
-        ratio = lattice.N * square * (1 / along_x + 1 / along_y) / 2
-        return math.sqrt(max(ratio - 1, 0.0) / momentum)
-
-    return derived(length, moments["magnetization"] ** 2, moments["long_wave_x"], moments["long_wave_y"])
+    return Observable(lambda moments: (over_axes(moments, "cos"), over_axes(moments, "sin2")), helicity)
 
 
-OBSERVABLES: dict[str, Callable[[Moments, System], Estimate]] = {
+def _correlation_length(system: System, square: float, along_x: float, along_y: float) -> float:
+    momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in system.lattice.shape) / 2
+    ratio = system.lattice.N * square * (1 / along_x + 1 / along_y) / 2
+    return math.sqrt(max(ratio - 1, 0.0) / momentum)
+
+
+OBSERVABLES: dict[str, Observable] = {
     "energy": _mean_of("energy"),
-    "specific_heat": _specific_heat,
+    "specific_heat": _fluctuation("energy", 2),
     "magnetization": _mean_of("magnetization"),
-    "susceptibility": _susceptibility,
-    "structure_factor": _structure_factor,
-    "binder_cumulant": _binder_cumulant,
+    "susceptibility": _fluctuation("magnetization", 1),
+    "structure_factor": Observable(lambda moments: (moments["magnetization"] ** 2,), _structure_factor),
+    "binder_cumulant": Observable(
+        lambda moments: (moments["magnetization"] ** 2, moments["magnetization"] ** 4), _binder_cumulant
+    ),
     "vortex_density": _mean_of("vortex_density"),
     "helicity_modulus": _helicity_modulus("x", "y"),
     "helicity_modulus_x": _helicity_modulus("x"),
     "helicity_modulus_y": _helicity_modulus("y"),
-    "correlation_length": _correlation_length,
+    "correlation_length": Observable(
+        lambda moments: (moments["magnetization"] ** 2, moments["long_wave_x"], moments["long_wave_y"]),
+        _correlation_length,
+    ),
     "nematic_order": _mean_of("nematic_order"),
     "plaquette_term": _mean_of("plaquette_term"),
     "winding_square": _mean_of("winding_square"),
 }
-"""Every observable of a table by name, from moments (chains, draws) of one temperature; conventions in the README."""
+"""Every observable of a table by name."""
 
 
 def thermodynamics(moments: Moments, model: Model, lattice: Lattice, temperature: float) -> dict[str, Estimate]:
@@ -137,7 +151,7 @@ def thermodynamics(moments: Moments, model: Model, lattice: Lattice, temperature
         temperature: in units of J / k_B.
     """
     system = System(model, lattice, temperature)
-    return {name: observable(moments, system) for name, observable in OBSERVABLES.items()}
+    return {name: observable.estimate(moments, system) for name, observable in OBSERVABLES.items()}
 
 
 class Table(NamedTuple):
@@ -214,15 +228,17 @@ def observe(ensemble: Ensemble, *, max_bytes: int = 2**26, report: Callable[[int
         raise InputError("the ensemble holds no draws yet: generate some first")
     rows, ratios = [], []
     for t, T in enumerate(ensemble.temperatures):
-        moments = _moments(ensemble, t, max_bytes, report)
+        moments = read_moments(ensemble, t, max_bytes=max_bytes, report=report)
         rows.append(thermodynamics(moments, ensemble.model, ensemble.lattice, float(T)))
         mixing = [r_hat(moments[name]) for name in ("energy", "magnetization")] if ensemble.draws >= LEAST_DRAWS else []
         ratios.append(max(mixing, default=math.nan))
     return Table(ensemble.model, ensemble.lattice, ensemble.temperatures, rows, np.array(ratios))
 
 
-def _moments(ensemble: Ensemble, t: int, max_bytes: int, report: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """Moments (chains, draws) at temperature number ``t``."""
+def read_moments(
+    ensemble: Ensemble, t: int, *, max_bytes: int = 2**26, report: Callable[[int], None] = lambda draws: None
+) -> dict[str, np.ndarray]:
+    """Moments (chains, draws) of the ensemble at temperature number ``t``; see `measure` and `observe`."""
     step = max(1, max_bytes // (4 * ensemble.lattice.N * ensemble.chains))
     moments: dict[str, np.ndarray] = {}
     for start in range(0, ensemble.draws, step):
