@@ -43,7 +43,7 @@ class Ensemble:
         series_names: the measured series.
         attributes: provenance: sampler, settings, seed, versions, command line, ...
         draw_bytes: bytes of one draw of all temperatures and chains.
-        draws_per_chunk: reading and writing whole multiples of this is fastest.
+        chains_per_chunk: chains that are read together at least.
     """
 
     def __init__(self, path: Path, file: h5py.File, journaled: JournaledFile | None = None):
@@ -57,7 +57,7 @@ class Ensemble:
         self.chains = len(self.chain_numbers)
         self.series_names = tuple(attributes["series"])
         self.draw_bytes = 4 * len(self.temperatures) * self.chains * self.lattice.N
-        self.draws_per_chunk: int = file["theta"].chunks[2]
+        self.chains_per_chunk: int = file["theta"].chunks[1]
         self._counter: int = file["committed"].id.get_offset()
         self.draws = int(file["committed"][()])
         if self.draws > file["theta"].shape[2]:
@@ -212,10 +212,15 @@ class Ensemble:
 
     def blocks(self, max_bytes: int = 2**26) -> Iterator[Block]:
         """All draws in order, in blocks of about ``max_bytes`` bytes at most (but of one row of chunks at least)."""
-        n = max(1, max_bytes // (self.draws_per_chunk * self.draw_bytes)) * self.draws_per_chunk
+        rows = self.rows_per_chunk("theta")
+        n = max(1, max_bytes // (rows * self.draw_bytes)) * rows
         for start in range(0, self.draws, n):
             picked = slice(start, start + n)
             yield Block(self.theta(picked), {name: self.series(name, picked) for name in self.series_names})
+
+    def rows_per_chunk(self, name: str) -> int:
+        """Draws in a chunk of ``theta`` or of a series; reading and writing whole multiples is fastest."""
+        return int(self._file[name].chunks[2])
 
     def state(self) -> dict[str, np.ndarray] | None:
         """The state that the last `append` brought; None before the first."""
@@ -286,9 +291,30 @@ class Ensemble:
         if report is not None:
             layout.replace(self._file["run"], "report", np.frombuffer(json.dumps(report).encode(), np.uint8))
         self._file["committed"][...] = stop
+        self._commit()
+        self.draws = stop
+
+    def cut(self, draws: int) -> None:
+        """Go back to the first ``draws`` draws and forget the state; resuming then replays the run up to there.
+
+        Raises:
+            InputError: there are not so many draws.
+        """
+        if self._journaled is None or not 0 <= draws <= self.draws:
+            raise InputError(f"{self.path} with {self.draws} draws cannot be cut to {draws}")
+        for name in ("theta", *self.series_names):
+            self._file[name].resize(draws, axis=2)
+        self._file["draw"].resize(draws, axis=0)
+        if "state" in self._file["run"]:
+            del self._file["run/state"]
+        self._file["committed"][...] = draws
+        self._commit()
+        self.draws = draws
+
+    def _commit(self) -> None:
+        assert self._journaled is not None
         self._file.flush()
         self._journaled.commit(first=self._counter)
-        self.draws = stop
 
     def _raw_counter(self) -> int:
         """The counter of commits as it stands on the disk, past HDF5's caches."""

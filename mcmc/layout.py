@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def write_empty(
         file.attrs.update({"format": FORMAT, "format_version": VERSION, "file_id": secrets.randbits(63)})
         for name, value in {**provenance, "series": list(series)}.items():
             file.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
+        file.attrs["checksum"] = attributes_checksum(attributes(file))
         scales = {
             "temperature": temperatures,
             "chain": chains.astype(np.int64),
@@ -168,6 +170,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
 def attributes(file: h5py.File) -> dict[str, Any]:
     """The attributes of the file in Python's types."""
     return {name: _plain(value) for name, value in file.attrs.items()}
+
+
+def attributes_checksum(attributes: Mapping[str, Any]) -> int:
+    """CRC-32 of all attributes but the checksum itself."""
+    content = {name: value for name, value in attributes.items() if name != "checksum"}
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def _plain(value: Any) -> Any:

@@ -103,7 +103,7 @@ class _Pace:
 
     def __init__(self, ensemble: Ensemble):
         self._most = max(1, _BLOCK_BYTES // ensemble.draw_bytes)
-        self._row = ensemble.draws_per_chunk
+        self._row = ensemble.rows_per_chunk("theta")
         self._next = min(self._most, 8)
         self.seconds = 0.0
         self._started = time.monotonic()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from mcmc import journal
 from mcmc.journal import Overlay
@@ -49,13 +48,6 @@ class Recorder:
         self.steps.append(("committed", "", 0, b""))
 
 
-@pytest.fixture
-def recorder(monkeypatch) -> Recorder:
-    recorder = Recorder()
-    monkeypatch.setattr(journal, "os", recorder)
-    return recorder
-
-
 class Disk:
     """Files that grow step by step; the state at each step is what a kill at that moment leaves."""
 
@@ -86,7 +78,7 @@ class Disk:
 
 
 def kills(directory: Path, before: dict[str, bytes], steps: list) -> Iterator[int]:
-    """Lay out the disk as each possible kill leaves it, also in the middle of a write; yields the commits that returned."""
+    """Lay out the disk as each possible kill leaves it, also amid a write; yields how many commits had returned."""
     disk, commits = Disk(directory, before), 0
     for step in steps:
         if step[0] == "write" and len(step[3]) > 1:

@@ -6,12 +6,19 @@ import h5py
 import numpy as np
 import pytest
 
-from mcmc import XY, InputError, Lattice
+from mcmc import XY, InputError, Lattice, journal
 from mcmc.ensemble import Ensemble
 from mcmc.simulation import Block
-from tests.crashes import InPlace, kills, power_cuts, recorder  # noqa: F401
+from tests.crashes import InPlace, Recorder, kills, power_cuts
 
 LATTICE, TEMPERATURES, N_PER_BLOCK, BLOCKS = Lattice(2, 2), np.linspace(0.1, 2, 9), 3, 8
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(journal, "os", recorder)
+    return recorder
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +34,7 @@ def block(theta, k) -> Block:
 
 
 def create(path, draws_per_chunk=2):
-    # Chunks of two draws, so that blocks of three also rewrite chunks; 64 chunks fill a node of the index, which splits.
+    # Chunks of two draws, so that blocks of three rewrite chunks too; the 65th chunk splits a node of the index.
     options = {"temperatures": TEMPERATURES, "series": ["energy"], "draws": draws_per_chunk}
     return Ensemble.create(path, model=XY(), lattice=LATTICE, **options)
 
@@ -62,10 +69,10 @@ def go_on(path, theta, blocks) -> None:
     assert survivors(path, theta) == min(blocks + 1, BLOCKS)
 
 
-def test_a_kill_at_any_write_loses_no_committed_draw(tmp_path, recorder, theta):  # noqa: F811
+def test_a_kill_at_any_write_loses_no_committed_draw(tmp_path, recorder, theta):
     before, steps = write(tmp_path / "a.h5", theta, recorder)
     tried = 0
-    for tried, committed in enumerate(kills(tmp_path, before, steps), 1):  # noqa: B007
+    for tried, committed in enumerate(kills(tmp_path, before, steps), 1):
         blocks = survivors(tmp_path / "a.h5", theta)
         assert committed <= blocks <= committed + 1
         if tried % 10 == 0:
@@ -73,7 +80,7 @@ def test_a_kill_at_any_write_loses_no_committed_draw(tmp_path, recorder, theta):
     assert tried > 400
 
 
-def test_a_power_cut_loses_no_committed_draw(tmp_path, recorder, theta):  # noqa: F811
+def test_a_power_cut_loses_no_committed_draw(tmp_path, recorder, theta):
     before, steps = write(tmp_path / "a.h5", theta, recorder)
     for committed in power_cuts(tmp_path, before, steps, seed=1, cuts=100):
         blocks = survivors(tmp_path / "a.h5", theta)
@@ -81,7 +88,7 @@ def test_a_power_cut_loses_no_committed_draw(tmp_path, recorder, theta):  # noqa
         go_on(tmp_path / "a.h5", theta, blocks)
 
 
-def test_without_the_journal_kills_lose_committed_draws(tmp_path, recorder, theta):  # noqa: F811
+def test_without_the_journal_kills_lose_committed_draws(tmp_path, recorder, theta):
     """The negative control: data and counter in two transactions, each synced, but written in place."""
     path = tmp_path / "a.h5"
     create(path, draws_per_chunk=N_PER_BLOCK).close()  # even where a block never touches an earlier one's chunks
