@@ -14,7 +14,13 @@ from importlib import import_module
 
 from mcmc import InputError, __version__
 
-VERBS = ("generate",)
+VERBS = (
+    "generate",
+    "import_",
+    "info",
+    "verify",
+    "merge",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

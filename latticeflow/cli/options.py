@@ -71,10 +71,11 @@ def lattice_size(text: str) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """``--model``, ``--size``, ``--J``, ``--K``."""
+def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> None:
+    """``--model``, ``--J``, ``--K``, and ``--size`` unless the configurations tell it."""
     parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with ring exchange")
-    parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, or 8x16 for Lx x Ly")
+    if size:
+        parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, or 8x16 for Lx x Ly")
     parser.add_argument("--J", type=float, default=1.0, help="nearest-neighbour coupling (default 1)")
     parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")
 
