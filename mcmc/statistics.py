@@ -280,3 +280,19 @@ def r_hat(series: Any) -> float:
     if within == 0:
         return 1.0 if between == 0 else math.inf
     return math.sqrt((n - 1) / n + between / within)
+
+
+def r_hat_limit(chains: int, draws: int, tau_int: float) -> float:
+    """The R-hat above which something is wrong: 1.01, or what mixed chains this short exceed once in 100,000 runs.
+
+    The squared differences of the halves' means, in units of their variance 2 tau_int / draws, follow chi-squared.
+
+    Args:
+        chains: their number.
+        draws: of each chain.
+        tau_int: integrated autocorrelation time, in draws.
+    """
+    from scipy.stats import chi2
+
+    freedom = 2 * chains - 1
+    return max(1.01, math.sqrt(1 + 4 * tau_int / draws * float(chi2.isf(1e-5, freedom)) / freedom))

@@ -17,13 +17,13 @@ from mcmc import observables
 from mcmc.errors import InputError
 from mcmc.lattice import Lattice
 from mcmc.models import Model
-from mcmc.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat
+from mcmc.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat, r_hat_limit
 
 if TYPE_CHECKING:
     from mcmc.ensemble import Ensemble
 
-LARGEST_R_HAT = 1.01
-"""Above this chains have not mixed (Vehtari et al., arXiv:1903.08008)."""
+MIXING = ("energy", "magnetization")
+"""Moments that are watched for chains that have not mixed."""
 
 Moments = Mapping[str, np.ndarray]
 """Series by name, (chains, draws): what `measure` returns at one temperature."""
@@ -164,7 +164,9 @@ class Table(NamedTuple):
     rows: list[dict[str, Estimate]]
     """Estimates by observable, one row a temperature."""
     r_hat: np.ndarray
-    """Of the energy and of the magnetisation, the larger, (T,)."""
+    """Agreement of the chains and of their halves, for energy and magnetisation, (T, 2); NaN for under 5 draws."""
+    chains: int
+    """Independent chains at each temperature."""
 
     def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Values and errors of one observable, both (T,).
@@ -179,7 +181,7 @@ class Table(NamedTuple):
     def warnings(self) -> list[str]:
         """One line for each temperature whose errors are not to be trusted, with the remedy."""
         lines = []
-        for T, row, ratio in zip(self.temperatures, self.rows, self.r_hat, strict=True):
+        for T, row, ratios in zip(self.temperatures, self.rows, self.r_hat, strict=True):
             worst = max(row, key=lambda name: row[name].missing)
             if row[worst].missing:
                 found = row[worst]
@@ -187,11 +189,13 @@ class Table(NamedTuple):
                     f"T = {T:.6g}: {found.draws} draws are too few for an error of {worst} "
                     f"(tau_int at least {found.tau_int:.3g}): add about {found.missing} draws"
                 )
-            elif ratio > LARGEST_R_HAT:
-                lines.append(
-                    f"T = {T:.6g}: chains disagree with each other or over time (R-hat = {ratio:.3f}): "
-                    "thermalise longer, or use tempering"
-                )
+                continue
+            for name, ratio in zip(MIXING, ratios, strict=True):
+                if ratio > r_hat_limit(self.chains, row[name].draws // self.chains, row[name].tau_int):
+                    lines.append(
+                        f"T = {T:.6g}: chains disagree in {name}, with each other or over time (R-hat = {ratio:.3f}): "
+                        "thermalise longer, or use tempering"
+                    )
         return lines
 
     def as_json(self) -> dict[str, Any]:
@@ -230,9 +234,8 @@ def observe(ensemble: Ensemble, *, max_bytes: int = 2**26, report: Callable[[int
     for t, T in enumerate(ensemble.temperatures):
         moments = read_moments(ensemble, t, max_bytes=max_bytes, report=report)
         rows.append(thermodynamics(moments, ensemble.model, ensemble.lattice, float(T)))
-        mixing = [r_hat(moments[name]) for name in ("energy", "magnetization")] if ensemble.draws >= LEAST_DRAWS else []
-        ratios.append(max(mixing, default=math.nan))
-    return Table(ensemble.model, ensemble.lattice, ensemble.temperatures, rows, np.array(ratios))
+        ratios.append([r_hat(moments[name]) if ensemble.draws >= LEAST_DRAWS else math.nan for name in MIXING])
+    return Table(ensemble.model, ensemble.lattice, ensemble.temperatures, rows, np.array(ratios), ensemble.chains)
 
 
 def read_moments(

@@ -16,6 +16,7 @@ from mcmc.statistics import (
     format_uncertainty,
     jackknife,
     r_hat,
+    r_hat_limit,
 )
 
 
@@ -147,6 +148,16 @@ def test_r_hat():
     assert r_hat(np.linspace(0, 1, 100)) > 1.5  # one drifting chain: its halves disagree
     assert r_hat(np.ones((3, 10))) == 1
     assert r_hat(np.arange(3.0)[:, None] * np.ones(10)) == math.inf
+
+
+def test_r_hat_limit_lets_mixed_chains_pass_and_stops_drifting_ones():
+    rng = np.random.default_rng(13)
+    for chains, draws, tau in ((1, 500, 0.5), (4, 300, 3.0), (1, 20000, 10.0)):
+        limit = r_hat_limit(chains, draws, tau)
+        runs = [ar1(rng, tau, chains, draws) for _ in range(100)]
+        assert max(r_hat(x) for x in runs) < limit
+        drift = np.linspace(0, 3, draws)
+        assert min(r_hat(x + drift) for x in runs) > limit
 
 
 def test_constant_series_and_autocorrelation():

@@ -17,6 +17,7 @@ from mcmc import InputError, __version__
 VERBS = (
     "generate",
     "import_",
+    "observe",
     "info",
     "verify",
     "merge",
