@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcmc import observables, rng
+from mcmc import rng, samplers
 from mcmc.errors import InputError
 from mcmc.lattice import Lattice
 from mcmc.models import Model
-
-SAMPLERS = ("auto", "heat_bath")
-# East, west, south, north, then the diagonals in the order that the ring exchange visits them.
-OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
+from mcmc.replicas import Replicas
+from mcmc.samplers import SAMPLERS as SAMPLERS
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Settings:
         lattice: the periodic rectangle.
         temperatures: in units of J / k_B, positive.
         chains: independent Markov chains at each temperature.
-        sampler: one of `SAMPLERS`; ``auto`` picks by model, size and temperature.
-        thermalise: sweeps before the first draw; None chooses.
-        thin: sweeps between draws; None chooses.
+        sampler: one of `SAMPLERS`; see `mcmc.samplers`.
+        thermalise: steps before the first draw; None chooses by sampler and size.
+        thin: steps between draws; None chooses by sampler and size.
         seed: root of the tree of random streams.
         first_temperature: index of the first temperature in a larger run of which this is a part; see `part`.
         first_chain: number of the first chain in that run.
@@ -56,8 +55,6 @@ class Settings:
         for T in self.temperatures:
             if not (np.isfinite(T) and T > 0):
                 raise InputError(f"temperature {T!r} must be a positive finite number")
-        if self.sampler not in SAMPLERS:
-            raise InputError(f"unknown sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}")
         for name, value, least in (
             ("chains", self.chains, 1),
             ("thermalise", self.thermalise, 0),
@@ -67,6 +64,7 @@ class Settings:
         ):
             if value is not None and value < least:
                 raise InputError(f"{name} = {value} must be at least {least}")
+        samplers.mix(self.model, self.sampler)
         rng.key(self.seed)
 
     def part(self, temperatures: range, chains: range) -> Settings:
@@ -86,11 +84,11 @@ class Settings:
 
     def resolved(self) -> Settings:
         """The same settings with every choice made."""
+        thin, thermalise = self.thin, self.thermalise
         return replace(
             self,
-            sampler="heat_bath" if self.sampler == "auto" else self.sampler,
-            thermalise=2000 if self.thermalise is None else self.thermalise,
-            thin=10 if self.thin is None else self.thin,
+            thermalise=samplers.default_thermalise(self.lattice, self.sampler) if thermalise is None else thermalise,
+            thin=samplers.default_thin(self.lattice, self.sampler) if thin is None else thin,
         )
 
 
@@ -103,6 +101,11 @@ class Block(NamedTuple):
     """Measured series by name, float64 (T, C, n); see `mcmc.observables`."""
 
 
+def available_threads() -> int:
+    """Processors this process may use, or NUMBA_NUM_THREADS where that is set."""
+    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
 class Simulation:
     """Markov chains of one model at a grid of temperatures.
 
@@ -112,66 +115,86 @@ class Simulation:
     Args:
         settings: what to simulate.
         state: where to go on, from `state` of an earlier simulation; None starts and thermalises.
+        threads: how many to use; None takes `available_threads`.
     """
 
-    def __init__(self, settings: Settings, state: Mapping[str, np.ndarray] | None = None):
-        self.settings = settings.resolved()
+    def __init__(
+        self, settings: Settings, state: Mapping[str, np.ndarray] | None = None, *, threads: int | None = None
+    ):
+        self.settings = settings = settings.resolved()
+        self.mix = samplers.mix(settings.model, settings.sampler)
+        threads = threads or available_threads()
         T, C = len(settings.temperatures), settings.chains
-        self._beta = np.repeat(1 / np.asarray(settings.temperatures), C)
-        t0, c0 = settings.first_temperature, settings.first_chain
-        self._keys = np.array([rng.key(settings.seed, t0 + t, c0 + c) for t in range(T) for c in range(C)])
-        self._neighbours = settings.lattice.neighbours(*OFFSETS)
+        indices = range(settings.first_temperature, settings.first_temperature + T)
+        chains = range(settings.first_chain, settings.first_chain + C)
+        temperatures = np.asarray(settings.temperatures)
+        keys = np.array([rng.key(settings.seed, t, c) for t in indices for c in chains])
         if state is None:
-            # A cold start is free of the winding states that trap hot starts at low temperature.
-            self._x = np.ones((settings.lattice.N, T * C), np.float32)
-            self._y = np.zeros_like(self._x)
-            self._step = 0
-            self._sweep(self.settings.thermalise or 0)
-        else:
-            shape = (T * C, settings.lattice.N)
-            self._x, self._y = (np.ascontiguousarray(state[name].reshape(shape).T) for name in ("x", "y"))
-            self._step = int(state["step"])
+            from mcmc.thermalisation import thermalise
+
+            self._replicas, self._findings = thermalise(
+                settings.model,
+                settings.lattice,
+                self.mix,
+                temperatures=temperatures,
+                indices=indices,
+                keys=keys,
+                seed=settings.seed,
+                steps=settings.thermalise or 0,
+                threads=threads,
+            )
+            return
+        flat = {name: array.reshape(T * C, *array.shape[2:]) for name, array in state.items() if array.ndim}
+        beta = np.repeat(1 / temperatures, C)
+        self._replicas = Replicas(settings.model, settings.lattice, beta, keys, threads=threads)
+        self._replicas.spins = np.stack([flat["x"], flat["y"]])
+        self._replicas.width, self._replicas.accepted = flat["width"], flat["accepted"].T.copy()
+        self._replicas.step = int(state["step"])
+        self._findings = {name.removeprefix("start_"): flat[name] for name in flat if name.startswith("start_")}
 
     def state(self) -> dict[str, np.ndarray]:
         """All that is needed to go on exactly, by name: arrays (T, C, ...), or 0-d where all chains share a number.
 
         So a state splits into those of the parts of a run, and theirs join.
         """
-        shape = (len(self.settings.temperatures), self.settings.chains, self.settings.lattice.N)
-        x, y = (np.ascontiguousarray(array.T).reshape(shape) for array in (self._x, self._y))
-        return {"x": x, "y": y, "step": np.array(self._step)}
+        r = self._replicas
+        x, y = r.spins
+        arrays = {"x": x, "y": y, "width": r.width, "accepted": r.accepted.T}
+        arrays |= {f"start_{name}": array for name, array in self._findings.items()}
+        shape = (len(self.settings.temperatures), self.settings.chains)
+        state = {name: array.reshape(*shape, *array.shape[1:]) for name, array in arrays.items()}
+        return {**state, "step": np.array(r.step)}
 
     def report(self) -> dict[str, Any]:
         """What the run chose and counted, in JSON's types."""
-        return {"sampler": self.settings.sampler, "sweeps": self._step}
+        from mcmc.thermalisation import summary
+
+        settings, r = self.settings, self._replicas
+        names = ("local", "lines", "twists")
+        per_step = (settings.lattice.N, sum(settings.lattice.shape), 2 / max(1, self.mix.twist_period))
+        rates = {
+            name: (count.reshape(len(settings.temperatures), -1).mean(1) / max(1, r.step) / most).round(6).tolist()
+            for name, count, most in zip(names, r.accepted, per_step, strict=True)
+        }
+        return {
+            "sampler": settings.sampler,
+            "mix": self.mix._asdict(),
+            "steps": r.step,
+            "thin": settings.thin,
+            "thermalisation": {"steps": settings.thermalise, **summary(self._findings)},
+            "acceptance": rates,
+        }
 
     def block(self, draws: int) -> Block:
-        """Advance the chains by ``draws`` draws and measure them."""
-        T, C = len(self.settings.temperatures), self.settings.chains
-        theta = np.empty((T, C, draws, *self.settings.lattice.shape), np.float32)
-        for n in range(draws):
-            self._sweep(self.settings.thin or 1)
-            angles = np.arctan2(self._y, self._x).T.reshape(T, C, *self.settings.lattice.shape)
-            theta[:, :, n] = np.where(angles >= np.float32(np.pi), np.float32(-np.pi), angles)
-        model, N = self.settings.model, self.settings.lattice.N
-        series = {"energy": model.energy(theta) / N, "magnetization": observables.magnetization(theta)}
-        return Block(theta, series)
+        """Advance the chains by ``draws`` draws and measure them.
 
-    def _sweep(self, sweeps: int) -> None:
-        from mcmc.kernels import heat_bath
-
-        model = self.settings.model
-        J, K = model.couplings["J"], model.couplings["K"]
-        for _ in range(sweeps):
-            heat_bath.sweep(
-                self._x,
-                self._y,
-                self._beta,
-                self._keys,
-                self._neighbours,
-                J,
-                K,
-                self._step,
-                over_relaxations=2,
-            )
-            self._step += 1
+        Raises:
+            InputError: ``draws`` is not positive.
+        """
+        if draws < 1:
+            raise InputError(f"draws = {draws} must be at least 1")
+        shape, N = (len(self.settings.temperatures), self.settings.chains, draws), self.settings.lattice.N
+        theta = np.empty((self._replicas.size, draws, N), np.float32)
+        energy, mx, my = self._replicas.run(self.mix, draws, self.settings.thin or 1, theta)
+        series = {"energy": energy.reshape(shape) / N, "magnetization": np.hypot(mx, my).reshape(shape) / N}
+        return Block(theta.reshape(*shape, *self.settings.lattice.shape), series)

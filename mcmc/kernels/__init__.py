@@ -1,5 +1,20 @@
 """Numba kernels, one algorithm a file; each advances many independent replicas in place.
 
-Replicas are unit vectors ``x[N, R]``, ``y[N, R]`` (float32, replica index innermost) with ``beta[R]`` and a
-stream key per replica. Import a kernel's module only where it runs: importing numba takes a second.
+A *block* holds W replicas (a multiple of `lanes.WIDTH` = 16) of an N-site lattice as unit vectors: flat float32
+arrays ``x`` and ``y`` of N * W numbers, replica index innermost. Sites are visited in order, so that any periodic
+rectangle will do. Every random number is Philox's answer to (move, site) under the 128-bit key of the replica; a
+*move* is a number never used twice in a run. So nothing depends on the order in which blocks run or on which replicas
+share one.
+
+Arguments common to the kernels:
+
+- ``x``, ``y``: float32 (N * W,), the block.
+- ``beta``: float32 (W,), inverse temperatures.
+- ``keys``: uint32 (4 * W,), the replicas' keys, word by word.
+- ``neighbours``: int32 (N, 8): east, west, south, north, SE, NE, SW, NW.
+- ``J``, ``K``: float32 couplings.
+- ``move``: uint64, the number of the (first) move.
+- ``accepted``: float32 (W,), to which accepted proposals are added.
+
+Import a kernel's module only where it runs: importing numba takes a second.
 """

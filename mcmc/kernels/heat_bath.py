@@ -1,94 +1,77 @@
-"""One-shot Metropolised heat bath: the von Mises conditional by one proposal and one test, without tuning."""
+"""One-shot Metropolised heat bath: the von Mises conditional by one proposal and one test, without tuning.
+
+With concentration kappa = beta |h| and t = 1 + sqrt(1 + 4 kappa^2) the proposal is the wrapped Cauchy density
+proportional to 1 / (t/2 - kappa cos theta) about h, the envelope of Best and Fisher (Applied Statistics 28, 152, 1979,
+doi:10.2307/2346732), here as an independence proposal: where their rejection sampler would draw again, the spin
+stays. At least 0.70 of the proposals are accepted at any kappa.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_LOW = np.uint64(0xFFFFFFFF)
+from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
+from mcmc.kernels.field import local_field, words
+from mcmc.kernels.lanes import load, pointer, sqrt, store, where
 
-
-@njit(cache=True, inline="always")
-def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10 (Salmon et al. 2011): four 32-bit words of a 128-bit counter under a 64-bit key."""
-    for _ in range(10):
-        p0, p1 = _M0 * c0, _M1 * c2
-        c0, c1, c2, c3 = (
-            (p1 >> np.uint64(32)) ^ c1 ^ k0,
-            p1 & _LOW,
-            (p0 >> np.uint64(32)) ^ c3 ^ k1,
-            p0 & _LOW,
-        )
-        k0, k1 = (k0 + _W0) & _LOW, (k1 + _W1) & _LOW
-    return c0, c1, c2, c3
+F = np.float32
 
 
-@njit(cache=True, inline="always")
-def field(x, y, neighbours, J, K, i, r):
-    """Local field of site i in replica r; neighbours are E, W, S, N, SE, NE, SW, NW."""
-    e, w, s, n = neighbours[i, 0], neighbours[i, 1], neighbours[i, 2], neighbours[i, 3]
-    hx = J * (x[e, r] + x[w, r] + x[s, r] + x[n, r])
-    hy = J * (y[e, r] + y[w, r] + y[s, r] + y[n, r])
-    if K != 0.0:
-        for side in range(2):
-            a = neighbours[i, side]
-            for end in range(2):
-                b, d = neighbours[i, 2 + end], neighbours[i, 4 + 2 * side + end]
-                px, py = x[a, r] * x[b, r] - y[a, r] * y[b, r], x[a, r] * y[b, r] + y[a, r] * x[b, r]
-                hx += K * (px * x[d, r] + py * y[d, r])
-                hy += K * (py * x[d, r] - px * y[d, r])
-    return hx, hy
+@njit(cache=True, forceinline=True)
+def draw(hx, hy, x, y, beta, word0, word1):
+    """Update unit vectors (x, y) in the field h; returns them with a 0/1 of acceptance, all lanes."""
+    h2 = hx * hx + hy * hy
+    defined = h2 > F(1e-24)
+    h = sqrt(where(defined, h2, F(1.0)))
+    # Without a field every direction serves as reference, and kappa = 0.
+    ux, uy = where(defined, hx / h, F(1.0)), where(defined, hy / h, F(0.0))
+    kappa = where(defined, beta * h, F(0.0))
+    t = F(1.0) + sqrt(F(1.0) + F(4.0) * kappa * kappa)
+    # Half angles: tan(theta / 2) = sqrt(2 t) / (t + 2 kappa) tan(phi / 2) with uniform phi has no cancellation.
+    s, c = sine_cosine(centred(word0))
+    total = t + F(2.0) * kappa
+    s, c = sqrt(F(2.0) * t) * s, total * c
+    s2, c2 = s * s, c * c
+    norm = F(1.0) / (s2 + c2)
+    sine, cosine = F(2.0) * s * c * norm, (c2 - s2) * norm
+    # 1 - cos of the old and the new angle to the field.
+    dx, dy = x - ux, y - uy
+    v_old, v_new = F(0.5) * (dx * dx + dy * dy), F(2.0) * s2 * norm
+    least = t / total
+    accept = uniform(word1) * (least + kappa * v_old) < (least + kappa * v_new) * exponential(kappa * (v_old - v_new))
+    return (
+        where(accept, ux * cosine - uy * sine, x),
+        where(accept, ux * sine + uy * cosine, y),
+        where(accept, F(1.0), F(0.0)),
+    )
 
 
-@njit(cache=True, parallel=True)
-def sweep(x, y, beta, keys, neighbours, J, K, step, over_relaxations):
-    """One heat-bath sweep and then ``over_relaxations`` microcanonical sweeps of every replica, in place.
+@njit(cache=True, forceinline=True)
+def _site(x, y, beta, neighbours, J, K, i, W, v, word0, word1, accepted):
+    hx, hy = local_field(x, y, neighbours, i, W, v, J, K)
+    k = i * W + v
+    a, b, hit = draw(hx, hy, load(x, k), load(y, k), load(beta, v), word0, word1)
+    store(x, k, a)
+    store(y, k, b)
+    store(accepted, v, load(accepted, v) + hit)
 
-    Args:
-        x, y: unit vectors, float32 (N, R).
-        beta: inverse temperatures, float64 (R,).
-        keys: stream keys, uint32 (R, 4).
-        neighbours: int32 (N, 8): E, W, S, N, SE, NE, SW, NW.
-        J, K: couplings.
-        step: number of the sweep since the start of the run; never used twice in a run.
-        over_relaxations: how many over-relaxation sweeps follow.
 
-    Returns:
-        Accepted heat-bath moves, int64 (R,).
-    """
-    N, R = x.shape
-    accepted = np.zeros(R, np.int64)
-    for r in prange(R):
-        k0, k1 = np.uint64(keys[r, 0]), np.uint64(keys[r, 1])
-        c2, c3 = np.uint64(keys[r, 2]), np.uint64(keys[r, 3])
-        for i in range(N):
-            a, b, _, _ = philox(np.uint64(i), np.uint64(step), c2, c3, k0, k1)
-            phi = 2 * np.pi * (a + 0.5) / 4294967296.0
-            u = (b + 0.5) / 4294967296.0
-            hx, hy = field(x, y, neighbours, J, K, i, r)
-            h = np.sqrt(hx * hx + hy * hy)
-            if h > 0:
-                hx, hy = hx / h, hy / h
-            else:
-                hx, hy = 1.0, 0.0
-            kappa = beta[r] * h
-            t = 1 + np.sqrt(1 + 4 * kappa * kappa)
-            D = t + 2 * kappa * np.cos(phi)
-            cos, sin = (2 * kappa + t * np.cos(phi)) / D, np.sqrt(2 * t) * np.sin(phi) / D
-            c_old = t / 2 - kappa * (hx * x[i, r] + hy * y[i, r])
-            c_new = t / 2 - kappa * cos
-            if u * c_old < c_new * np.exp(c_old - c_new):
-                x[i, r], y[i, r] = hx * cos - hy * sin, hx * sin + hy * cos
-                accepted[r] += 1
-        for _ in range(over_relaxations):
-            for i in range(N):
-                hx, hy = field(x, y, neighbours, J, K, i, r)
-                h2 = hx * hx + hy * hy
-                if h2 > 0:
-                    p = 2 * (hx * x[i, r] + hy * y[i, r]) / h2
-                    x_new, y_new = p * hx - x[i, r], p * hy - y[i, r]
-                    norm = np.sqrt(x_new * x_new + y_new * y_new)
-                    x[i, r], y[i, r] = x_new / norm, y_new / norm
-    return accepted
+@njit(cache=True, nogil=True)
+def heat_bath(x, y, beta, keys, neighbours, J, K, move, accepted):
+    """One sweep of every replica of a block, in place; see `mcmc.kernels` for the arguments."""
+    N, W = len(neighbours), len(beta)
+    x, y, beta, keys, neighbours, accepted = (
+        pointer(x),
+        pointer(y),
+        pointer(beta),
+        pointer(keys),
+        pointer(neighbours),
+        pointer(accepted),
+    )
+    for i in range(0, N, 2):
+        for v in range(0, W, 16):
+            w0, w1, w2, w3 = words(keys, W, v, move, i)
+            _site(x, y, beta, neighbours, J, K, i, W, v, w0, w1, accepted)
+            if i + 1 < N:
+                _site(x, y, beta, neighbours, J, K, i + 1, W, v, w2, w3, accepted)

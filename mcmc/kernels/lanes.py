@@ -1,0 +1,248 @@
+"""Sixteen replicas in one value: a vector type for numba.
+
+Numba 0.68 vectorises plain loops over replicas only in part: these kernels written so ran at a quarter of the speed
+(0.45 instead of 2.3 thousand million over-relaxed spins a second on one Zen 5 core). Here arithmetic on `F32`, `U32`,
+`U64` and `MASK` values compiles to single LLVM vector instructions, which LLVM splits on processors with narrower
+registers. Every operation is exactly rounded IEEE arithmetic (no approximate reciprocal, no contraction), so results
+are the same bytes everywhere.
+
+Inside a jitted function: ``p = pointer(array)``, ``a = load(p, index)``, then ``+ - * /``, comparisons with ``<`` and
+``>``, `where`, and numbers, which spread over all lanes; ``store(p, index, a)`` writes back.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.imputils import lower_builtin, lower_cast
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import models, register_model
+
+WIDTH = 16
+# Compiled callers pass other arguments than Python sees in the signatures below.
+intrinsic: Any = _intrinsic
+
+
+class Lanes(types.Type):
+    """Numba type of `WIDTH` numbers of one kind."""
+
+    def __init__(self, dtype: types.Type):
+        self.dtype = dtype
+        super().__init__(name=f"lanes({dtype})")
+
+
+F32, U32, U64, MASK = (Lanes(t) for t in (types.float32, types.uint32, types.uint64, types.boolean))
+_ELEMENTS: dict[Any, ir.Type] = {
+    types.float32: ir.FloatType(),
+    types.uint32: ir.IntType(32),
+    types.uint64: ir.IntType(64),
+    types.boolean: ir.IntType(1),
+}
+
+
+def _vector(kind: Lanes) -> ir.VectorType:
+    return ir.VectorType(_ELEMENTS[kind.dtype], WIDTH)
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Lanes):
+        super().__init__(manager, kind, _vector(kind))
+
+
+@lower_cast(types.Number, Lanes)
+@lower_cast(types.Literal, Lanes)
+def _spread(context: Any, builder: Any, source: Any, target: Lanes, value: Any) -> Any:
+    if isinstance(source, types.Literal):
+        value = context.get_constant(target.dtype, source.literal_value)
+    else:
+        value = context.cast(builder, value, source, target.dtype)
+    start = ir.Constant(ir.VectorType(value.type, WIDTH), ir.Undefined)
+    single = builder.insert_element(start, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+
+
+def _operator(symbol: Callable, kind: Lanes, result: Lanes, emit: Callable, arity: int = 2) -> None:
+    """Give ``symbol`` a meaning for lanes of ``kind``, numbers among the operands included."""
+
+    class Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) == arity and kind in args and not kws:
+                return signature(result, *[kind] * arity)
+            return None
+
+    infer_global(symbol)(Template)
+    lower_builtin(symbol, *[kind] * arity)(lambda context, builder, sig, args: emit(builder, *args))
+
+
+_operator(operator.add, F32, F32, ir.IRBuilder.fadd)
+_operator(operator.sub, F32, F32, ir.IRBuilder.fsub)
+_operator(operator.mul, F32, F32, ir.IRBuilder.fmul)
+_operator(operator.truediv, F32, F32, ir.IRBuilder.fdiv)
+_operator(operator.neg, F32, F32, ir.IRBuilder.fneg, 1)
+_operator(operator.lt, F32, MASK, lambda builder, a, b: builder.fcmp_ordered("<", a, b))
+_operator(operator.gt, F32, MASK, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
+for _kind in (U32, U64):
+    _operator(operator.add, _kind, _kind, ir.IRBuilder.add)
+    _operator(operator.mul, _kind, _kind, ir.IRBuilder.mul)
+    _operator(operator.xor, _kind, _kind, ir.IRBuilder.xor)
+    _operator(operator.and_, _kind, _kind, ir.IRBuilder.and_)
+    _operator(operator.lshift, _kind, _kind, ir.IRBuilder.shl)
+    _operator(operator.rshift, _kind, _kind, ir.IRBuilder.lshr)
+_operator(operator.and_, MASK, MASK, ir.IRBuilder.and_)
+
+
+def _function(result: Lanes, *kinds: Lanes) -> Any:
+    """Make a jit-callable function of lanes from what it emits."""
+
+    def make(emit: Callable) -> Any:
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return emit(builder, *args)
+
+        # Numba reads the number of arguments off the signature.
+        typers = {
+            1: lambda typing, a: (signature(result, *kinds), lower),
+            2: lambda typing, a, b: (signature(result, *kinds), lower),
+            3: lambda typing, a, b, c: (signature(result, *kinds), lower),
+        }
+        return intrinsic(typers[len(kinds)])
+
+    return make
+
+
+def _call(builder: Any, name: str, *args: Any) -> Any:
+    kind = ir.FunctionType(args[0].type, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+@_function(F32, F32)
+def sqrt(builder: Any, a: Any) -> Any:
+    """Square root."""
+    return _call(builder, f"llvm.sqrt.v{WIDTH}f32", a)
+
+
+@_function(F32, F32)
+def floor(builder: Any, a: Any) -> Any:
+    """Largest whole number not above a."""
+    return _call(builder, f"llvm.floor.v{WIDTH}f32", a)
+
+
+@_function(F32, F32, F32, F32)
+def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once."""
+    return _call(builder, f"llvm.fma.v{WIDTH}f32", a, b, c)
+
+
+@_function(F32, F32)
+def absolute(builder: Any, a: Any) -> Any:
+    """Magnitude."""
+    return _call(builder, f"llvm.fabs.v{WIDTH}f32", a)
+
+
+@_function(F32, F32, F32)
+def minimum(builder: Any, a: Any, b: Any) -> Any:
+    """The smaller one."""
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+@_function(F32, F32, F32)
+def maximum(builder: Any, a: Any, b: Any) -> Any:
+    """The larger one."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@_function(F32, MASK, F32, F32)
+def where(builder: Any, mask: Any, a: Any, b: Any) -> Any:
+    """``a`` where the mask holds, else ``b``."""
+    return builder.select(mask, a, b)
+
+
+@_function(F32, U32)
+def signed(builder: Any, a: Any) -> Any:
+    """The bits of a, read as a signed whole number, as float."""
+    return builder.sitofp(a, _vector(F32))
+
+
+@_function(U32, F32)
+def whole(builder: Any, a: Any) -> Any:
+    """Signed whole number of a, as bits."""
+    return builder.fptosi(a, _vector(U32))
+
+
+@_function(F32, U32)
+def as_float(builder: Any, a: Any) -> Any:
+    """Reinterpret bits as float."""
+    return builder.bitcast(a, _vector(F32))
+
+
+@_function(U64, U32)
+def widen(builder: Any, a: Any) -> Any:
+    """The same numbers in 64 bits."""
+    return builder.zext(a, _vector(U64))
+
+
+@_function(U32, U64)
+def narrow(builder: Any, a: Any) -> Any:
+    """The lower 32 bits."""
+    return builder.trunc(a, _vector(U32))
+
+
+@_function(U32, U32)
+def count_up(builder: Any, a: Any) -> Any:
+    """A plus the lane's number 0, 1, ..."""
+    return builder.add(a, ir.Constant(a.type, list(range(WIDTH))))
+
+
+@intrinsic
+def any_lane(typing: Any, mask: Any) -> Any:
+    """Whether the mask holds anywhere."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.IntType(WIDTH))
+        return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
+
+    return types.boolean(MASK), emit
+
+
+@intrinsic
+def pointer(typing: Any, array: Any) -> Any:
+    """Address of a contiguous array's first number; ``p[i]``, `load` and `store` take it without a bounds check.
+
+    Helpers take pointers rather than arrays because numba would count references to the arrays in the inner loop.
+    """
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), emit
+
+
+def _lanes_at(builder: Any, kind: Any, base: Any, index: Any) -> Any:
+    return builder.bitcast(builder.gep(base, [index]), _vector(Lanes(kind.dtype)).as_pointer())
+
+
+@intrinsic
+def load(typing: Any, base: Any, index: Any) -> Any:
+    """The lanes at ``base[index : index + WIDTH]``."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_lanes_at(builder, sig.args[0], *args), align=4)
+
+    return Lanes(base.dtype)(base, types.intp), emit
+
+
+@intrinsic
+def store(typing: Any, base: Any, index: Any, value: Any) -> Any:
+    """Write lanes to ``base[index : index + WIDTH]``."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _lanes_at(builder, sig.args[0], *args[:2]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, Lanes(base.dtype)), emit

@@ -1,0 +1,48 @@
+"""Turn whole rows and columns: the soft modes of ring exchange.
+
+A plaquette meets a column in two neighbouring sites, which enter its angle with opposite signs: turning a column as a
+whole leaves every ring term alone, and costs only the bonds that leave the column. The common angle of a column is
+thus an XY spin in a known field, G = J sum_j conj(s_j) (s_east + s_west), and takes a heat-bath draw. Strong ring
+exchange stiffens everything else, so local moves take long over just these angles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mcmc.kernels.field import normalised, words
+from mcmc.kernels.heat_bath import draw
+from mcmc.kernels.lanes import load, pointer, store
+
+F = np.float32
+
+
+@njit(cache=True, nogil=True)
+def lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted):
+    """Turn every column (or every row) once, in place; see `mcmc.kernels` for the arguments."""
+    N, W = len(neighbours), len(beta)
+    count, length = (Lx, N // Lx) if columns else (N // Lx, Lx)
+    across, along, side = (1, Lx, 0) if columns else (Lx, 1, 2)
+    x, y, beta, keys = pointer(x), pointer(y), pointer(beta), pointer(keys)
+    neighbours, accepted = pointer(neighbours), pointer(accepted)
+    for k in range(count):
+        for v in range(0, W, 16):
+            zero = load(beta, v) * F(0.0)
+            gx, gy = zero, zero
+            for j in range(length):
+                i = k * across + j * along
+                before = np.int64(neighbours[8 * i + side]) * W + v
+                after = np.int64(neighbours[8 * i + side + 1]) * W + v
+                hx, hy = load(x, before) + load(x, after), load(y, before) + load(y, after)
+                a, b = load(x, i * W + v), load(y, i * W + v)
+                gx, gy = gx + J * (hx * a + hy * b), gy + J * (hy * a - hx * b)
+            w0, w1, _, _ = words(keys, W, v, move, k)
+            c, s, hit = draw(gx, gy, zero + F(1.0), zero, load(beta, v), w0, w1)
+            store(accepted, v, load(accepted, v) + hit)
+            for j in range(length):
+                i = (k * across + j * along) * W + v
+                a, b = load(x, i), load(y, i)
+                a, b = normalised(a * c - b * s, a * s + b * c)
+                store(x, i, a)
+                store(y, i, b)

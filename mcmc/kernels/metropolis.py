@@ -1,0 +1,49 @@
+"""Metropolis: turn one spin by a uniform angle of at most ``pi * step``; the step is tuned for each replica."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
+from mcmc.kernels.field import local_field, normalised, words
+from mcmc.kernels.lanes import load, pointer, store, where
+
+F = np.float32
+
+
+@njit(cache=True, forceinline=True)
+def _site(x, y, beta, step, neighbours, J, K, i, W, v, word0, word1, accepted):
+    hx, hy = local_field(x, y, neighbours, i, W, v, J, K)
+    k = i * W + v
+    a, b = load(x, k), load(y, k)
+    # The change of the spin from half the angle: exact for small steps.
+    s, c = sine_cosine(centred(word0) * load(step, v))
+    s2, sc = F(-2.0) * s * s, F(2.0) * s * c
+    dx, dy = s2 * a - sc * b, s2 * b + sc * a
+    accept = uniform(word1) < exponential(load(beta, v) * (hx * dx + hy * dy))
+    new_x, new_y = normalised(a + dx, b + dy)
+    store(x, k, where(accept, new_x, a))
+    store(y, k, where(accept, new_y, b))
+    store(accepted, v, load(accepted, v) + where(accept, F(1.0), F(0.0)))
+
+
+@njit(cache=True, nogil=True)
+def metropolis(x, y, beta, step, keys, neighbours, J, K, move, accepted):
+    """One sweep of every replica of a block, in place; ``step``: float32 (W,) in (0, 1], else see `mcmc.kernels`."""
+    N, W = len(neighbours), len(beta)
+    x, y, beta, step, keys, neighbours, accepted = (
+        pointer(x),
+        pointer(y),
+        pointer(beta),
+        pointer(step),
+        pointer(keys),
+        pointer(neighbours),
+        pointer(accepted),
+    )
+    for i in range(0, N, 2):
+        for v in range(0, W, 16):
+            w0, w1, w2, w3 = words(keys, W, v, move, i)
+            _site(x, y, beta, step, neighbours, J, K, i, W, v, w0, w1, accepted)
+            if i + 1 < N:
+                _site(x, y, beta, step, neighbours, J, K, i + 1, W, v, w2, w3, accepted)

@@ -1,0 +1,31 @@
+"""Over-relaxation: reflect every spin about its local field; microcanonical, so it needs a thermal partner.
+
+Creutz, Phys. Rev. D 36, 515 (1987), doi:10.1103/PhysRevD.36.515. The energy of a spin is linear in its unit vector
+for EXY too, so the reflection is exact there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mcmc.kernels.field import local_field
+from mcmc.kernels.lanes import load, pointer, store
+
+F = np.float32
+
+
+@njit(cache=True, nogil=True)
+def over_relaxation(x, y, W, neighbours, J, K):
+    """One sweep of the W replicas of a block, in place; see `mcmc.kernels` for the arguments."""
+    N = len(neighbours)
+    x, y, neighbours = pointer(x), pointer(y), pointer(neighbours)
+    for i in range(N):
+        for v in range(0, W, 16):
+            hx, hy = local_field(x, y, neighbours, i, W, v, J, K)
+            k = i * W + v
+            a, b = load(x, k), load(y, k)
+            # The tiny number turns the spin round where there is no field, which keeps the energy as well.
+            p = F(2.0) * (hx * a + hy * b) / (hx * hx + hy * hy + F(1e-30))
+            store(x, k, p * hx - a)
+            store(y, k, p * hy - b)

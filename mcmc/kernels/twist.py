@@ -1,0 +1,54 @@
+"""Change the winding number of a whole configuration by one.
+
+The proposal adds the angle +-2 pi k / L to column (or row) k. It costs about 2 pi^2 Y times the aspect ratio:
+hopeless for equilibrium windings of a cold square lattice, whose weight is nil, but it frees configurations trapped
+in a winding state at once, and lets elongated lattices, whose windings do have weight, change them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from mcmc.kernels.arithmetic import exponential, uniform
+from mcmc.kernels.field import normalised, words
+from mcmc.kernels.lanes import any_lane, load, pointer, signed, store, where
+
+F = np.float32
+
+
+@njit(cache=True, nogil=True)
+def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted):
+    """Propose one twist along x (``columns``) or y, in place; see `mcmc.kernels` for the arguments."""
+    N, W = len(neighbours), len(beta)
+    side, length = (0, Lx) if columns else (2, N // Lx)
+    delta = 2 * math.pi / length
+    cost, slope = F(math.cos(delta) - 1), F(math.sin(delta))
+    x, y, beta, keys = pointer(x), pointer(y), pointer(beta), pointer(keys)
+    neighbours, accepted = pointer(neighbours), pointer(accepted)
+    for v in range(0, W, 16):
+        zero = load(beta, v) * F(0.0)
+        cosines, sines = zero, zero
+        for row in range(0, N, Lx):
+            # Row by row, so that float32 sums stay exact enough on large lattices.
+            c, s = zero, zero
+            for i in range(row, row + Lx):
+                j = np.int64(neighbours[8 * i + side]) * W + v
+                a, b = load(x, i * W + v), load(y, i * W + v)
+                a_next, b_next = load(x, j), load(y, j)
+                c, s = c + (a * a_next + b * b_next), s + (a * b_next - b * a_next)
+            cosines, sines = cosines + c, sines + s
+        w0, w1, _, _ = words(keys, W, v, move, 0)
+        sign = where(signed(w0) < F(0.0), zero - F(1.0), zero + F(1.0))
+        accept = uniform(w1) < exponential(load(beta, v) * J * (cost * cosines - slope * (sign * sines)))
+        if any_lane(accept):
+            store(accepted, v, load(accepted, v) + where(accept, F(1.0), F(0.0)))
+            for i in range(N):
+                k = i % Lx if columns else i // Lx
+                c, s = F(math.cos(delta * k)), sign * F(math.sin(delta * k))
+                a, b = load(x, i * W + v), load(y, i * W + v)
+                a_new, b_new = normalised(a * c - b * s, a * s + b * c)
+                store(x, i * W + v, where(accept, a_new, a))
+                store(y, i * W + v, where(accept, b_new, b))
