@@ -210,7 +210,7 @@ class Table(NamedTuple):
         ]
         return {
             "model": self.model.name,
-            "size": self.lattice.Lx if self.lattice.Lx == self.lattice.Ly else [self.lattice.Lx, self.lattice.Ly],
+            "size": [self.lattice.Lx, self.lattice.Ly],
             **self.model.couplings,
             "rows": rows,
             "warnings": self.warnings(),

@@ -30,10 +30,9 @@ REQUIRED = (
 def write(path, model, *, chains=2, draws=100, shape=(4, 6)):
     lattice = Lattice(shape[1], shape[0])
     settings = Settings(model, lattice, TEMPERATURES, chains=chains, thermalise=50, thin=2)
-    block = Simulation(settings).block(draws)
     with Ensemble.create(path, model=model, lattice=lattice, temperatures=TEMPERATURES, chains=chains) as ensemble:
         if draws:
-            ensemble.append(block)
+            ensemble.append(Simulation(settings).block(draws))
     return path
 
 
@@ -85,7 +84,7 @@ def test_several_files_in_json_csv_and_plot(files, tmp_path, capsys):
     table, plot = tmp_path / "both.csv", tmp_path / "both.png"
     assert main(["observe", *map(str, files), "--json", "--csv", str(table), "--plot", str(plot)]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert [(each["model"], each["size"]) for each in printed] == [("xy", [6, 4]), ("exy", 4)]
+    assert [(each["model"], each["size"]) for each in printed] == [("xy", [6, 4]), ("exy", [4, 4])]
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6

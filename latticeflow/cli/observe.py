@@ -39,6 +39,11 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all observables with errors and tau_int")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the observables (.png, .pdf or .svg)")
+    parser.add_argument(
+        "--transition",
+        action="store_true",
+        help="fit the Kosterlitz-Thouless temperature to the helicity modulus of several sizes",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -47,6 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from mcmc import InputError
     from mcmc.ensemble import Ensemble
+    from mcmc.kosterlitz_thouless import transition
     from mcmc.progress import Progress
     from mcmc.thermodynamics import observe
 
@@ -66,11 +72,16 @@ def run(arguments: argparse.Namespace) -> None:
         _write_csv(arguments.csv, tables)
     if arguments.plot is not None:
         plots.save(plots.overview(_labels(tables)), arguments.plot)
+    fit = transition(list(tables.values())) if arguments.transition else None
     if arguments.json:
-        objects = [table.as_json() for table in tables.values()]
-        print(json.dumps(objects[0] if len(objects) == 1 else objects, indent=2))
+        objects: Any = [table.as_json() for table in tables.values()]
+        if fit:
+            objects = {"ensembles": objects, "transition": fit._asdict()}
+        print(json.dumps(objects[0] if len(tables) == 1 else objects, indent=2))
     else:
         print("\n\n".join(_text(path, table) for path, table in tables.items()))
+        if fit:
+            print(f"\n{fit}")
     for path, table in tables.items():
         warnings = table.warnings()
         for line in warnings[:SHOWN_WARNINGS]:
