@@ -27,8 +27,8 @@ def load(path: str | Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no plain numpy array ({error}): write it by numpy.save") from None
+    except (ValueError, EOFError, OSError):
+        raise InputError(f"{path} is no plain array of real numbers: write it by numpy.save") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(f"{path} is no plain array of real numbers: write it by numpy.save")
     return array

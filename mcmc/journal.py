@@ -210,7 +210,7 @@ class JournaledFile(Overlay):
             if self._failure is not None:
                 raise self._failure
             if not self._in_place():
-                raise FileNotFoundError(errno.ENOENT, "vanished or was replaced while it was written", str(self._path))
+                raise FileNotFoundError(f"{self._path} has vanished or been replaced while it was written")
             os.fsync(self._fd)
             watched = first - first % PAGE
             order = sorted(self._pages, key=lambda offset: (offset != watched, offset))
@@ -260,14 +260,18 @@ class Lock:
     """The right to write ``path``: a lock on its journal, which the system releases when the process dies.
 
     Raises:
-        InputError: another process holds it.
-        OSError: the directory cannot be written.
+        InputError: another process holds it, or the directory cannot be written.
+        OSError: the file system knows no locks.
     """
 
     def __init__(self, path: Path):
         self._journal = journal_path(path)
         while True:
-            self._fd = os.open(self._journal, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                self._fd = os.open(self._journal, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                text = f"{path} cannot be written ({error.strerror})"
+                raise InputError(f"{text}: check directory {path.parent}, or name another file") from None
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

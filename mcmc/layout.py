@@ -26,13 +26,13 @@ LIBVER = ("earliest", "v110")
 AXES = ("temperature", "chain", "draw", "y", "x")
 UNITS = {"theta": "rad", "temperature": "J / k_B", "energy": "energy per site, in the unit of J and K"}
 
-_CHUNK = 2**20  # bytes of a chunk at most
-_SMALL_CHUNK = 2**18  # chunks below this size span several chains
+_CHUNK = 2**18  # bytes of a chunk at most
+_SMALL_CHUNK = 2**16  # chunks below this size span several chains
 _ROW = 2**25  # bytes of one row of chunks, through all temperatures and chains, at most
 
 
 def chunk_shape(T: int, C: int, shape: tuple[int, int], draws: int) -> tuple[int, int, int, int, int]:
-    """Chunks of ``/theta``: about 1 MB, and few enough through all temperatures and chains to fill a row in a block."""
+    """Chunks of ``/theta``: 256 kB at most; a row of them, through all temperatures and chains, fits into a block."""
     configuration = 4 * math.prod(shape)
     n = max(1, min(draws, _CHUNK // configuration, _ROW // (T * C * configuration)))
     c = max(1, min(C, _SMALL_CHUNK // (n * configuration)))

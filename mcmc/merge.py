@@ -34,7 +34,9 @@ def origins(ensemble: Ensemble) -> list[Origin]:
     return [Origin(str(seed), int(number)) for number in ensemble.chain_numbers]
 
 
-def merge(sources: Sequence[str | Path], path: str | Path, *, max_bytes: int = 2**26) -> None:
+def merge(
+    sources: Sequence[str | Path], path: str | Path, *, command: Sequence[str] | None = None, max_bytes: int = 2**26
+) -> None:
     """Write one file that holds the chains of several.
 
     Parts of one run (equal settings and seed) become the file that the run would have written in one piece, and can be
@@ -44,6 +46,7 @@ def merge(sources: Sequence[str | Path], path: str | Path, *, max_bytes: int = 2
     Args:
         sources: ensemble files.
         path: must not exist.
+        command: kept in the file; None takes this process's command line.
         max_bytes: memory for draws.
 
     Raises:
@@ -56,9 +59,9 @@ def merge(sources: Sequence[str | Path], path: str | Path, *, max_bytes: int = 2
         _refuse_strangers(files)
         temperatures, chains, parts = _arrange(files)
         settings = _settings(files, temperatures, chains)
-        attributes: dict[str, Any] = {"merged_from": [str(file.path) for file in files], **provenance.origin()}
+        attributes: dict[str, Any] = {"merged_from": [str(file.path) for file in files], **provenance.origin(command)}
         if settings is not None:
-            attributes = {**attributes, **provenance.provenance(settings)}
+            attributes = {**attributes, **provenance.provenance(settings, command)}
             numbers = [chain.chain for chain in chains]
         else:
             # Without common settings the run cannot be repeated as a whole, but every part says how it was made.

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -130,11 +130,14 @@ class Team:
         done: dict[int, tuple[Block | None, State, dict[str, Any]]] = {}
         for attempt in range(1, _ATTEMPTS + 1):
             failure: Exception | None = None
-            futures = {}
-            for k, part in enumerate(self._parts):
-                if k not in done:
-                    settings = self.settings.part(part.temperatures, part.chains)
-                    futures[k] = self._workers.executor.submit(advance, settings, self._states[k], draws)
+            futures: dict[int, Future] = {}
+            try:
+                for k, part in enumerate(self._parts):
+                    if k not in done:
+                        settings = self.settings.part(part.temperatures, part.chains)
+                        futures[k] = self._workers.executor.submit(advance, settings, self._states[k], draws)
+            except Exception as error:  # an executor that lost a worker takes no more tasks
+                failure = error
             for k, future in futures.items():
                 try:
                     done[k] = future.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -85,7 +86,7 @@ def origin(command: Sequence[str] | None = None) -> dict[str, Any]:
     """Attributes that say when, by what command and with which versions a file is made."""
     return {
         "conventions": "angles in [-pi, pi); E = -J sum cos(t_i - t_j) - K sum cos(t_1 - t_2 + t_3 - t_4); k_B = 1",
-        "command": " ".join(sys.argv if command is None else command),
+        "command": shlex.join(sys.argv if command is None else command),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
         "machine": f"{platform.system()} {platform.machine()}, {platform.processor() or 'processor unknown'}",

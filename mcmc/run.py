@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mcmc import provenance
 from mcmc.ensemble import Ensemble
 from mcmc.errors import InputError
@@ -65,12 +67,16 @@ def generate(
                     simulation: Simulation | Team = Simulation(settings, ensemble.state())
                 else:
                     simulation = Team(settings, ensemble.state(), workers)
+                if ensemble.state() is None:
+                    _replay(simulation, ensemble)
             pace = _Pace(ensemble)
             while ensemble.draws < draws and not stop.asked(pace.seconds):
                 n = pace.next(ensemble.draws, draws)
                 block = simulation.block(n)
                 try:
                     ensemble.append(block, state=simulation.state(), report=simulation.report())
+                except FileNotFoundError:
+                    raise
                 except OSError as error:
                     kept = f"the {ensemble.draws} draws of each chain committed in {path} are safe"
                     raise OSError(f"{error.strerror or error}: {kept}, go on with --resume") from error
@@ -96,6 +102,20 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
         provenance=provenance.provenance(settings, command),
         draws=draws,
     )
+
+
+def _replay(simulation: Simulation | Team, ensemble: Ensemble) -> None:
+    """Bring a simulation from its start to where the file ends, whose state was cut off.
+
+    Raises:
+        InputError: the simulation does not draw what the file holds.
+    """
+    n = ensemble.rows_per_chunk("theta")
+    for start in range(0, ensemble.draws, n):
+        stop = min(start + n, ensemble.draws)
+        if not np.array_equal(simulation.block(stop - start).theta, ensemble.theta(slice(start, stop))):
+            text = f"{ensemble.path} cannot be continued: this version or machine draws other numbers"
+            raise InputError(f"{text} than the file holds; merge it with a run of another seed instead")
 
 
 class _Pace:

@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after ``latticeflow``; None takes them from the command line.
     """
-    options = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    options = build_parser().parse_args(words)
+    options.command = ["latticeflow", *words]  # for the files that the verb writes
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         return options.run(options) or 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,22 @@ def run(arguments: argparse.Namespace) -> int:
         index, count = arguments.task_index, arguments.task_count
         settings = share(settings, index, count)
         path = path.with_name(f"{path.stem}.{index}-of-{count}{path.suffix}")
-    with Stop(arguments.max_minutes) as stop, ExitStack() as stack:
+    with Stop(arguments.max_minutes) as stop, suppress(Stopped), ExitStack() as stack:
         workers = None
         if arguments.workers is not None or arguments.executor != "processes":
-            workers = stack.enter_context(hire(arguments.executor, arguments.workers or 1, arguments.scheduler))
+            count = 1 if arguments.workers is None else arguments.workers
+            workers = stack.enter_context(hire(arguments.executor, count, arguments.scheduler))
             if workers is None:
-                return 0  # a rank that has served
-        try:
-            if generate(settings, path, draws=arguments.draws, resume=arguments.resume, workers=workers, stop=stop):
-                return 0
-        except Stopped:
-            pass
+                return 0  # an MPI rank that has served
+        if generate(
+            settings,
+            path,
+            draws=arguments.draws,
+            resume=arguments.resume,
+            workers=workers,
+            stop=stop,
+            command=arguments.command,
+        ):
+            return 0
     options.warn(f"stopped by {stop.reason}: go on with the same command and --resume")
     return 128 + stop.signal if stop.signal else 75

@@ -33,4 +33,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     model = model_from_name(arguments.model, arguments.J, arguments.K)
     theta = load(arguments.array)
-    from_array(arguments.out, theta, model=model, temperatures=arguments.temperatures, note=arguments.note)
+    from_array(
+        arguments.out,
+        theta,
+        model=model,
+        temperatures=arguments.temperatures,
+        note=arguments.note,
+        command=arguments.command,
+    )

@@ -26,4 +26,4 @@ def run(arguments: argparse.Namespace) -> None:
     """Merge."""
     from mcmc.merge import merge
 
-    merge(arguments.files, arguments.out)
+    merge(arguments.files, arguments.out, command=arguments.command)

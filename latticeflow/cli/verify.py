@@ -47,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not found.problems:
             print(f"{path}: sound, {found.draws} draws of each chain")
         elif cut:
-            print(
-                f"{path}: cut to {found.intact} of {found.draws} draws; latticeflow generate --resume makes them again"
-            )
+            print(f"{path}: cut to {found.intact} of {found.draws} draws; generate --resume makes the others again")
         elif found.intact < found.draws:
             print(f"{path}: the first {found.intact} of {found.draws} draws are sound; --cut keeps only these")
     return status
