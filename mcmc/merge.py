@@ -123,11 +123,11 @@ def _arrange(files: Sequence[Ensemble]) -> tuple[np.ndarray, list[Origin], list[
     Raises:
         InputError: files overlap, or leave a gap.
     """
-    order = sorted(range(len(files)), key=lambda k: (_first(files[k], "temperature"), float(files[k].temperatures[0])))
     temperatures: list[float] = []
-    for k in order:
-        temperatures += [T for T in files[k].temperatures.tolist() if T not in temperatures]
-    chains = sorted({origin for file in files for origin in origins(file)}, key=lambda o: (len(o.seed), *o))
+    chains: list[Origin] = []
+    for file in sorted(files, key=_place):
+        temperatures += [T for T in file.temperatures.tolist() if T not in temperatures]
+        chains += [origin for origin in origins(file) if origin not in chains]
     filled = np.full((len(temperatures), len(chains)), -1)
     parts = []
     for k, file in enumerate(files):
@@ -147,6 +147,12 @@ def _arrange(files: Sequence[Ensemble]) -> tuple[np.ndarray, list[Origin], list[
         text = f"no file holds chain {chains[c].chain} of seed {chains[c].seed} at T = {temperatures[t]:g}"
         raise InputError(f"{text}: name all files of the run")
     return np.array(temperatures), chains, parts
+
+
+def _place(file: Ensemble) -> tuple[int, float, int, Origin]:
+    """Sorts files by temperature, then seed as a number, then chain."""
+    origin = origins(file)[0]
+    return _first(file, "temperature"), float(file.temperatures[0]), len(origin.seed), origin
 
 
 def _first(file: Ensemble, axis: str) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import mcmc
+from mcmc import samplers
 from mcmc.errors import InputError
 from mcmc.lattice import Lattice
 from mcmc.models import model_from_name
@@ -78,6 +79,7 @@ def provenance(settings: Settings, command: Sequence[str] | None = None) -> dict
         "seed": str(settings.seed),
         "random_streams": "numpy SeedSequence(seed, spawn_key=(temperature index, chain number)); see mcmc.rng",
         "settings": settings_to_dict(settings),
+        "mix": samplers.mix(settings.model, settings.sampler)._asdict(),
         **origin(command),
     }
 

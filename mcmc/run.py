@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcmc import provenance
+from mcmc import provenance, samplers
 from mcmc.ensemble import Ensemble
 from mcmc.errors import InputError
 from mcmc.parallel import Team, Workers
@@ -90,7 +90,11 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
         with Ensemble.open(path) as earlier:
             if "settings" not in earlier.attributes:
                 raise InputError(f"{path} was not made by latticeflow generate: it cannot be resumed")
-            provenance.adopt(settings, provenance.settings_from_dict(earlier.attributes["settings"]), path)
+            stored = provenance.settings_from_dict(earlier.attributes["settings"])
+            provenance.adopt(settings, stored, path)
+            if earlier.attributes["mix"] != samplers.mix(stored.model, stored.sampler)._asdict():
+                version = earlier.attributes["versions"]["latticeflow"]
+                raise InputError(f"{path} was made by latticeflow {version}, whose {stored.sampler} sampler is another")
         return Ensemble.append_to(path)
     settings = settings.resolved()
     return Ensemble.create(

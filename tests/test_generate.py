@@ -27,11 +27,15 @@ def settings(**changes) -> Settings:
 
 
 def content(path) -> dict[str, bytes]:
-    """All datasets but the report, which tells of workers too, and all attributes that tell of no time or place."""
+    """All datasets and attributes but those that tell of time and place.
+
+    Left out as well: the report, and how far the chains' starts agree, which a task can only ask of its own chains.
+    """
     with h5py.File(path, "r") as file:
         found = {}
         file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        arrays = {name: (item.shape, item[...].tobytes()) for name, item in found.items() if name != "run/report"}
+        passing = ("run/report", "run/state/start_")
+        arrays = {name: (d.shape, d[...].tobytes()) for name, d in found.items() if not name.startswith(passing)}
         own = ("file_id", "checksum", "created", "command", "merged_from")
         return {**arrays, **{name: value for name, value in file.attrs.items() if name not in own}}
 
