@@ -1,0 +1,38 @@
+"""Normalizing flows of lattice configurations, all behind the contract of `base.Flow`.
+
+Importing this package loads torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from latticeflow.flows.base import Flow
+from latticeflow.flows.multiscale import Multiscale
+from mcmc import InputError, Lattice
+from mcmc.models import Model
+
+FLOWS: dict[str, type[Flow]] = {flow.name: flow for flow in (Multiscale,)}
+"""Every flow by name; the law-book of the tests runs over this registry."""
+
+
+def build_flow(name: str, model: Model, lattice: Lattice, temperatures: tuple[float, float], **sizes: Any) -> Flow:
+    """Build an untrained flow.
+
+    Args:
+        name: a name of `FLOWS`.
+        model, lattice, temperatures: see `Flow`.
+        sizes: keyword arguments of the flow's class.
+
+    Raises:
+        InputError: unknown name or size, or a lattice that the flow cannot draw.
+    """
+    if name not in FLOWS:
+        raise InputError(f"unknown flow {name!r}: choose one of {', '.join(FLOWS)}")
+    try:
+        return FLOWS[name](model, lattice, temperatures, **sizes)
+    except TypeError as error:
+        raise InputError(f"flow {name!r}: {error}") from None
+
+
+__all__ = ["FLOWS", "Flow", "Multiscale", "build_flow"]

@@ -1,0 +1,97 @@
+"""The contract of every flow: draws with their log density, and the log density of any configuration."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mcmc import InputError, Lattice
+from mcmc.models import Model
+
+
+class Flow(nn.Module, ABC):
+    """A normalizing flow of lattice configurations, conditional on temperature.
+
+    A flow is a density on the torus with respect to d theta_1 ... d theta_N, in radians, periodic in every angle.
+    Subclasses implement `_sample` and `_log_prob`, for one temperature per configuration; shapes are checked here.
+
+    Args:
+        model: the spin model, with its couplings.
+        lattice: the periodic rectangle.
+        temperatures: lowest and highest temperature that the flow serves.
+        sizes: what else the constructor of the subclass was given, kept for checkpoints.
+    """
+
+    name: ClassVar[str]
+    """Name in the registry and in checkpoints."""
+
+    def __init__(
+        self, model: Model, lattice: Lattice, temperatures: tuple[float, float], sizes: dict[str, Any] | None = None
+    ):
+        super().__init__()
+        self.model, self.lattice, self.sizes = model, lattice, dict(sizes or {})
+        self.temperatures = (float(temperatures[0]), float(temperatures[1]))
+        if not 0 < self.temperatures[0] <= self.temperatures[1]:
+            raise InputError(f"temperature range {self.temperatures} must be positive and ascending")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, temperature: float | Tensor, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw configurations.
+
+        Args:
+            n: number of draws.
+            temperature: in units of J / k_B; one for all draws, or a tensor of shape (n,).
+            generator: source of randomness, on the flow's device; None takes torch's default.
+
+        Returns:
+            theta, float32 (n, Ly, Lx), in [-pi, pi); and log q(theta), float64 (n,).
+        """
+        return self._sample(self._temperatures(n, temperature), generator)
+
+    def log_prob(self, theta: Tensor, temperature: float | Tensor) -> Tensor:
+        """Log density of configurations; differentiable with respect to the parameters.
+
+        Args:
+            theta: angles in radians, (n, Ly, Lx), float32 or float64.
+            temperature: one for all, or a tensor of shape (n,).
+
+        Returns:
+            float64 (n,).
+
+        Raises:
+            InputError: ``theta`` has another lattice's shape.
+        """
+        if theta.ndim != 3 or theta.shape[1:] != self.lattice.shape:
+            expected = ", ".join(str(side) for side in self.lattice.shape)
+            raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
+        return self._log_prob(theta, self._temperatures(len(theta), temperature, theta.dtype))
+
+    def _temperatures(self, n: int, temperature: float | Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        dtype = dtype or next(self.parameters()).dtype
+        T = torch.as_tensor(temperature, dtype=dtype, device=self.device)
+        if T.ndim > 1 or T.numel() not in (1, n):
+            raise InputError(f"temperature of shape {tuple(T.shape)} is neither one number nor one for each of {n}")
+        return T.expand(n)
+
+    @abstractmethod
+    def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw one configuration for each temperature, (n,) -> (n, Ly, Lx), float64 (n,)."""
+
+    @abstractmethod
+    def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        """Log density, (n, Ly, Lx) and (n,) -> float64 (n,)."""

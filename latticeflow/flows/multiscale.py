@@ -1,0 +1,194 @@
+"""The multiscale flow: coarse to fine, one small covariant net for each group of sites, the last colour exact."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from latticeflow.flows import von_mises
+from latticeflow.flows.base import Flow
+from latticeflow.flows.schedule import coarse_to_fine
+from latticeflow.flows.spin_wave import regression, stiffness
+from mcmc import Lattice, wrap
+from mcmc.models import Model
+
+
+class Conditioner(nn.Module):
+    """Mixture of von Mises laws of a site given the spins that it sees, covariant under rotation and reflection.
+
+    With u_j = exp(i theta_j) of the seen sites the net forms covariant vectors Z = M^T u, M real, and invariants
+    s = Re(Z^A conj(Z^B)); from (s, T) a perceptron gives the mixture weights w_k and real coefficients G of
+
+        eta_k = Z^0 / T + sum_a G_ka Z^C_a,      q(theta) = sum_k w_k vonMises(theta; mean arg eta_k, kappa |eta_k|).
+
+    Z^0 is the spin-wave regression, exact for T -> 0 and all there is before training. Its corrections are of
+    relative order T, which is why G is not divided by T. Among the Z^C are products Z Z' conj(Z''), the form
+    in which the ring exchange of EXY acts on a spin.
+
+    Args:
+        weights: float64 (n,), spin-wave weights of the n seen sites.
+        precision: of the spin-wave conditional, times T.
+        invariants: number of s.
+        vectors: number of linear Z^C.
+        products: number of cubic Z^C.
+        components: number of von Mises laws in the mixture.
+        width: of the two hidden layers.
+    """
+
+    def __init__(
+        self,
+        weights: Tensor,
+        precision: float,
+        *,
+        invariants: int,
+        vectors: int,
+        products: int,
+        components: int,
+        width: int,
+    ):
+        super().__init__()
+        n = len(weights)
+        self.components = components
+        self._splits = [invariants, invariants, 1, vectors, products, products, products]
+        maps = torch.randn(n, sum(self._splits)) / math.sqrt(n)
+        maps[:, 2 * invariants] = weights * precision
+        self.maps = nn.Parameter(maps)
+        self._outputs = [components, components * (1 + vectors + products)]
+        output = nn.Linear(width, sum(self._outputs))
+        with torch.no_grad():
+            # Nearly the spin-wave law at first; not exactly, or the components would stay equal for ever.
+            output.weight.mul_(0.1)
+            output.bias.zero_()
+        hidden = (nn.Linear(invariants + 4, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.net = nn.Sequential(*hidden, output)
+
+    def forward(self, u: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixture of each site.
+
+        Args:
+            u: cosines and sines of what each site sees, (2, B, S, n) for B configurations and S sites.
+            temperature: (B,).
+
+        Returns:
+            Log weights, (B, S, K), and eta by components, (2, B, S, K).
+        """
+        Za, Zb, Z0, Zc, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self._splits, dim=-1)
+        s = (Za * Zb).sum(0)
+        T = temperature[:, None, None].expand(*s.shape[:-1], 1)
+        features = torch.cat((s, T, T.log(), 0.1 / T, 1 / (1 + T)), dim=-1)
+        logits, G = torch.split(self.net(features), self._outputs, dim=-1)
+        px, py = dx * ex - dy * ey, dx * ey + dy * ex
+        cubic = torch.stack((px * fx + py * fy, py * fx - px * fy))
+        Z = torch.cat((Z0, Zc, cubic), dim=-1)
+        G = G.unflatten(-1, (self.components, -1))
+        eta = (G @ Z[..., None]).squeeze(-1) + Z0 / T
+        return logits.log_softmax(-1), eta
+
+
+class Multiscale(Flow):
+    """Draw the lattice coarse to fine; see `schedule.coarse_to_fine` for the order.
+
+    One site is uniform, which makes the flow exactly invariant under global rotations; the sites of a group are
+    independent given what is already drawn, each from a mixture of von Mises laws (`Conditioner`); the last colour
+    follows its exact conditional, a von Mises law about the local field. `log_prob` takes all groups from the
+    known configuration; `sample` runs them one after the other, O(log L) steps. Both are fast.
+
+    Args:
+        model, lattice, temperatures: see `Flow`.
+        seen: the most already drawn sites that one site sees.
+        invariants, vectors, products, components, width: see `Conditioner`.
+
+    Raises:
+        InputError: the lattice cannot be halved often enough.
+    """
+
+    name = "multiscale"
+
+    def __init__(
+        self,
+        model: Model,
+        lattice: Lattice,
+        temperatures: tuple[float, float],
+        *,
+        seen: int = 36,
+        invariants: int = 64,
+        vectors: int = 12,
+        products: int = 8,
+        components: int = 6,
+        width: int = 128,
+    ):
+        sizes = {
+            "invariants": invariants,
+            "vectors": vectors,
+            "products": products,
+            "components": components,
+            "width": width,
+        }
+        super().__init__(model, lattice, temperatures, {"seen": seen, **sizes})
+        schedule = coarse_to_fine(lattice, model, seen=seen)
+        Q = stiffness(model, lattice)
+        self.conditioners = nn.ModuleList()
+        for g, group in enumerate(schedule.groups):
+            weights, precision = regression(Q, group.sites[0], group.table[0])
+            self.conditioners.append(Conditioner(torch.tensor(weights, dtype=torch.float32), precision, **sizes))
+            self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
+            self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
+        self.register_buffer("_last", torch.tensor(schedule.last), persistent=False)
+
+    def _groups(self) -> list[tuple[nn.Module, Tensor, Tensor]]:
+        return [
+            (conditioner, self.get_buffer(f"_sites_{g}"), self.get_buffer(f"_table_{g}"))
+            for g, conditioner in enumerate(self.conditioners)
+        ]
+
+    def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        flat = theta.flatten(1)
+        u = torch.stack((flat.cos(), flat.sin()))
+        log_q = torch.full((len(theta),), -von_mises.LOG_2PI, dtype=torch.float64, device=theta.device)
+        for conditioner, sites, table in self._groups():
+            log_weights, eta = conditioner(u[:, :, table], temperature)
+            log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
+        return log_q + self._log_last(theta, temperature)
+
+    def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        n = len(temperature)
+        # A GPU would wait at every round for the count of pending draws.
+        rounds = 24 if temperature.is_cuda else None
+        theta = temperature.new_zeros(n, self.lattice.N)
+        theta[:, 0] = math.pi * (2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1)
+        u = torch.stack((theta.cos(), theta.sin()))
+        log_q = torch.full((n,), -von_mises.LOG_2PI, dtype=torch.float64, device=self.device)
+        for conditioner, sites, table in self._groups():
+            log_weights, eta = conditioner(u[:, :, table], temperature)
+            threshold = torch.rand(
+                *log_weights.shape[:-1], 1, generator=generator, device=self.device, dtype=theta.dtype
+            )
+            chosen = (log_weights.exp().cumsum(-1) < threshold).sum(-1, keepdim=True)
+            x, y = torch.take_along_dim(eta, chosen.clamp(max=log_weights.shape[-1] - 1)[None], dim=-1).squeeze(-1)
+            drawn = torch.atan2(y, x) + von_mises.sample(torch.hypot(x, y), generator=generator, rounds=rounds)
+            theta[:, sites] = drawn
+            u[:, :, sites] = torch.stack((drawn.cos(), drawn.sin()))
+            log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
+        theta = wrap(theta).view(n, *self.lattice.shape)
+        h = self._last_field(theta, temperature)
+        drawn = h.angle() + von_mises.sample(h.abs(), generator=generator, rounds=rounds)
+        theta.view(n, -1)[:, self.get_buffer("_last")] = wrap(drawn)
+        return theta, log_q + self._log_last(theta, temperature)
+
+    def _last_field(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        """Local field over temperature of the sites of the last colour, which do not act on each other."""
+        return self.model.field(theta).flatten(1)[:, self.get_buffer("_last")] / temperature[:, None]
+
+    def _log_last(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        h = self._last_field(theta, temperature)
+        delta = theta.flatten(1)[:, self.get_buffer("_last")] - h.angle()
+        return von_mises.log_prob(delta, h.abs()).sum(-1, dtype=torch.float64)
+
+
+def _log_mixture(log_weights: Tensor, eta: Tensor, u: Tensor) -> Tensor:
+    """Log density of the mixtures, summed over sites in float64: (B, S, K), (2, B, S, K), (2, B, S) -> (B,)."""
+    kappa = torch.sqrt((eta**2).sum(0) + 1e-12)  # the root has no derivative at 0
+    component = (eta * u[..., None]).sum(0) - kappa - von_mises.log_i0e(kappa)
+    return (torch.logsumexp(log_weights + component, dim=-1) - von_mises.LOG_2PI).sum(-1, dtype=torch.float64)

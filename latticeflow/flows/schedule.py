@@ -1,0 +1,116 @@
+"""The coarse-to-fine order in which the multiscale flow draws the sites of a lattice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from mcmc import InputError, Lattice
+from mcmc.models import Model
+
+MAX_COARSE_SITES = 36
+
+Site = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sites that are drawn together, each from the same surroundings of sites already drawn.
+
+    Args:
+        sites: int64 (n_sites,), numbers of the sites.
+        table: int64 (n_sites, n_seen), the already drawn sites that each of them sees, nearest first; a column
+            holds the same offset for every site.
+        spacing: lattice spacing of the sites known when the group's level began.
+    """
+
+    sites: np.ndarray
+    table: np.ndarray
+    spacing: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Site 0 first (uniform), then ``groups`` in order, then the sites ``last`` from their exact law."""
+
+    groups: tuple[Group, ...]
+    last: np.ndarray
+
+
+def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedule:
+    """Order the sites: a coarse grid site by site, then one halving of the spacing after the other.
+
+    A halving first draws the sites at the centres of the cells, in four groups by parity, then those at the middles
+    of the edges, in two groups for each direction. Of the last halving as many sites as do not interact with each
+    other are left to their exact conditional: for XY all middles of edges (one checkerboard colour), for EXY those
+    of one direction (one of the four colours of a 2x2 tile). Where nothing can be halved it is the last site alone.
+
+    Args:
+        lattice: a rectangle whose sides, divided by their largest common power of two, leave at most
+            `MAX_COARSE_SITES` sites.
+        model: decides which sites come last.
+        seen: the most already drawn sites that one site sees.
+
+    Raises:
+        InputError: the lattice has too few halvings.
+    """
+    common = int(np.gcd(lattice.Lx, lattice.Ly))
+    spacing = common & -common
+    nx, ny = lattice.Lx // spacing, lattice.Ly // spacing
+    if nx * ny > MAX_COARSE_SITES:
+        raise InputError(
+            f"a {lattice.Lx}x{lattice.Ly} lattice halves only down to {nx}x{ny} sites, which the multiscale flow "
+            f"draws one by one: choose sides with a larger common power of two, such as 16 or 32"
+        )
+    order = [([(x * spacing, y * spacing)], spacing) for y in range(ny) for x in range(nx)][1:]
+    while spacing > 1:
+        order += [(sites, spacing) for sites in _halve(lattice, spacing)]
+        spacing //= 2
+
+    last = [sites for sites, a in order if a == 2 and _is_exact(sites[0], model)] or [order[-1][0]]
+    drawn, groups = [(0, 0)], []
+    for sites, a in order:
+        if sites in last:
+            continue
+        offsets = _nearest(lattice, sites[0], drawn, seen)
+        table = [[int(lattice.site(x + dx, y + dy)) for dx, dy in offsets] for x, y in sites]
+        groups.append(Group(_numbers(lattice, sites), np.array(table), a))
+        drawn += sites
+    return Schedule(tuple(groups), np.concatenate([_numbers(lattice, sites) for sites in last]))
+
+
+def _halve(lattice: Lattice, spacing: int) -> list[list[Site]]:
+    """Groups of one halving, in order; all sites of a group see the same offsets to what is drawn before."""
+    nx, ny, half = lattice.Lx // spacing, lattice.Ly // spacing, spacing // 2
+    # Parity closes around an even number of cells only; an odd number makes every cell a class of its own.
+    px, py = (n if n % 2 else 2 for n in (nx, ny))
+    groups = []
+    for dx, dy in ((half, half), (half, 0), (0, half)):
+        classes: dict[Site, list[Site]] = {}
+        for i, j in product(range(nx), range(ny)):
+            parity = ((i + j) % 2, 0) if dx != dy and px == py == 2 else (i % px, j % py)
+            classes.setdefault(parity, []).append((dx + spacing * i, dy + spacing * j))
+        # Opposite corners of a cell first, so that the later groups lie between known sites.
+        groups += [classes[parity] for parity in sorted(classes, key=lambda p: (sum(p) % 2, p))]
+    return groups
+
+
+def _is_exact(site: Site, model: Model) -> bool:
+    x, y = site
+    return (x + y) % 2 == 1 and (model.couplings["K"] == 0 or y % 2 == 1)
+
+
+def _numbers(lattice: Lattice, sites: list[Site]) -> np.ndarray:
+    return np.array([int(lattice.site(x, y)) for x, y in sites])
+
+
+def _nearest(lattice: Lattice, site: Site, drawn: list[Site], most: int) -> list[Site]:
+    """Offsets from ``site`` to the nearest drawn sites, the short way round the torus, in a fixed order."""
+
+    def short(d: int, side: int) -> int:
+        return (d + side // 2) % side - side // 2
+
+    offsets = [(short(x - site[0], lattice.Lx), short(y - site[1], lattice.Ly)) for x, y in drawn]
+    return sorted(offsets, key=lambda d: (d[0] ** 2 + d[1] ** 2, d))[:most]

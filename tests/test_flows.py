@@ -1,0 +1,217 @@
+"""The law-book of flows: every registered flow, for both models, obeys it."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from latticeflow.flows import FLOWS, build_flow, von_mises
+from latticeflow.flows.schedule import coarse_to_fine
+from latticeflow.flows.spin_wave import regression, stiffness
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from tests import oracle
+
+MODELS = [XY(), ExtendedXY(1.0, 0.5)]
+SMALL = {"multiscale": {"invariants": 8, "vectors": 4, "products": 3, "components": 3, "width": 16}}
+RANGE = (0.5, 2.0)
+
+every_flow = pytest.mark.parametrize("name", sorted(FLOWS))
+every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+
+
+def make(name, model, *shape, disturb=0.2):
+    """A flow away from its initial state, which may be special."""
+    torch.manual_seed(1)
+    flow = build_flow(name, model, Lattice(*shape), RANGE, **SMALL.get(name, {}))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(disturb * torch.randn_like(parameter))
+    return flow
+
+
+@every_flow
+@every_model
+def test_density_is_normalised_on_2x2(name, model):
+    flow = make(name, model, 2, 2).double()
+    points = 18
+    grid = torch.arange(points, dtype=torch.float64) * 2 * math.pi / points - math.pi
+    with torch.no_grad():
+        density = [
+            flow.log_prob(torch.cartesian_prod(first[None], grid, grid, grid).view(-1, 2, 2), 1.5).exp().sum()
+            for first in grid
+        ]
+    # The trapezoidal rule of a smooth periodic function converges faster than any power.
+    assert float(sum(density)) * (2 * math.pi / points) ** 4 == pytest.approx(1, abs=1e-5)
+
+
+@every_flow
+@every_model
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3)])
+def test_mean_weight_of_draws_is_the_partition_function(name, model, shape):
+    """E_q[exp(-E/T) / q] = Z holds only if the draws follow the density that is claimed, and it is normalised."""
+    flow, T = make(name, model, *shape, disturb=0.1), 1.0
+    log_Z, _ = oracle.log_partition(model, *shape, 1 / T, 8)
+    theta, log_q = flow.sample(40_000, T, generator=torch.Generator().manual_seed(2))
+    ratio = np.exp((-model.energy(theta) / T - log_q).numpy() - log_Z)
+    error = ratio.std() / math.sqrt(len(ratio))
+    assert error < 0.02
+    assert abs(ratio.mean() - 1) < 5 * error
+    # The same check rejects draws of a slightly different temperature.
+    theta, log_q = flow.sample(40_000, 1.15 * T, generator=torch.Generator().manual_seed(2))
+    ratio = np.exp((-model.energy(theta) / T - flow.log_prob(theta, T).detach()).numpy() - log_Z)
+    assert abs(ratio.mean() - 1) > 5 * ratio.std() / math.sqrt(len(ratio))
+
+
+@every_flow
+@every_model
+def test_draws_bring_their_own_density(name, model):
+    flow = make(name, model, 4, 4)
+    T = torch.linspace(*RANGE, 50)
+    theta, log_q = flow.sample(50, T, generator=torch.Generator().manual_seed(3))
+    assert theta.dtype == torch.float32
+    assert log_q.dtype == torch.float64
+    assert theta.shape == (50, 4, 4)
+    assert bool(((theta >= -math.pi) & (theta < math.pi)).all())
+    torch.testing.assert_close(flow.log_prob(theta, T).detach(), log_q, rtol=1e-5, atol=1e-4)
+
+
+@every_flow
+@every_model
+def test_density_is_periodic_in_every_angle(name, model):
+    flow = make(name, model, 4, 4).double()
+    theta = 2 * math.pi * torch.rand(8, 4, 4, dtype=torch.float64) - math.pi
+    turns = torch.randint(-2, 3, theta.shape)
+    torch.testing.assert_close(flow.log_prob(theta + 2 * math.pi * turns, 1.0), flow.log_prob(theta, 1.0))
+    before, after = theta.clone(), theta.clone()
+    before[:, 1, 2], after[:, 1, 2] = math.pi - 1e-9, -math.pi + 1e-9
+    torch.testing.assert_close(flow.log_prob(before, 1.0), flow.log_prob(after, 1.0), rtol=0, atol=1e-6)
+
+
+@every_model
+def test_multiscale_density_is_invariant_under_rotation_and_reflection(model):
+    flow = make("multiscale", model, 4, 4).double()
+    theta = 2 * math.pi * torch.rand(8, 4, 4, dtype=torch.float64) - math.pi
+    expected = flow.log_prob(theta, 1.0)
+    torch.testing.assert_close(flow.log_prob(theta + 1.234, 1.0), expected)
+    torch.testing.assert_close(flow.log_prob(-theta, 1.0), expected)
+
+
+@every_flow
+@every_model
+def test_gradients_reach_every_parameter(name, model):
+    flow = make(name, model, 4, 4)
+    theta, _ = flow.sample(64, 1.0, generator=torch.Generator().manual_seed(4))
+    flow.log_prob(theta, 1.0).mean().backward()
+    for key, parameter in flow.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool(parameter.grad.isfinite().all()), key
+        assert bool((parameter.grad != 0).any()), key
+
+
+@every_flow
+@every_model
+def test_single_precision_follows_double(name, model):
+    flow = make(name, model, 8, 8)
+    theta, _ = flow.sample(64, 0.5, generator=torch.Generator().manual_seed(5))
+    double = copy.deepcopy(flow).double().log_prob(theta.double(), 0.5)
+    torch.testing.assert_close(flow.log_prob(theta, 0.5), double, rtol=1e-5, atol=2e-3)
+
+
+@every_flow
+def test_one_configuration_is_a_batch(name):
+    flow = make(name, XY(), 4, 4)
+    theta, log_q = flow.sample(1, 1.0)
+    assert theta.shape == (1, 4, 4)
+    assert log_q.shape == (1,)
+    together = flow.sample(5, 1.0)[0]
+    apart = torch.cat([flow.log_prob(one[None], 1.0) for one in together])
+    torch.testing.assert_close(flow.log_prob(together, 1.0), apart, rtol=1e-5, atol=1e-4)
+
+
+@every_flow
+def test_wrong_shapes_are_named(name):
+    flow = make(name, XY(), 4, 4)
+    with pytest.raises(InputError, match=r"expected configurations of shape \(n, 4, 4\); got \(2, 4, 8\)"):
+        flow.log_prob(torch.zeros(2, 4, 8), 1.0)
+    with pytest.raises(InputError, match=r"temperature of shape \(3,\)"):
+        flow.log_prob(torch.zeros(2, 4, 4), torch.ones(3))
+
+
+def test_unknown_flow_and_size_are_named():
+    with pytest.raises(InputError, match="unknown flow 'realnvpp': choose one of"):
+        build_flow("realnvpp", XY(), Lattice(4, 4), RANGE)
+    with pytest.raises(InputError, match="widht"):
+        build_flow("multiscale", XY(), Lattice(4, 4), RANGE, widht=3)
+
+
+@every_model
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (6, 6), (8, 8), (4, 16), (5, 5)])
+def test_schedule_draws_every_site_once_from_what_is_known(model, shape):
+    lattice = Lattice(*shape)
+    schedule = coarse_to_fine(lattice, model)
+    drawn = {0}
+    for group in schedule.groups:
+        assert set(group.table.ravel()) <= drawn
+        assert not drawn & set(group.sites)
+        drawn |= set(group.sites.tolist())
+        # A table's column is one offset for all sites of the group.
+        for axis, side in ((0, lattice.Lx), (1, lattice.Lx)):
+            coordinate = [g % side if axis == 0 else g // side for g in (group.table, group.sites[:, None])]
+            steps = (coordinate[0] - coordinate[1]) % lattice.shape[1 - axis]
+            assert (steps == steps[0]).all()
+    assert not drawn & set(schedule.last)
+    assert len(drawn | set(schedule.last)) == lattice.N
+    # Sites of the last colour do not act on each other.
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, lattice.shape)
+    h = model.field(theta).ravel()[schedule.last]
+    theta.ravel()[schedule.last] += 1.0
+    np.testing.assert_allclose(model.field(theta).ravel()[schedule.last], h, atol=1e-12)
+
+
+def test_lattice_without_halvings_is_refused():
+    with pytest.raises(InputError, match="a 7x7 lattice halves only down to 7x7"):
+        coarse_to_fine(Lattice(7, 7), XY())
+
+
+@every_model
+def test_spin_waves_are_the_harmonic_model(model):
+    lattice = Lattice(4, 4)
+    Q = stiffness(model, lattice)
+    theta = 1e-4 * np.random.default_rng(1).normal(size=lattice.shape)
+    energy = model.energy(theta) - model.energy(np.zeros(lattice.shape))
+    assert energy == pytest.approx(theta.ravel() @ Q @ theta.ravel() / 2, rel=1e-5)
+    # Given all others, the regression is the harmonic conditional itself.
+    weights, precision = regression(Q, 5, np.delete(np.arange(16), 5))
+    np.testing.assert_allclose(weights, -np.delete(Q[5], 5) / Q[5, 5], atol=1e-12)
+    assert precision == pytest.approx(Q[5, 5])
+    # Given some, the weights still sum to one, and the law is wider.
+    weights, fewer = regression(Q, 5, np.array([0, 2, 8, 10]))
+    assert weights.sum() == pytest.approx(1)
+    assert 0 < fewer < precision
+
+
+def test_spin_waves_of_an_antiferromagnet_are_uniform():
+    lattice = Lattice(4, 4)
+    weights, precision = regression(stiffness(XY(-1.0), lattice), 5, np.array([0, 2, 8, 10]))
+    assert precision == 0
+    assert not weights.any()
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.3, 5.0, 800.0])
+@pytest.mark.parametrize("rounds", [None, 24])
+def test_von_mises_draws_follow_their_density(kappa, rounds):
+    from scipy.stats import kstest, vonmises
+
+    generator = torch.Generator().manual_seed(6)
+    draws = von_mises.sample(torch.full((20_000,), kappa), generator=generator, rounds=rounds).double()
+    law = vonmises(kappa).cdf if kappa else lambda x: (x + math.pi) / (2 * math.pi)
+    assert kstest(draws.numpy(), law).pvalue > 1e-6
+    # The check tells a concentration that is off by 20 %.
+    if kappa > 1:
+        assert kstest(draws.numpy(), vonmises(1.2 * kappa).cdf).pvalue < 1e-6
+        expected = torch.as_tensor(vonmises(kappa).logpdf(draws.numpy()))
+        torch.testing.assert_close(
+            von_mises.log_prob(draws, torch.tensor(kappa).double()), expected, rtol=1e-6, atol=1e-6
+        )
