@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         index, count = arguments.task_index, arguments.task_count
         settings = share(settings, index, count)
         path = path.with_name(f"{path.stem}.{index}-of-{count}{path.suffix}")
+    complete = False
     with Stop(arguments.max_minutes) as stop, suppress(Stopped), ExitStack() as stack:
         workers = None
         if arguments.workers is not None or arguments.executor != "processes":
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             workers = stack.enter_context(hire(arguments.executor, count, arguments.scheduler))
             if workers is None:
                 return 0  # an MPI rank that has served
-        if generate(
+        complete = generate(
             settings,
             path,
             draws=arguments.draws,
@@ -88,7 +89,5 @@ def run(arguments: argparse.Namespace) -> int:
             workers=workers,
             stop=stop,
             command=arguments.command,
-        ):
-            return 0
-    options.warn(f"stopped by {stop.reason}: go on with the same command and --resume")
-    return 128 + stop.signal if stop.signal else 75
+        )
+    return options.stopped(stop, complete)

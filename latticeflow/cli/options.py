@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mcmc import InputError
+
+if TYPE_CHECKING:
+    from mcmc.stop import Stop
 
 
 def add_verb(
@@ -83,3 +89,21 @@ def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> 
 def warn(message: str) -> None:
     """Say one line on stderr."""
     print(f"latticeflow: {message}", file=sys.stderr)
+
+
+def stopped(stop: Stop, complete: bool) -> int:
+    """Exit status of a run that a signal (128 + its number) or a limit of time (75) may have ended early."""
+    if complete:
+        return 0
+    warn(f"stopped by {stop.reason}: go on with the same command and --resume")
+    return 128 + stop.signal if stop.signal else 75
+
+
+def require_torch() -> None:
+    """Refuse what needs torch where it is not installed.
+
+    Raises:
+        InputError: with the command that installs it.
+    """
+    if find_spec("torch") is None:
+        raise InputError("flows need torch: install it with `pip install 'latticeflow[flow]'`")

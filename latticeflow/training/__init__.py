@@ -1,0 +1,1 @@
+"""Training of flows: objectives, the critic, the trainer."""

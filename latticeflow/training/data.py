@@ -1,0 +1,59 @@
+"""Reference draws for training: random batches of all temperatures, turned by the symmetries of the lattice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mcmc import wrap
+
+
+class ReferenceDraws:
+    """Random batches from an ensemble held in memory.
+
+    Args:
+        theta: angles, float32 (T, n, Ly, Lx), n draws at each of T temperatures.
+        temperatures: (T,).
+        device: where batches go.
+        augment: apply a random lattice symmetry to each batch and a random global rotation and reflection to each
+            configuration. The energy is the same for all of them, so it makes more of few draws.
+    """
+
+    def __init__(
+        self, theta: np.ndarray, temperatures: np.ndarray, *, device: torch.device | str = "cpu", augment: bool = True
+    ):
+        self.theta = torch.as_tensor(theta, dtype=torch.float32)
+        self.temperatures = torch.as_tensor(temperatures, dtype=torch.float32, device=device)
+        self.device, self.augment = device, augment
+
+    def batch(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw with replacement ``n`` configurations of every temperature.
+
+        Args:
+            n: draws per temperature.
+            generator: on the CPU.
+
+        Returns:
+            theta (T, n, Ly, Lx) and temperatures (T, n).
+        """
+        T, available = self.theta.shape[:2]
+        index = torch.randint(available, (T, n), generator=generator)
+        theta = self.theta[torch.arange(T)[:, None], index]
+        if self.augment:
+            theta = _augment(theta, generator)
+        return theta.to(self.device), self.temperatures[:, None].expand(T, n)
+
+
+def _augment(theta: Tensor, generator: torch.Generator) -> Tensor:
+    Ly, Lx = theta.shape[-2:]
+    dy, dx, flip_y, flip_x, transpose = torch.randint(2**30, (5,), generator=generator).tolist()
+    theta = theta.roll((dy % Ly, dx % Lx), (-2, -1))
+    theta = theta.flip([axis for axis, flip in ((-2, flip_y), (-1, flip_x)) if flip % 2])
+    if Lx == Ly and transpose % 2:
+        theta = theta.mT
+    turn = 2 * math.pi * torch.rand(theta.shape[:2], generator=generator)[..., None, None]
+    sign = 1 - 2 * torch.randint(2, theta.shape[:2], generator=generator)[..., None, None]
+    return wrap(sign * theta + turn)

@@ -1,0 +1,150 @@
+"""One training from ensemble file to checkpoint: logged, interruptible, resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latticeflow import checkpoint
+from latticeflow.device import describe
+from latticeflow.flows import build_flow
+from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.trainer import Metrics, Trainer, TrainingSettings
+from mcmc import InputError
+from mcmc.ensemble import Ensemble
+from mcmc.progress import Progress
+from mcmc.provenance import origin
+from mcmc.stop import Stop
+
+logger = logging.getLogger(__name__)
+
+_SAVE_EVERY = 60.0  # seconds of training that a kill may cost
+
+
+def train(
+    ensemble_path: str | Path,
+    out: str | Path,
+    settings: TrainingSettings,
+    *,
+    flow_name: str = "multiscale",
+    sizes: dict[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    log: Path | None = None,
+    stop: Stop | None = None,
+    command: Sequence[str] | None = None,
+) -> bool:
+    """Train a flow on an ensemble and write a checkpoint, on the way once a minute and at the end.
+
+    Args:
+        ensemble_path: reference draws; model, lattice and the range of temperatures come from it.
+        out: the checkpoint.
+        settings: how to train.
+        flow_name: a name of `latticeflow.flows.FLOWS`.
+        sizes: of the flow, keyword arguments of its class.
+        device: where to compute.
+        resume: go on with the training that ``out`` holds.
+        log: JSON lines of metrics are appended here.
+        stop: asked after every step.
+        command: kept in the checkpoint; None takes this process's command line.
+
+    Returns:
+        Whether the training is complete.
+
+    Raises:
+        InputError: ``out`` exists, cannot be resumed, or the ensemble cannot be trained on.
+        TrainingDivergedError: the state before the bad step is kept in ``out``.
+    """
+    out = Path(out)
+    if out.exists() and not resume:
+        raise InputError(f"{out} exists: go on with it by --resume, or name another file")
+    with Ensemble.open(ensemble_path) as ensemble:
+        if not ensemble.draws:
+            raise InputError(f"{ensemble_path} holds no draws yet: generate some first")
+        T = ensemble.temperatures
+        # Chains of one temperature are equally good examples.
+        theta = ensemble.theta().reshape(len(T), -1, *ensemble.lattice.shape)
+        source = {"ensemble": str(ensemble_path), "draws": theta.shape[1], "temperatures": T.tolist()}
+        torch.manual_seed(settings.seed)
+        if resume and out.exists():
+            earlier = checkpoint.load(out, device)
+            if earlier.training is None:
+                raise InputError(f"{out} is a finished training: name another --out to train anew")
+            if (earlier.flow.model, earlier.flow.lattice) != (ensemble.model, ensemble.lattice):
+                raise InputError(
+                    f"{out} was trained for {earlier.flow.model} on {earlier.flow.lattice}: use its ensemble"
+                )
+            flow, settings = earlier.flow, TrainingSettings(**earlier.metadata["training"])
+        else:
+            earlier = None
+            limits = (float(T.min()), float(T.max()))
+            flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
+    reference = ReferenceDraws(theta, T, device=device)
+    trainer = Trainer(flow, settings, reference)
+    if earlier is not None and earlier.training is not None:
+        trainer.load_state_dict(earlier.training)
+
+    def save(complete: bool) -> None:
+        metadata = {
+            "training": asdict(settings),
+            "source": source,
+            "steps": trainer.step_number,
+            "seconds": trainer.seconds,
+            "device": describe(flow.device),
+            **origin(command),
+        }
+        checkpoint.save(out, flow, metadata, None if complete else trainer.state_dict())
+
+    logger.info("training %s (%d parameters) on %s", flow_name, flow.parameter_count, describe(flow.device))
+    stop = stop or Stop()
+    with _Log(trainer, log) as report:
+        saved = time.monotonic()
+        try:
+            while trainer.fraction < 1 and not stop.asked():
+                report(trainer.step())
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    save(complete=False)
+                    saved = time.monotonic()
+        except InputError:
+            save(complete=False)
+            raise
+    complete = trainer.fraction >= 1
+    save(complete)
+    return complete
+
+
+class _Log:
+    """Progress bar and JSON lines, smoothed over steps."""
+
+    def __init__(self, trainer: Trainer, path: Path | None):
+        self._trainer, self._done = trainer, 0.0
+        self._progress = Progress("training", 100.0, unit="%")
+        self._file = open(path, "a") if path else None  # noqa: SIM115 (closed by __exit__)
+        self._mean: dict[str, float] = {}
+
+    def __enter__(self) -> Callable[[Metrics], None]:
+        self._progress.__enter__()
+        return self._report
+
+    def __exit__(self, *exception: Any) -> None:
+        self._progress.__exit__(*exception)
+        if self._file:
+            self._file.close()
+
+    def _report(self, metrics: Metrics) -> None:
+        for name, value in metrics._asdict().items():
+            self._mean[name] = value + 0.95 * (self._mean.get(name, value) - value) if value == value else value
+        if self._file:
+            self._file.write(json.dumps({k: None if v != v else v for k, v in metrics._asdict().items()}) + "\n")
+        shown = self._mean["acceptance"]
+        note = f"acceptance {shown:.3f}" if shown == shown else f"loss {self._mean['loss']:.4f}"
+        fraction = 100 * self._trainer.fraction
+        self._progress.advance(fraction - self._done, f"step {metrics.step}, {note}")
+        self._done = fraction
