@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from latticeflow.comparison import Row
     from mcmc.reweighting import Curve
     from mcmc.thermodynamics import Table
 
@@ -324,3 +325,44 @@ def correlation(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
+
+
+def flow_quality(axes: Axes, rows: Sequence[Row]) -> None:
+    """Acceptance and both effective sample sizes of a flow against temperature.
+
+    Args:
+        axes: to draw in.
+        rows: from `latticeflow.comparison.compare`.
+    """
+    T = [row.temperature for row in rows]
+    axes.plot(T, [row.acceptance for row in rows], marker="o", label="acceptance")
+    axes.plot(T, [row.ess_reverse for row in rows], marker="s", label="ESS of the flow's draws")
+    axes.plot(T, [row.ess_forward for row in rows], marker="D", label="ESS of ensemble draws")
+    axes.set(xlabel=TEMPERATURE, ylabel="fraction", ylim=(0, 1.02))
+    axes.legend(loc="lower right")
+
+
+def flow_against_reference(
+    rows: Sequence[Row],
+    flow: Table,
+    reference: Table,
+    names: Sequence[str] = ("energy", "magnetization", "vortex_density"),
+) -> Figure:
+    """Quality of a flow, and the observables of its exact chains on those of a reference ensemble.
+
+    Args:
+        rows: from `latticeflow.comparison.compare`.
+        flow: thermodynamics of the neural chains.
+        reference: thermodynamics of the ensemble.
+        names: the observables, one panel each.
+    """
+    with style():
+        figure, axes = new_figure(-(-(len(names) + 1) // 2), 2)
+        flow_quality(axes.flat[0], rows)
+        for panel, name in zip(axes.flat[1:], names, strict=False):
+            observable(panel, reference, name, label="Markov chains")
+            observable(panel, flow, name, label="flow + Metropolis", series=1)
+            panel.legend()
+        for panel in axes.flat[len(names) + 1 :]:
+            panel.remove()
+    return figure

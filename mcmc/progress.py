@@ -54,7 +54,7 @@ class Progress:
 
     def _log(self) -> None:
         self._logged = time.monotonic()
-        text = f"{self.done:g}/{self.total:g} {self.unit}".strip()
+        text = f"{self.done:.0f}/{self.total:.0f} {self.unit}".strip()
         logger.info("%s: %s%s", self.description, text, f", {self._note}" if self._note else "")
 
     def __exit__(

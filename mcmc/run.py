@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from mcmc.ensemble import Ensemble
 from mcmc.errors import InputError
 from mcmc.parallel import Team, Workers
 from mcmc.progress import Progress
-from mcmc.simulation import Settings, Simulation
+from mcmc.simulation import Block, Settings, Simulation
 from mcmc.stop import Stop
 
 _BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
@@ -69,20 +70,50 @@ def generate(
                     simulation = Team(settings, ensemble.state(), workers)
                 if ensemble.state() is None:
                     _replay(simulation, ensemble)
-            pace = _Pace(ensemble)
-            while ensemble.draws < draws and not stop.asked(pace.seconds):
-                n = pace.next(ensemble.draws, draws)
-                block = simulation.block(n)
-                try:
-                    ensemble.append(block, state=simulation.state(), report=simulation.report())
-                except FileNotFoundError:
-                    raise
-                except OSError as error:
-                    kept = f"the {ensemble.draws} draws of each chain committed in {path} are safe"
-                    raise OSError(f"{error.strerror or error}: {kept}, go on with --resume") from error
-                pace.took(n)
-                progress.advance(n * per_draw)
+            fill(ensemble, simulation, draws, stop, progress)
         return ensemble.draws >= draws
+
+
+class Source(Protocol):
+    """What yields blocks of draws: a `Simulation`, a `Team` of them, neural chains."""
+
+    def block(self, draws: int) -> Block:
+        """Advance every chain by ``draws`` draws."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that is needed to go on exactly."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """What was counted, in JSON's types."""
+        ...
+
+
+def fill(ensemble: Ensemble, source: Source, draws: int, stop: Stop, progress: Progress) -> None:
+    """Commit block after block until every chain has ``draws`` draws or it is time to stop.
+
+    Args:
+        ensemble: open for writing.
+        source: continues where the ensemble ends.
+        draws: total of draws of each chain.
+        stop: asked between blocks.
+        progress: told the draws of all chains and temperatures.
+
+    Raises:
+        OSError: the disk is full or gone; what was committed is safe.
+    """
+    pace = _Pace(ensemble)
+    while ensemble.draws < draws and not stop.asked(pace.seconds):
+        n = pace.next(ensemble.draws, draws)
+        block = source.block(n)
+        try:
+            ensemble.append(block, state=source.state(), report=source.report())
+        except OSError as error:
+            kept = f"the {ensemble.draws} draws of each chain committed in {ensemble.path} are safe"
+            raise OSError(f"{error.strerror or error}: {kept}, go on with --resume") from error
+        pace.took(n)
+        progress.advance(n * len(ensemble.temperatures) * ensemble.chains)
 
 
 def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Sequence[str] | None) -> Ensemble:

@@ -110,10 +110,7 @@ def test_no_flipped_byte_goes_unnoticed(good, tmp_path):
             noticed = bool(verify(bad).problems)
         except ValueError:
             noticed = True
-        try:
-            assert noticed or content(bad) == content(good), f"byte {position}"
-        except OSError as error:
-            raise AssertionError(f"byte {position}") from error
+        assert noticed or content(bad) == content(good), f"byte {position}"
         found, harmless = found + noticed, harmless + (not noticed)
     print(f"{found} of {found + harmless} flipped bytes found, {harmless} changed nothing")
     assert found > 100

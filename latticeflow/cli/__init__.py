@@ -16,11 +16,15 @@ from mcmc import InputError, __version__
 
 VERBS = (
     "generate",
-    "import_",
+    "train",
+    "sample",
+    "compare",
     "observe",
+    "import_",
     "info",
     "verify",
     "merge",
+    "demo",
 )
 
 
