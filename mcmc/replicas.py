@@ -16,6 +16,8 @@ from mcmc.samplers import Mix
 OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 WIDTH = 16
 """Replicas in a vector; `mcmc.kernels.lanes.WIDTH` without the cost of importing numba."""
+MOVES_PER_STEP = 8
+"""Numbers of random moves that each step owns."""
 
 
 class _Block(NamedTuple):
@@ -25,7 +27,7 @@ class _Block(NamedTuple):
     x: np.ndarray
     y: np.ndarray
     beta: np.ndarray
-    width: np.ndarray
+    tuned: np.ndarray
     keys: np.ndarray
     accepted: np.ndarray
 
@@ -55,6 +57,7 @@ class Replicas:
     def __init__(self, model: Model, lattice: Lattice, beta: np.ndarray, keys: np.ndarray, *, threads: int = 1):
         self.model, self.lattice, self.size, self.threads = model, lattice, len(beta), threads
         self.step = 0
+        self._pool: ThreadPoolExecutor | None = None
         self.keys = keys
         self._neighbours = lattice.neighbours(*OFFSETS)
         self._couplings = np.float32(model.couplings["J"]), np.float32(model.couplings["K"])
@@ -68,9 +71,9 @@ class Replicas:
             x, y = _aligned(lattice.N, W), _aligned(lattice.N, W)
             x[:] = 1
             self._blocks.append(
-                _Block(slots, x, y, _aligned(W) + 1, _aligned(W) + 1, np.zeros((4, W), np.uint32), _aligned(3, W))
+                _Block(slots, x, y, _aligned(W) + 1, _aligned(W) + 1, np.zeros((4, W), np.uint32), _aligned(4, W))
             )
-        self.accepted = np.zeros((3, self.size))
+        self.accepted = np.zeros((4, self.size))
         self.beta = beta
         for block in self._blocks:
             block.keys[:, : block.slots.stop - block.slots.start] = keys[block.slots].T
@@ -92,13 +95,13 @@ class Replicas:
         self._scatter("beta", values)
 
     @property
-    def width(self) -> np.ndarray:
-        """Metropolis step widths in units of pi, float32 (R,)."""
-        return self._gather("width")
+    def tuned(self) -> np.ndarray:
+        """Metropolis step widths in units of pi, or Wolff clusters a step: float32 (R,)."""
+        return self._gather("tuned")
 
-    @width.setter
-    def width(self, values: np.ndarray) -> None:
-        self._scatter("width", values)
+    @tuned.setter
+    def tuned(self, values: np.ndarray) -> None:
+        self._scatter("tuned", values)
 
     @property
     def spins(self) -> np.ndarray:
@@ -113,7 +116,7 @@ class Replicas:
     def subset(self, size: int) -> Replicas:
         """The first ``size`` replicas, to go on as they would have done here."""
         few = Replicas(self.model, self.lattice, self.beta[:size], self.keys[:size], threads=self.threads)
-        few.spins, few.width, few.step = self.spins[:, :size], self.width[:size], self.step
+        few.spins, few.tuned, few.step = self.spins[:, :size], self.tuned[:size], self.step
         few.accepted = self.accepted[:, :size].copy()
         return few
 
@@ -121,8 +124,9 @@ class Replicas:
         """Do ``work`` on every block."""
         if self.threads == 1 or len(self._blocks) == 1:
             return [work(block) for block in self._blocks]
-        with ThreadPoolExecutor(min(self.threads, len(self._blocks))) as pool:
-            return list(pool.map(work, self._blocks))
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(min(self.threads, len(self._blocks)))
+        return list(self._pool.map(work, self._blocks))
 
     def advance(self, mix: Mix, steps: int) -> None:
         """Make ``steps`` steps of ``mix``."""
@@ -130,34 +134,57 @@ class Replicas:
         self.step += steps
 
     def _advance(self, block: _Block, mix: Mix, step: int, steps: int) -> None:
-        from mcmc.kernels.mix import local_steps
-
-        J, K = self._couplings
         # float32 counts whole numbers exactly to 2^24.
         most = max(1, 2**23 // self.lattice.N)
+        if mix.local and mix.cluster:
+            most = 1
         while steps > 0:
             count = min(steps, most)
-            local_steps(
-                block.x.ravel(),
-                block.y.ravel(),
-                block.beta,
-                block.width,
-                block.keys.ravel(),
-                self._neighbours,
-                J,
-                K,
-                self.lattice.Lx,
-                step,
-                count,
-                ("", "metropolis", "heat_bath").index(mix.local),
-                mix.over_relaxations,
-                mix.lines,
-                mix.twist_period,
-                block.accepted,
-            )
+            if mix.local or mix.over_relaxations or mix.lines:
+                self._local(block, mix, step, count)
+            if mix.cluster:
+                self._clusters(block, mix.cluster, step, count)
             self.accepted[:, block.slots] += block.accepted[:, : block.slots.stop - block.slots.start]
             block.accepted[:] = 0
             step, steps = step + count, steps - count
+
+    def _local(self, block: _Block, mix: Mix, step: int, steps: int) -> None:
+        from mcmc.kernels.mix import local_steps
+
+        local_steps(
+            block.x.ravel(),
+            block.y.ravel(),
+            block.beta,
+            block.tuned,
+            block.keys.ravel(),
+            self._neighbours,
+            *self._couplings,
+            self.lattice.Lx,
+            step,
+            steps,
+            ("", "metropolis", "heat_bath").index(mix.local),
+            mix.over_relaxations,
+            mix.lines,
+            mix.twist_period,
+            block.accepted[:3],
+        )
+
+    def _clusters(self, block: _Block, kind: str, step: int, steps: int) -> None:
+        J, K = self._couplings
+        x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
+        common = block.slots.stop - block.slots.start, step, steps, MOVES_PER_STEP, block.accepted[3]
+        if kind == "wolff":
+            from mcmc.kernels.wolff import wolff
+
+            wolff(x, y, block.beta, block.tuned, keys, self._neighbours, J, *common)
+        elif kind == "swendsen_wang":
+            from mcmc.kernels.swendsen_wang import swendsen_wang
+
+            swendsen_wang(x, y, block.beta, keys, self._neighbours, J, *common)
+        else:
+            from mcmc.kernels.plaquette_cluster import plaquette_cluster
+
+            plaquette_cluster(x, y, block.beta, keys, self._neighbours, J, K, *common)
 
     def run(self, mix: Mix, draws: int, thin: int, theta: np.ndarray | None = None) -> np.ndarray:
         """Advance by ``draws`` times ``thin`` steps and measure after each ``thin``.

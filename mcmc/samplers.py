@@ -32,6 +32,8 @@ class Mix(NamedTuple):
     """Sweeps of over-relaxation."""
     lines: bool = False
     """Turn every row and every column."""
+    cluster: str = ""
+    """``"wolff"``, ``"swendsen_wang"`` or ``"plaquette_cluster"``."""
     twist_period: int = 8
     """Steps between proposals to change the winding numbers; 0 for none."""
 
@@ -41,8 +43,21 @@ MIXES = {
     "metropolis": Mix("metropolis"),
     "heat_bath": Mix("heat_bath"),
     "over_relaxation": Mix("heat_bath", 3),
+    "wolff": Mix(cluster="wolff"),
+    "swendsen_wang": Mix(cluster="swendsen_wang"),
+    "plaquette_cluster": Mix("heat_bath", cluster="plaquette_cluster"),
 }
 SAMPLERS = tuple(MIXES)
+# Steps between draws over the root of the side, and steps of thermalisation over the side.
+_PACE = {
+    "auto": (5.0, 10),
+    "metropolis": (30.0, 200),
+    "heat_bath": (10.0, 50),
+    "over_relaxation": (6.0, 15),
+    "wolff": (5.0, 10),
+    "swendsen_wang": (5.0, 10),
+    "plaquette_cluster": (10.0, 50),
+}
 
 
 def mix(model: Model, sampler: str) -> Mix:
@@ -53,16 +68,19 @@ def mix(model: Model, sampler: str) -> Mix:
     """
     if sampler not in MIXES:
         raise InputError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
+    cluster = MIXES[sampler].cluster
+    if cluster in ("wolff", "swendsen_wang") and model.name != "xy":
+        raise InputError(f"sampler {sampler!r} cannot sample ring exchange: use auto, or plaquette_cluster, for exy")
+    if cluster == "plaquette_cluster" and model.name != "exy":
+        raise InputError(f"sampler {sampler!r} is for exy: use auto, wolff or swendsen_wang for xy")
     return MIXES[sampler]
 
 
 def default_thin(lattice: Lattice, sampler: str) -> int:
     """Steps between draws that leave an integrated autocorrelation time of the energy below 0.6 draws."""
-    steps = {"auto": 5.0, "over_relaxation": 6.0, "heat_bath": 10.0, "metropolis": 30.0}[sampler]
-    return math.ceil(steps * math.sqrt(max(lattice.shape)))
+    return math.ceil(_PACE[sampler][0] * math.sqrt(max(lattice.shape)))
 
 
 def default_thermalise(lattice: Lattice, sampler: str) -> int:
     """Steps before the first draw: some fifty autocorrelation times of m^2."""
-    steps = {"auto": 10, "over_relaxation": 15, "heat_bath": 50, "metropolis": 200}[sampler]
-    return 400 + steps * max(lattice.shape)
+    return 400 + _PACE[sampler][1] * max(lattice.shape)

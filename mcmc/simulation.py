@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from mcmc.lattice import Lattice
 from mcmc.models import Model
 from mcmc.replicas import Replicas
 from mcmc.samplers import SAMPLERS as SAMPLERS
+
+if TYPE_CHECKING:
+    from mcmc.tempering import Ladder
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Settings:
         thermalise: steps before the first draw; None chooses by sampler and size.
         thin: steps between draws; None chooses by sampler and size.
         seed: root of the tree of random streams.
+        tempering: whether the replicas of a chain exchange their temperatures; see `mcmc.tempering`.
         first_temperature: index of the first temperature in a larger run of which this is a part; see `part`.
         first_chain: number of the first chain in that run.
 
@@ -45,6 +49,7 @@ class Settings:
     thermalise: int | None = None
     thin: int | None = None
     seed: int = 0
+    tempering: bool = False
     first_temperature: int = 0
     first_chain: int = 0
 
@@ -64,6 +69,8 @@ class Settings:
         ):
             if value is not None and value < least:
                 raise InputError(f"{name} = {value} must be at least {least}")
+        if self.tempering and len(self.temperatures) < 2:
+            raise InputError("tempering needs at least 2 temperatures: name more, or do without")
         samplers.mix(self.model, self.sampler)
         rng.key(self.seed)
 
@@ -71,9 +78,14 @@ class Settings:
         """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
 
         Args:
-            temperatures: consecutive indices of `temperatures`.
+            temperatures: consecutive indices of `temperatures`; all of them under tempering.
             chains: consecutive chains, counted from 0.
+
+        Raises:
+            InputError: temperatures that exchange configurations would be parted.
         """
+        if self.tempering and len(temperatures) < len(self.temperatures):
+            raise InputError("temperatures that exchange configurations cannot be parted: divide the chains")
         return replace(
             self.resolved(),
             temperatures=self.temperatures[temperatures.start : temperatures.stop],
@@ -143,13 +155,26 @@ class Simulation:
                 steps=settings.thermalise or 0,
                 threads=threads,
             )
-            return
-        flat = {name: array.reshape(T * C, *array.shape[2:]) for name, array in state.items() if array.ndim}
-        beta = np.repeat(1 / temperatures, C)
-        self._replicas = Replicas(settings.model, settings.lattice, beta, keys, threads=threads)
-        self._replicas.spins = np.stack([flat["x"], flat["y"]])
-        self._replicas.width, self._replicas.accepted = flat["width"], flat["accepted"].T.copy()
-        self._replicas.step = int(state["step"])
+        else:
+            beta = np.repeat(1 / temperatures, C)
+            self._replicas = Replicas(settings.model, settings.lattice, beta, keys, threads=threads)
+            self._restore(state)
+        self._ladder: Ladder | None = None
+        if settings.tempering:
+            from mcmc.tempering import Ladder
+
+            r = self._replicas
+            self._ladder = Ladder(temperatures, chains, seed=settings.seed, tuned=r.tuned, accepted=r.accepted)
+            r.accepted[:] = 0
+            if state is not None:
+                self._ladder.restore(state)
+            self._ladder.assign(r)
+
+    def _restore(self, state: Mapping[str, np.ndarray]) -> None:
+        flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in state.items() if array.ndim}
+        r = self._replicas
+        r.spins, r.tuned, r.accepted = np.stack([flat["x"], flat["y"]]), flat["tuned"], flat["accepted"].T.copy()
+        r.step = int(state["step"])
         self._findings = {name.removeprefix("start_"): flat[name] for name in flat if name.startswith("start_")}
 
     def state(self) -> dict[str, np.ndarray]:
@@ -159,23 +184,33 @@ class Simulation:
         """
         r = self._replicas
         x, y = r.spins
-        arrays = {"x": x, "y": y, "width": r.width, "accepted": r.accepted.T}
+        arrays = {"x": x, "y": y, "tuned": r.tuned, "accepted": r.accepted.T}
         arrays |= {f"start_{name}": array for name, array in self._findings.items()}
         shape = (len(self.settings.temperatures), self.settings.chains)
         state = {name: array.reshape(*shape, *array.shape[1:]) for name, array in arrays.items()}
-        return {**state, "step": np.array(r.step)}
+        return {**state, "step": np.array(r.step), **(self._ladder.state() if self._ladder else {})}
 
     def report(self) -> dict[str, Any]:
         """What the run chose and counted, in JSON's types."""
         from mcmc.thermalisation import summary
 
         settings, r = self.settings, self._replicas
-        names = ("local", "lines", "twists")
-        per_step = (settings.lattice.N, sum(settings.lattice.shape), 2 / max(1, self.mix.twist_period))
-        rates = {
-            name: (count.reshape(len(settings.temperatures), -1).mean(1) / max(1, r.step) / most).round(6).tolist()
-            for name, count, most in zip(names, r.accepted, per_step, strict=True)
+        T, N = len(settings.temperatures), settings.lattice.N
+        counts = r.accepted.reshape(4, T, -1)
+        if self._ladder:
+            counts = counts + np.moveaxis(self._ladder.accepted_at, -1, 0)
+        moves = {
+            "local": N if self.mix.local else 0,
+            "lines": sum(settings.lattice.shape) if self.mix.lines else 0,
+            "twists": 2 / self.mix.twist_period if self.mix.local and self.mix.twist_period else 0,
+            "cluster_sites": N if self.mix.cluster else 0,
         }
+        rates = {
+            name: (count.mean(1) / max(1, r.step) / most).round(6).tolist()
+            for (name, most), count in zip(moves.items(), counts, strict=True)
+            if most
+        }
+        tempering = {"tempering": self._ladder.report()} if self._ladder else {}
         return {
             "sampler": settings.sampler,
             "mix": self.mix._asdict(),
@@ -183,6 +218,7 @@ class Simulation:
             "thin": settings.thin,
             "thermalisation": {"steps": settings.thermalise, **summary(self._findings)},
             "acceptance": rates,
+            **tempering,
         }
 
     def block(self, draws: int) -> Block:
@@ -193,8 +229,12 @@ class Simulation:
         """
         if draws < 1:
             raise InputError(f"draws = {draws} must be at least 1")
-        shape, N = (len(self.settings.temperatures), self.settings.chains, draws), self.settings.lattice.N
-        theta = np.empty((self._replicas.size, draws, N), np.float32)
-        energy, mx, my = self._replicas.run(self.mix, draws, self.settings.thin or 1, theta)
-        series = {"energy": energy.reshape(shape) / N, "magnetization": np.hypot(mx, my).reshape(shape) / N}
-        return Block(theta.reshape(*shape, *self.settings.lattice.shape), series)
+        T, C, N = len(self.settings.temperatures), self.settings.chains, self.settings.lattice.N
+        theta, thin = np.empty((T * C, draws, N), np.float32), self.settings.thin or 1
+        if self._ladder is None:
+            moments = self._replicas.run(self.mix, draws, thin, theta)
+        else:
+            moments = self._ladder.run(self._replicas, self.mix, draws, thin, theta)
+        energy, mx, my = moments.reshape(3, T, C, draws) / N
+        theta = theta.reshape(T, C, draws, *self.settings.lattice.shape)
+        return Block(theta, {"energy": energy, "magnetization": np.hypot(mx, my)})

@@ -23,6 +23,8 @@ STAGES = 20
 """Stages of each half: of annealing and of tuning in the first, of averaging in the second."""
 DISAGREEMENT = 6.0
 """Standard errors at which starts disagree; with 96 comparisons of some 20 averages a false alarm is rare."""
+PERCOLATION = 0.8
+"""Mean share of sites in the largest plaquette cluster above which its update is called useless."""
 _PROBE_STREAM = 2**31
 
 
@@ -46,10 +48,15 @@ def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.nd
     return 0.5 * 2 * math.pi**2 * model.couplings["J"] * np.multiply.outer(beta, aspect) > 18.5
 
 
-def _tune(replicas: Replicas, accepted_before: np.ndarray, steps: int) -> None:
-    """Move each replica's Metropolis width towards an acceptance of one half."""
-    rate = (replicas.accepted[0] - accepted_before) / (steps * replicas.lattice.N)
-    replicas.width = np.clip(replicas.width * np.exp(2 * (rate - 0.5)), 1e-3, 1).astype(np.float32)
+def _tune(replicas: Replicas, mix: Mix, before: np.ndarray, steps: int) -> None:
+    """Move Metropolis widths towards an acceptance of one half, numbers of Wolff clusters to a sweep a step."""
+    per_site = (replicas.accepted - before) / (steps * replicas.lattice.N)
+    if mix.local == "metropolis":
+        tuned = np.clip(replicas.tuned * np.exp(2 * (per_site[0] - 0.5)), 1e-3, 1)
+        replicas.tuned = tuned.astype(np.float32)
+    if mix.cluster == "wolff":
+        tuned = np.clip(np.rint(replicas.tuned / per_site[3]), 1, replicas.lattice.N)
+        replicas.tuned = tuned.astype(np.float32)
 
 
 def thermalise(
@@ -101,16 +108,16 @@ def thermalise(
     for k in range(STAGES):
         # The run's own chains are cooled; the probes feel their temperature at once.
         everything.beta = np.where(np.arange(len(beta)) < R, beta * min(1, (k + 1) / (0.75 * STAGES)), beta)
-        before = everything.accepted[0].copy()
+        before = everything.accepted.copy()
         everything.advance(mix, stage)
-        if mix.local == "metropolis":
-            _tune(everything, before, stage)
+        _tune(everything, mix, before, stage)
     everything.beta = beta
     forbidden = forbidden_winding(model, lattice, beta)
     wound = _wound(everything, forbidden)
     spins = everything.spins
     spins[0, wound], spins[1, wound] = 1, 0
     everything.spins = spins
+    before = everything.accepted[3].copy()
     energies = everything.run(mix, max(STAGES, steps - STAGES * stage), 1)[0] / lattice.N
     z = _disagreement(energies, R // T, T)
     findings = {
@@ -128,6 +135,18 @@ def thermalise(
             found["windings_left"],
             4 * steps,
         )
+    if mix.cluster == "plaquette_cluster":
+        largest = (everything.accepted[3] - before)[:R].reshape(T, -1).mean(1) / (energies.shape[1] * lattice.N)
+        useless = temperatures[largest > PERCOLATION]
+        if useless.size:
+            logger.warning(
+                "plaquette clusters are useless at %d temperatures from T = %.4g to %.4g: the largest fills %.0f %% "
+                "of the lattice or more; the sampler auto turns rows and columns instead",
+                useless.size,
+                useless.min(),
+                useless.max(),
+                100 * PERCOLATION,
+            )
     return everything.subset(R), findings
 
 

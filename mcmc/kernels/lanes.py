@@ -200,6 +200,13 @@ def count_up(builder: Any, a: Any) -> Any:
 
 
 @intrinsic
+def spread(typing: Any, a: Any) -> Any:
+    """A number in all lanes."""
+    kind = Lanes(types.unliteral(a))
+    return kind(kind.dtype), lambda context, builder, sig, args: _spread(context, builder, kind.dtype, kind, args[0])
+
+
+@intrinsic
 def any_lane(typing: Any, mask: Any) -> Any:
     """Whether the mask holds anywhere."""
 

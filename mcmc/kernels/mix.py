@@ -10,9 +10,7 @@ from mcmc.kernels.lines import lines
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
 from mcmc.kernels.twist import twist
-
-MOVES_PER_STEP = 8
-"""Move numbers reserved for each step; every kind of random move has its own."""
+from mcmc.replicas import MOVES_PER_STEP
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,73 @@
+"""What the cluster kernels share: one replica in its own arrays, random mirror lines, union-find.
+
+Wolff's embedding (Phys. Rev. Lett. 62, 361, 1989, doi:10.1103/PhysRevLett.62.361): with a random unit vector r each
+spin is reflected or not, s -> s - 2 (s.r) r, which makes the spins Ising variables in couplings that depend on the
+rest.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from mcmc.kernels.arithmetic import philox
+
+F = np.float32
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+@njit(cache=True)
+def scalar_words(key, move, site):
+    """Four random 32-bit words of one replica, uint64; ``key`` is uint64 (4,). The lanes' words are the same ones."""
+    where = np.uint64(site) + ((move >> np.uint64(32)) << np.uint64(24))
+    a, b, c, d = philox(move, where, key[2], key[3], key[0], key[1])
+    return a & _LOW, b & _LOW, c & _LOW, d & _LOW
+
+
+@njit(cache=True)
+def fraction(word):
+    """A float64 in (0, 1) from a random word."""
+    return (np.float64(word) + 0.5) * 2.0**-32
+
+
+@njit(cache=True)
+def mirror(word):
+    """A uniformly random unit vector, float32."""
+    angle = 2 * math.pi * fraction(word)
+    return F(math.cos(angle)), F(math.sin(angle))
+
+
+@njit(cache=True)
+def take(x, y, W, r, px, py):
+    """Copy replica r of a block to px, py."""
+    for i in range(len(px)):
+        px[i], py[i] = x[i * W + r], y[i * W + r]
+
+
+@njit(cache=True)
+def put(x, y, W, r, px, py):
+    """Copy px, py to replica r of a block, with lengths made one again."""
+    for i in range(len(px)):
+        scale = F(1.5) - F(0.5) * (px[i] * px[i] + py[i] * py[i])
+        x[i * W + r], y[i * W + r] = px[i] * scale, py[i] * scale
+
+
+@njit(cache=True)
+def root(parent, i):
+    """The cluster that site i belongs to; halves the path to it."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@njit(cache=True)
+def join(parent, i, j):
+    """Make one cluster of those of i and j, named after its lowest site."""
+    a, b = root(parent, i), root(parent, j)
+    if a < b:
+        parent[b] = a
+    else:
+        parent[a] = b

@@ -1,0 +1,82 @@
+"""Wolff's single clusters, for XY: Phys. Rev. Lett. 62, 361 (1989), doi:10.1103/PhysRevLett.62.361."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from mcmc.kernels.reflection import F, fraction, mirror, put, scalar_words, take
+
+
+@njit(cache=True)
+def _flip(px, py, i, rx, ry):
+    """Reflect spin i; returns its component along the mirror's normal before."""
+    s = px[i] * rx + py[i] * ry
+    px[i] -= F(2.0) * s * rx
+    py[i] -= F(2.0) * s * ry
+    return s
+
+
+@njit(cache=True)
+def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components):
+    """Grow and flip one cluster; returns its size and the count of words used."""
+    w0, w1, _, _ = scalar_words(key, move, words_used)
+    words_used += 1
+    rx, ry = mirror(w0)
+    seed = np.int64((w1 * np.uint64(len(px))) >> np.uint64(32))
+    components[0], stack[0] = _flip(px, py, seed, rx, ry), seed
+    top, size = 1, 0
+    while top > 0:
+        top -= 1
+        i, s = stack[top], components[top]
+        size += 1
+        words = scalar_words(key, move, words_used)
+        words_used += 1
+        for k in range(4):
+            j = neighbours[i, k]
+            # A spin that was flipped has the opposite sign, so it is not met twice.
+            strength = coupling * s * (px[j] * rx + py[j] * ry)
+            if strength > 0 and fraction(words[k]) < -math.expm1(-strength):
+                components[top], stack[top] = _flip(px, py, j, rx, ry), j
+                top += 1
+    return size, words_used
+
+
+@njit(cache=True, nogil=True)
+def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, moves_per_step, flipped):
+    """Flip ``clusters[r]`` clusters a step, in place; the number must not depend on the run's later course.
+
+    Args:
+        clusters: float32 (W,), whole numbers.
+        replicas: how many of the W replicas are real.
+        step, steps: number of the first step, and how many.
+        moves_per_step: numbers of moves a step owns.
+        flipped: float32 (W,), to which the flipped spins are added.
+
+    For the other arguments see `mcmc.kernels`.
+    """
+    N, W = len(neighbours), len(beta)
+    px, py, components = np.empty(N, F), np.empty(N, F), np.empty(N, F)
+    stack = np.empty(N, np.int32)
+    for r in range(replicas):
+        key = keys.reshape(4, W)[:, r].astype(np.uint64)
+        take(x, y, W, r, px, py)
+        for n in range(step, step + steps):
+            words_used, total = 0, 0
+            for _ in range(np.int64(clusters[r])):
+                size, words_used = _grow(
+                    px,
+                    py,
+                    F(2.0) * beta[r] * J,
+                    key,
+                    neighbours,
+                    np.uint64(n * moves_per_step),
+                    words_used,
+                    stack,
+                    components,
+                )
+                total += size
+            flipped[r] += total
+        put(x, y, W, r, px, py)
