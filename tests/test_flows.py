@@ -215,3 +215,21 @@ def test_von_mises_draws_follow_their_density(kappa, rounds):
         torch.testing.assert_close(
             von_mises.log_prob(draws, torch.tensor(kappa).double()), expected, rtol=1e-6, atol=1e-6
         )
+
+
+@every_model
+def test_redrawing_keeps_the_coarse_sites_and_follows_its_density(model):
+    flow = make("multiscale", model, 4, 4)
+    theta = flow.sample(64, 1.0, generator=torch.Generator().manual_seed(20))[0]
+    schedule = coarse_to_fine(flow.lattice, model)
+    assert flow.depths == len(schedule.groups)
+    for keep in range(flow.depths):
+        drawn, new, old = flow.redraw(theta, 1.0, keep, generator=torch.Generator().manual_seed(21))
+        kept = np.concatenate([[0], *(group.sites for group in schedule.groups[:keep])])
+        same = (drawn == theta).flatten(1)
+        assert bool(same[:, kept].all())
+        assert not bool(same[:, np.setdiff1d(np.arange(16), kept)].any())
+        # What is kept has the same density before and after.
+        torch.testing.assert_close(new - old, flow.log_prob(drawn, 1.0) - flow.log_prob(theta, 1.0), atol=1e-3, rtol=0)
+    with pytest.raises(InputError, match="there is no depth"):
+        flow.redraw(theta, 1.0, flow.depths)

@@ -81,6 +81,41 @@ class Flow(nn.Module, ABC):
             raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
         return self._log_prob(theta, self._temperatures(len(theta), temperature, theta.dtype))
 
+    @property
+    def depths(self) -> int:
+        """Number of depths of `redraw`; 0 for a flow that draws all sites at once."""
+        return 0
+
+    @torch.no_grad()
+    def redraw(
+        self, theta: Tensor, temperature: float | Tensor, keep: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keep the coarse part of configurations and draw the rest anew.
+
+        As the density factorises, q = q(coarse) q(fine | coarse), a Metropolis test of the new configuration needs
+        the redrawn factors only: the others are the same before and after.
+
+        Args:
+            theta: angles in radians, (n, Ly, Lx).
+            temperature: one for all, or a tensor of shape (n,).
+            keep: how much is kept, 0 to ``depths - 1``; more changes less.
+            generator: see `sample`.
+
+        Returns:
+            The new configurations, float32 (n, Ly, Lx); log q(fine | coarse) of the new, and of the old, float64 (n,).
+
+        Raises:
+            InputError: the flow has no such depth.
+        """
+        if not 0 <= keep < self.depths:
+            raise InputError(f"flow {self.name!r} has {self.depths} depths of redrawing; there is no depth {keep}")
+        return self._redraw(theta, self._temperatures(len(theta), temperature, theta.dtype), keep, generator)
+
+    def _redraw(
+        self, theta: Tensor, temperature: Tensor, keep: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        raise NotImplementedError  # where depths is 0, redraw never comes here
+
     def _temperatures(self, n: int, temperature: float | Tensor, dtype: torch.dtype | None = None) -> Tensor:
         dtype = dtype or next(self.parameters()).dtype
         T = torch.as_tensor(temperature, dtype=dtype, device=self.device)

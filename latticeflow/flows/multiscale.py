@@ -143,24 +143,48 @@ class Multiscale(Flow):
             for g, conditioner in enumerate(self.conditioners)
         ]
 
+    @property
+    def depths(self) -> int:
+        """Groups that `redraw` can keep."""
+        return len(self.conditioners)
+
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        return self._log_density(theta, temperature) - von_mises.LOG_2PI
+
+    def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        n = len(temperature)
+        theta = temperature.new_zeros(n, *self.lattice.shape)
+        theta[:, 0, 0] = math.pi * (2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1)
+        theta, log_q = self._draw(theta, temperature, generator)
+        return theta, log_q - von_mises.LOG_2PI
+
+    def _redraw(
+        self, theta: Tensor, temperature: Tensor, keep: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        drawn, log_q = self._draw(theta, temperature, generator, keep)
+        return drawn, log_q, self._log_density(theta, temperature, keep)
+
+    def _log_density(self, theta: Tensor, temperature: Tensor, first: int = 0) -> Tensor:
+        """Log density of the groups from number ``first`` on and the last colour, given all before them."""
         flat = theta.flatten(1)
         u = torch.stack((flat.cos(), flat.sin()))
-        log_q = torch.full((len(theta),), -von_mises.LOG_2PI, dtype=torch.float64, device=theta.device)
-        for conditioner, sites, table in self._groups():
+        log_q = torch.zeros(len(theta), dtype=torch.float64, device=theta.device)
+        for conditioner, sites, table in self._groups()[first:]:
             log_weights, eta = conditioner(u[:, :, table], temperature)
             log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
         return log_q + self._log_last(theta, temperature)
 
-    def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _draw(
+        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``."""
         n = len(temperature)
         # A GPU would wait at every round for the count of pending draws.
         rounds = 24 if temperature.is_cuda else None
-        theta = temperature.new_zeros(n, self.lattice.N)
-        theta[:, 0] = math.pi * (2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1)
+        theta = theta.flatten(1).clone()
         u = torch.stack((theta.cos(), theta.sin()))
-        log_q = torch.full((n,), -von_mises.LOG_2PI, dtype=torch.float64, device=self.device)
-        for conditioner, sites, table in self._groups():
+        log_q = torch.zeros(n, dtype=torch.float64, device=self.device)
+        for conditioner, sites, table in self._groups()[first:]:
             log_weights, eta = conditioner(u[:, :, table], temperature)
             threshold = torch.rand(
                 *log_weights.shape[:-1], 1, generator=generator, device=self.device, dtype=theta.dtype
