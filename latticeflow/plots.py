@@ -117,7 +117,7 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(path)
 
 
-def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: int = 0) -> None:
+def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: int = 0, joined: bool = True) -> None:
     """One observable against temperature, with bars.
 
     Args:
@@ -126,6 +126,7 @@ def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: 
         name: of the observable.
         label: for the legend.
         series: number of the data set, which picks colour and marker.
+        joined: lead the eye from point to point.
     """
     values, errors = table.column(name)
     axes.errorbar(
@@ -135,8 +136,9 @@ def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: 
         np.nan_to_num(errors),
         color=COLOURS[series % len(COLOURS)],
         marker=MARKERS[series % len(MARKERS)],
-        linestyle=":",
+        linestyle=":" if joined else "none",
         linewidth=0.7,
+        elinewidth=1.2,
         label=label,
     )
     axes.set_xlabel(TEMPERATURE)

@@ -109,8 +109,10 @@ def transition(tables: Sequence[Table], *, window: float = 0.06) -> Transition:
     if any(table.lattice.Lx != table.lattice.Ly for table in tables) or len({table.model for table in tables}) > 1:
         raise InputError("the transition needs square lattices of one model with the same couplings")
     largest = max(tables, key=lambda table: table.lattice.N)
-    # Its crossing overestimates T_0 by a few per cent.
-    start = 0.97 * crossing(largest)
+    # C is near 1: good enough to tell which temperatures are near.
+    expected = JUMP + APPROACH / (math.log(largest.lattice.Lx) + 1)
+    ratio = largest.column("helicity_modulus")[0] / largest.temperatures
+    start = float(largest.temperatures[np.argmin(abs(ratio - expected))])
     data: list[_Size] = []
     for table in tables:
         near = abs(table.temperatures - start) < window * start

@@ -7,7 +7,7 @@ one piece of its configurations are all that is ever in memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,11 +16,12 @@ import numpy as np
 from mcmc import observables
 from mcmc.errors import InputError
 from mcmc.lattice import Lattice
-from mcmc.models import Model
+from mcmc.models import Model, model_from_name
 from mcmc.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat, r_hat_limit
 
 if TYPE_CHECKING:
     from mcmc.ensemble import Ensemble
+    from mcmc.simulation import Settings
 
 MIXING = ("energy", "magnetization")
 """Moments that are watched for chains that have not mixed."""
@@ -154,6 +155,11 @@ def thermodynamics(moments: Moments, model: Model, lattice: Lattice, temperature
     return {name: observable.estimate(moments, system) for name, observable in OBSERVABLES.items()}
 
 
+def _estimate_from_json(fields: Mapping[str, Any]) -> Estimate:
+    values: list[Any] = [math.nan if fields[name] is None else fields[name] for name in Estimate._fields]
+    return Estimate(*values)
+
+
 class Table(NamedTuple):
     """Thermodynamics of an ensemble."""
 
@@ -198,6 +204,25 @@ class Table(NamedTuple):
                     )
         return lines
 
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> Table:
+        """The table that `as_json`, and so ``latticeflow observe --json``, has written.
+
+        Raises:
+            InputError: something else.
+        """
+        try:
+            rows = [
+                {name: _estimate_from_json(fields) for name, fields in row.items() if name != "temperature"}
+                for row in table["rows"]
+            ]
+            T = np.array([row["temperature"] for row in table["rows"]], np.float64)
+            model = model_from_name(table["model"], table["J"], table["K"])
+            ratios = np.array(table["r_hat"], np.float64)  # None becomes NaN
+            return cls(model, Lattice(*table["size"]), T, rows, ratios, table["chains"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"no table as `latticeflow observe --json` writes it: {error!r}") from None
+
     def as_json(self) -> dict[str, Any]:
         """The table in JSON's types; numbers that do not exist (the error of three draws) are None."""
 
@@ -213,6 +238,8 @@ class Table(NamedTuple):
             "size": [self.lattice.Lx, self.lattice.Ly],
             **self.model.couplings,
             "rows": rows,
+            "chains": self.chains,
+            "r_hat": [[plain(value) for value in pair] for pair in self.r_hat.tolist()],
             "warnings": self.warnings(),
         }
 
@@ -230,12 +257,53 @@ def observe(ensemble: Ensemble, *, max_bytes: int = 2**26, report: Callable[[int
     """
     if not ensemble.draws:
         raise InputError("the ensemble holds no draws yet: generate some first")
-    rows, ratios = [], []
-    for t, T in enumerate(ensemble.temperatures):
-        moments = read_moments(ensemble, t, max_bytes=max_bytes, report=report)
-        rows.append(thermodynamics(moments, ensemble.model, ensemble.lattice, float(T)))
-        ratios.append([r_hat(moments[name]) if ensemble.draws >= LEAST_DRAWS else math.nan for name in MIXING])
-    return Table(ensemble.model, ensemble.lattice, ensemble.temperatures, rows, np.array(ratios), ensemble.chains)
+    moments = (read_moments(ensemble, t, max_bytes=max_bytes, report=report) for t in range(len(ensemble.temperatures)))
+    return tabulate(moments, ensemble.model, ensemble.lattice, ensemble.temperatures)
+
+
+def tabulate(moments: Iterable[Moments], model: Model, lattice: Lattice, temperatures: Any) -> Table:
+    """The table that follows from the moments (chains, draws) at each temperature, which are taken one at a time."""
+    rows, ratios, chains = [], [], 0
+    for each, T in zip(moments, temperatures, strict=True):
+        chains, draws = each["energy"].shape
+        rows.append(thermodynamics(each, model, lattice, float(T)))
+        ratios.append([r_hat(each[name]) if draws >= LEAST_DRAWS else math.nan for name in MIXING])
+    return Table(model, lattice, np.asarray(temperatures, np.float64), rows, np.array(ratios), chains)
+
+
+def simulate(
+    settings: Settings,
+    draws: int,
+    *,
+    max_bytes: int = 2**26,
+    threads: int | None = None,
+    report: Callable[[int], None] = lambda draws: None,
+) -> list[dict[str, np.ndarray]]:
+    """Moments of a new run whose configurations are not kept: for `tabulate` or `mcmc.reweighting.Reweighting`.
+
+    Args:
+        settings: of the run.
+        draws: of each chain.
+        max_bytes: configurations held in memory at a time.
+        threads: how many to use; None takes what the process may use.
+        report: called with the number of draws, of all chains, that have been made since the last call.
+
+    Returns:
+        For each temperature the moments by name, (chains, draws); see `measure`.
+    """
+    from mcmc.simulation import Simulation
+
+    simulation = Simulation(settings, threads=threads)
+    replicas = len(settings.temperatures) * settings.chains
+    step = max(1, max_bytes // (4 * settings.lattice.N * replicas))
+    shape = (len(settings.temperatures), settings.chains, draws)
+    moments: dict[str, np.ndarray] = {}
+    for start in range(0, draws, step):
+        theta = simulation.block(min(step, draws - start)).theta
+        for name, values in measure(theta, settings.model).items():
+            moments.setdefault(name, np.empty(shape))[:, :, start : start + step] = values
+        report(theta.shape[2] * replicas)
+    return [{name: values[t] for name, values in moments.items()} for t in range(shape[0])]
 
 
 def read_moments(

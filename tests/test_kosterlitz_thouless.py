@@ -59,6 +59,6 @@ def test_bad_input():
     with pytest.raises(InputError, match="one model"):
         transition([table(16, near, rng), table(32, near, rng, model=ExtendedXY())])
     with pytest.raises(InputError, match="does not cross"):
-        transition([table(16, near - 0.4, rng), table(32, near - 0.4, rng)])
+        crossing(table(16, near - 0.4, rng))
     with pytest.raises(InputError, match="has 0 temperatures"):
         transition([table(16, near + 0.2, rng), table(32, near, rng)])

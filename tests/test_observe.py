@@ -11,7 +11,7 @@ from latticeflow.cli import main
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.ensemble import Ensemble
 from mcmc.simulation import Block, Settings, Simulation
-from mcmc.thermodynamics import OBSERVABLES, Table, measure, observe, thermodynamics
+from mcmc.thermodynamics import OBSERVABLES, Table, measure, observe, simulate, tabulate, thermodynamics
 
 TEMPERATURES = (0.5, 0.9, 1.4)
 REQUIRED = (
@@ -140,6 +140,28 @@ def test_bad_input_takes_one_line(files, tmp_path, capsys, arguments, words):
     assert captured.out == ""
     assert words in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_json_comes_back(files, tmp_path):
+    for path in (files[0], write(tmp_path / "tiny.h5", XY(), draws=2)):
+        with Ensemble.open(path) as ensemble:
+            table = observe(ensemble)
+        again = Table.from_json(json.loads(json.dumps(table.as_json())))
+        assert (again.model, again.lattice, again.chains) == (table.model, table.lattice, table.chains)
+        np.testing.assert_array_equal(again.temperatures, table.temperatures)
+        np.testing.assert_array_equal(again.r_hat, table.r_hat)
+        for ours, theirs in zip(again.rows, table.rows, strict=True):
+            np.testing.assert_array_equal(list(ours.values()), list(theirs.values()))
+    with pytest.raises(InputError, match="rows"):
+        Table.from_json({"model": "xy"})
+
+
+def test_a_run_that_keeps_no_configurations_measures_the_same(files):
+    settings = Settings(XY(), Lattice(6, 4), TEMPERATURES, chains=2, thermalise=50, thin=2)
+    moments = simulate(settings, 100, max_bytes=20000)
+    with Ensemble.open(files[0]) as ensemble:
+        stored = observe(ensemble)
+    assert tabulate(moments, XY(), Lattice(6, 4), TEMPERATURES).rows == stored.rows
 
 
 def test_columns(files):

@@ -1,0 +1,131 @@
+# %% [markdown]
+# # What an error bar is worth
+#
+# Draws of a Markov chain remember their past. This notebook shows what that does to error bars, how the Gamma method
+# mends them, how you can tell that it did, and what a bad run looks like.
+#
+# We take the slow old-fashioned sampler, Metropolis, and keep *every* sweep of 600 independent chains. (The default
+# sampler and spacing of `latticeflow generate` make draws nearly independent; that is why we spoil them here.)
+
+# %%
+# %matplotlib inline
+import numpy as np
+
+from latticeflow import plots
+from mcmc import XY, Lattice
+from mcmc.simulation import Settings, Simulation
+from mcmc.statistics import Estimate, derived, estimate, r_hat, r_hat_limit
+
+T, L, chains, draws = 1.0, 8, 600, 4000
+settings = Settings(XY(), Lattice(L, L), (T,), chains=chains, sampler="metropolis", thin=1)
+simulation = Simulation(settings)
+blocks = [simulation.block(250).series for _ in range(draws // 250)]
+energy = np.concatenate([block["energy"][0] for block in blocks], axis=1)  # (chains, draws)
+print(energy.shape)
+
+# %%
+with plots.style():
+    figure, axes = plots.new_figure(1, 2, width=4.2)
+    axes[0].plot(energy[0, :400], color=plots.COLOURS[0])
+    axes[0].set(xlabel="sweep", ylabel=plots.LABELS["energy"])
+    plots.autocorrelations(axes[1], {"energy": energy}, longest=100)
+figure
+
+# %% [markdown]
+# The chain wanders: a sweep resembles the one before. The autocorrelation function $\rho(t)$ says for how long, and
+# its area $\tau_\mathrm{int} = \frac12 + \sum_{t \ge 1} \rho(t)$ says what it costs: $n$ draws are worth only $n /
+# 2\tau_\mathrm{int}$ independent ones, so the naive bar $\sigma/\sqrt{n}$ is too small by
+# $\sqrt{2\tau_\mathrm{int}}$.
+
+# %%
+one = energy[0]
+naive = one.std() / np.sqrt(one.size)
+honest = estimate(one)
+print("naive  ", Estimate(one.mean(), naive, 0.5, 0, one.size))
+print("honest ", honest, f"  tau_int = {honest.tau_int:.1f} +- {honest.tau_int_error:.1f}")
+print(f"ratio {honest.error / naive:.2f}, expected sqrt(2 tau_int) = {np.sqrt(2 * honest.tau_int):.2f}")
+
+# %% [markdown]
+# ## Believe it only if it covers
+#
+# A one-sigma bar should hold the truth 68 % of the time. We have 600 chains and, from all of them together, a
+# 25 times better value to test against:
+
+# %%
+truth = energy.mean()
+bars = [estimate(chain) for chain in energy]
+covers = np.mean([abs(bar.value - truth) < bar.error for bar in bars])
+covers_naive = np.mean([abs(chain.mean() - truth) < chain.std() / np.sqrt(draws) for chain in energy])
+print(f"honest bars cover {covers:.0%} +- {np.sqrt(0.68 * 0.32 / chains):.0%}, naive ones {covers_naive:.0%}")
+
+with plots.style():
+    figure, axes = plots.new_figure(1, 1, width=7)
+    for k, bar in enumerate(bars[:60]):
+        hit = abs(bar.value - truth) < bar.error
+        axes.errorbar(k, bar.value, bar.error, marker="o" if hit else "s", color=plots.COLOURS[0 if hit else 1])
+    axes.axhline(truth, color="black", linewidth=0.8)
+    axes.set(xlabel="chain", ylabel=plots.LABELS["energy"])
+figure
+
+# %% [markdown]
+# ## Derived quantities
+#
+# The specific heat is no mean of anything: it is a function of two means. `derived` follows the errors of both, and
+# their correlation, through the function:
+
+# %%
+scale = L * L / T**2
+print("specific heat:", derived(lambda square, mean: scale * (square - mean**2), one**2, one))
+print("of all chains:", derived(lambda square, mean: scale * (square - mean**2), energy**2, energy))
+
+# %% [markdown]
+# ## Too short
+#
+# Below some fifty $\tau_\mathrm{int}$ not even the error is known. The estimate then carries a question mark, and
+# says what it would take:
+
+# %%
+for n in (50, 200, 1000, 4000):
+    bar = estimate(one[:n])
+    print(f"{n:5} draws: {bar!s:16} tau_int = {bar.tau_int:4.1f}   draws missing: {bar.missing}")
+
+# %% [markdown]
+# ## Seeing a bad run
+#
+# First mistake: no thermalisation, so that the start is part of the average. Two runs of eight chains; the second
+# starts to draw at once, from perfect order.
+
+
+# %%
+def eight_chains(temperature, thermalise, draws):
+    settings = Settings(
+        XY(), Lattice(48, 48), (temperature,), chains=8, sampler="metropolis", thermalise=thermalise, thin=5
+    )
+    return Simulation(settings).block(draws).series["energy"][0]
+
+
+good, bad = eight_chains(1.1, 3000, 200), eight_chains(1.1, 0, 200)
+with plots.style():
+    figure, axes = plots.new_figure(1, 2, width=4.2)
+    for panel, run, title in zip(axes, (good, bad), ("thermalised", "not thermalised"), strict=True):
+        for chain in run:
+            panel.plot(chain, linewidth=0.7)
+        panel.set(xlabel="draw", ylabel=plots.LABELS["energy"], title=f"{title}: {estimate(run)}", ylim=(-1.7, -1))
+figure
+
+# %% [markdown]
+# The average is pulled down, and no bar knows it: statistics cannot tell a start from a fluctuation. Your eye can,
+# and so can a comparison of starts, which is what `latticeflow generate` makes: it thermalises by itself, starts
+# further chains hot and cold, and says so if they do not meet.
+#
+# Second mistake: chains that are not the same. Here one of eight was run at $T = 1.13$ instead of 1.10. Each looks
+# fine; together they do not. **R-hat** compares chains, and the halves of each, with one another: 1 if they agree.
+# `latticeflow observe` warns where it is larger than mixed chains of that length can make it by chance.
+
+# %%
+mixed = good.copy()
+mixed[3] = eight_chains(1.13, 3000, 200)[3]
+for name, run in (("as it should be", good), ("one at T = 1.13", mixed)):
+    limit = r_hat_limit(*run.shape, estimate(good).tau_int)
+    verdict = "fine" if r_hat(run) < limit else "do not use"
+    print(f"{name:16} {estimate(run)}   R-hat = {r_hat(run):.3f} (limit {limit:.3f}): {verdict}")

@@ -1,0 +1,94 @@
+"""Make the notebooks from their sources, run them and keep their outputs: ``python notebooks/remake.py [NAME ...]``.
+
+The sources are the numbered ``.py`` files beside this one (jupytext's percent format); edit those. ``--check`` runs
+them and writes nothing, as the tests do. A notebook that raises, or takes more than a minute, fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+SECONDS = 60
+
+
+def sources() -> list[Path]:
+    """The notebooks' sources, in reading order."""
+    return sorted(FOLDER.glob("[0-9]*.py"))
+
+
+def execute(source: Path) -> Any:
+    """The notebook of a source, with the outputs of running it in the folder of the notebooks.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised.
+        nbclient.exceptions.CellTimeoutError: a cell took more than a minute.
+    """
+    import jupytext
+    from nbclient import NotebookClient
+
+    notebook = jupytext.read(source)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    # The kernel, and the shell lines of the notebooks, must find this Python and this source tree.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])
+    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    # Times and machine-made names would change at every remake, and progress bars are no reading.
+    notebook.metadata.pop("language_info", None)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in map(_tidy, _joined(cell.outputs)) if output.get("text") != ""]
+    return notebook
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """Outputs with consecutive pieces of the same stream in one."""
+    result: list[Any] = []
+    for output in outputs:
+        if result and output.output_type == "stream" == result[-1].output_type and output.name == result[-1].name:
+            result[-1].text += output.text
+        else:
+            result.append(output)
+    return result
+
+
+def _tidy(output: Any) -> Any:
+    """The output without its progress bars."""
+    if output.output_type == "stream":
+        lines = [line.split("\r")[-1] for line in output.text.replace("\r\n", "\n").split("\n")]
+        output.text = "\n".join(line for line in lines if not re.search(r"\d+%\|", line)).lstrip("\n")
+    return output
+
+
+def main() -> int:
+    """Remake all notebooks, or those named."""
+    import nbformat
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="parts of the names of notebooks; all unless given")
+    parser.add_argument("--check", action="store_true", help="run only, write nothing")
+    arguments = parser.parse_args()
+    slow = False
+    for source in sources():
+        if arguments.names and not any(name in source.stem for name in arguments.names):
+            continue
+        start = time.monotonic()
+        notebook = execute(source)
+        seconds = time.monotonic() - start
+        slow |= seconds > SECONDS
+        print(f"{source.stem}: {seconds:.0f} s", flush=True)
+        if not arguments.check:
+            nbformat.write(notebook, source.with_suffix(".ipynb"))
+    return int(slow)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
