@@ -13,19 +13,25 @@ F = np.float32
 
 
 @njit(cache=True, forceinline=True)
+def turn(hx, hy, x, y, beta, step, word0, word1):
+    """Update unit vectors (x, y) in the field h; returns them with a 0/1 of acceptance, all lanes."""
+    # The change of the spin from half the angle: exact for small steps.
+    s, c = sine_cosine(centred(word0) * step)
+    s2, sc = F(-2.0) * s * s, F(2.0) * s * c
+    dx, dy = s2 * x - sc * y, s2 * y + sc * x
+    accept = uniform(word1) < exponential(beta * (hx * dx + hy * dy))
+    new_x, new_y = normalised(x + dx, y + dy)
+    return where(accept, new_x, x), where(accept, new_y, y), where(accept, F(1.0), F(0.0))
+
+
+@njit(cache=True, forceinline=True)
 def _site(x, y, beta, step, neighbours, J, K, i, W, v, word0, word1, accepted):
     hx, hy = local_field(x, y, neighbours, i, W, v, J, K)
     k = i * W + v
-    a, b = load(x, k), load(y, k)
-    # The change of the spin from half the angle: exact for small steps.
-    s, c = sine_cosine(centred(word0) * load(step, v))
-    s2, sc = F(-2.0) * s * s, F(2.0) * s * c
-    dx, dy = s2 * a - sc * b, s2 * b + sc * a
-    accept = uniform(word1) < exponential(load(beta, v) * (hx * dx + hy * dy))
-    new_x, new_y = normalised(a + dx, b + dy)
-    store(x, k, where(accept, new_x, a))
-    store(y, k, where(accept, new_y, b))
-    store(accepted, v, load(accepted, v) + where(accept, F(1.0), F(0.0)))
+    a, b, hit = turn(hx, hy, load(x, k), load(y, k), load(beta, v), load(step, v), word0, word1)
+    store(x, k, a)
+    store(y, k, b)
+    store(accepted, v, load(accepted, v) + hit)
 
 
 @njit(cache=True, nogil=True)
