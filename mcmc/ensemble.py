@@ -78,9 +78,9 @@ class Ensemble:
             record = read_journal(path)
             try:
                 return cls(path, layout.open_file(path, record))
-            except InputError:
+            except layout.DAMAGE as error:
                 if read_journal(path) == record:
-                    raise
+                    raise layout.complaint(path, error) from None
                 time.sleep(0.01)  # a commit came between
         return cls(path, layout.open_file(path, record))
 
@@ -210,6 +210,10 @@ class Ensemble:
         picked = slice(*draws.indices(self.draws))
         return self._read(lambda file: file[name][temperatures, chains, picked])
 
+    def coordinate(self, name: str) -> np.ndarray:
+        """The values along one axis: ``temperature``, ``chain``, ``draw`` (committed ones), ``y`` or ``x``."""
+        return self._read(lambda file: file[name][: self.draws] if name == "draw" else file[name][...])
+
     def blocks(self, max_bytes: int = 2**26) -> Iterator[Block]:
         """All draws in order, in blocks of about ``max_bytes`` bytes at most (but of one row of chunks at least)."""
         rows = self.rows_per_chunk("theta")
@@ -247,7 +251,7 @@ class Ensemble:
                 self._file, self._seen = layout.open_file(self.path, read_journal(self.path)), before
             try:
                 result = read(self._file)
-            except OSError as error:
+            except layout.DAMAGE as error:
                 if self._raw_counter() == before:
                     raise InputError(f"{self.path} is damaged: run `latticeflow verify {self.path}`") from error
                 continue

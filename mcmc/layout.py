@@ -30,6 +30,9 @@ _CHUNK = 2**18  # bytes of a chunk at most
 _SMALL_CHUNK = 2**16  # chunks below this size span several chains
 _ROW = 2**25  # bytes of one row of chunks, through all temperatures and chains, at most
 
+# What h5py raises when it reads damaged bytes: in the data an OSError, in the description of the data anything.
+DAMAGE = (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)
+
 
 def chunk_shape(T: int, C: int, shape: tuple[int, int], draws: int) -> tuple[int, int, int, int, int]:
     """Chunks of ``/theta``: 256 kB at most; a row of them, through all temperatures and chains, fits into a block."""
@@ -130,15 +133,20 @@ def open_file(path: Path, record: Record | None) -> h5py.File:
         except BaseException:
             file.close()
             raise
-    except PermissionError:
-        raise InputError(f"{path} may not be read: check its permissions") from None
-    except InputError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        if "truncated" in str(error):
-            raise InputError(f"{path} is truncated ({path.stat().st_size} bytes are left): copy it again") from None
-        raise InputError(f"{path} is damaged ({' '.join(str(error).split())}): copy it again") from None
+    except DAMAGE as error:
+        raise complaint(path, error) from None
     return file
+
+
+def complaint(path: Path, error: Exception) -> InputError:
+    """What to tell about a file that could not be opened."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, PermissionError):
+        return InputError(f"{path} may not be read: check its permissions")
+    if "truncated" in str(error):
+        return InputError(f"{path} is truncated ({path.stat().st_size} bytes are left): copy it again")
+    return InputError(f"{path} is damaged ({' '.join(str(error).split())}): copy it again")
 
 
 class _Reader(Overlay):

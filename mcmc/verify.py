@@ -51,10 +51,13 @@ def verify(path: str | Path) -> Verification:
         if not ((ensemble.temperatures > 0) & np.isfinite(ensemble.temperatures)).all():
             found.note("the temperatures are damaged", 0)
         for name, read in (("state", ensemble.state), ("report", ensemble.report)):
-            try:
-                read()
-            except (InputError, ValueError):
+            if _fails(read):
                 found.note(f"the {name} is damaged", ensemble.draws)
+        Ly, Lx = ensemble.lattice.shape
+        for name, n in (("draw", ensemble.draws), ("y", Ly), ("x", Lx)):
+            numbers = _try(partial(ensemble.coordinate, name))
+            if numbers is None or not np.array_equal(numbers, np.arange(n)):
+                found.note(f"the numbers along axis {name} are damaged", ensemble.draws)
         with Progress(f"verifying {ensemble.path.name}", ensemble.draws, unit="draws") as progress:
             _verify_series(ensemble, found)
             rows = ensemble.rows_per_chunk("theta")
@@ -103,6 +106,14 @@ def _verify_block(ensemble: Ensemble, draws: slice, found: Verification) -> None
                 where = f"T = {ensemble.temperatures[t]:g}, chain {c}, draw {draws.start + n}"
                 text = f"{name} of {len(wrong)} draws in {span} is not that of the configuration"
                 found.note(f"{text} (first: {where})", draws.start)
+
+
+def _fails(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except ValueError:  # damaged data, or what is no JSON
+        return True
+    return False
 
 
 def _try(read: Callable[[], np.ndarray]) -> np.ndarray | None:
