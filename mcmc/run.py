@@ -18,6 +18,7 @@ from mcmc.simulation import Block, Settings, Simulation
 from mcmc.stop import Stop
 
 _BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
+_COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
 
 
 def generate(
@@ -106,13 +107,17 @@ def fill(ensemble: Ensemble, source: Source, draws: int, stop: Stop, progress: P
     pace = _Pace(ensemble)
     while ensemble.draws < draws and not stop.asked(pace.seconds):
         n = pace.next(ensemble.draws, draws)
+        started = time.monotonic()
         block = source.block(n)
+        sampled = time.monotonic()
         try:
             ensemble.append(block, state=source.state(), report=source.report())
+        except FileNotFoundError:
+            raise
         except OSError as error:
             kept = f"the {ensemble.draws} draws of each chain committed in {ensemble.path} are safe"
             raise OSError(f"{error.strerror or error}: {kept}, go on with --resume") from error
-        pace.took(n)
+        pace.took(n, sampled - started, time.monotonic() - sampled)
         progress.advance(n * len(ensemble.temperatures) * ensemble.chains)
 
 
@@ -154,26 +159,27 @@ def _replay(simulation: Simulation | Team, ensemble: Ensemble) -> None:
 
 
 class _Pace:
-    """Chooses the sizes of blocks: a few seconds of work, little memory, whole rows of chunks if that is possible."""
+    """Chooses the sizes of blocks: some seconds, many times that of a commit, little memory, whole rows of chunks.
+
+    Attributes:
+        seconds: how long the next block will take.
+    """
 
     def __init__(self, ensemble: Ensemble):
         self._most = max(1, _BLOCK_BYTES // ensemble.draw_bytes)
         self._row = ensemble.rows_per_chunk("theta")
         self._next = min(self._most, 8)
         self.seconds = 0.0
-        self._started = time.monotonic()
 
     def next(self, done: int, total: int) -> int:
         """Draws of the next block, when ``done`` of ``total`` are there."""
-        self._started = time.monotonic()
         n = self._next
         if n >= self._row:
             n -= (done + n) % self._row
         return max(1, min(n, total - done))
 
-    def took(self, n: int) -> None:
-        """Learn from a block of ``n`` draws that is finished now."""
-        self.seconds = time.monotonic() - self._started
-        wanted = n * _BLOCK_SECONDS / max(self.seconds, 1e-3)
-        self._next = max(1, min(self._most, round(wanted), 8 * n))
-        self.seconds *= self._next / n
+    def took(self, n: int, sampling: float, commit: float) -> None:
+        """Learn from a block of ``n`` draws: seconds of sampling, seconds of its commit."""
+        wanted = max(_BLOCK_SECONDS, min(commit / _COMMIT_SHARE, 10 * _BLOCK_SECONDS))
+        self._next = max(1, min(self._most, int(n * wanted / max(sampling, 1e-6)), 8 * n))
+        self.seconds = sampling * self._next / n + commit
