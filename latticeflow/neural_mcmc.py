@@ -39,7 +39,8 @@ def propose(flow: Flow, temperature: float, n: int, *, generator: torch.Generato
         n: how many.
         generator: on the flow's device.
     """
-    theta, log_q = flow.sample(n, temperature, generator=generator)
+    with torch.no_grad():
+        theta, log_q = flow.sample(n, temperature, generator=generator)
     log_weight = -flow.model.energy(theta) / temperature - log_q
     return Proposals(theta.cpu().numpy(), log_weight.cpu().numpy())
 

@@ -47,7 +47,6 @@ class Flow(nn.Module, ABC):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    @torch.no_grad()
     def sample(
         self, n: int, temperature: float | Tensor, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -59,7 +58,8 @@ class Flow(nn.Module, ABC):
             generator: source of randomness, on the flow's device; None takes torch's default.
 
         Returns:
-            theta, float32 (n, Ly, Lx), in [-pi, pi); and log q(theta), float64 (n,).
+            theta, float32 (n, Ly, Lx), in [-pi, pi), with no gradient; and log q(theta), float64 (n,), whose gradient
+            with respect to the parameters is that of `log_prob` at these configurations.
         """
         return self._sample(self._temperatures(n, temperature), generator)
 
@@ -125,7 +125,7 @@ class Flow(nn.Module, ABC):
 
     @abstractmethod
     def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw one configuration for each temperature, (n,) -> (n, Ly, Lx), float64 (n,)."""
+        """Draw one configuration for each temperature, (n,) -> (n, Ly, Lx) detached, float64 (n,)."""
 
     @abstractmethod
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:

@@ -190,7 +190,8 @@ class Multiscale(Flow):
                 *log_weights.shape[:-1], 1, generator=generator, device=self.device, dtype=theta.dtype
             )
             chosen = (log_weights.exp().cumsum(-1) < threshold).sum(-1, keepdim=True)
-            x, y = torch.take_along_dim(eta, chosen.clamp(max=log_weights.shape[-1] - 1)[None], dim=-1).squeeze(-1)
+            chosen = chosen.clamp(max=log_weights.shape[-1] - 1)
+            x, y = torch.take_along_dim(eta.detach(), chosen[None], dim=-1).squeeze(-1)
             drawn = torch.atan2(y, x) + von_mises.sample(torch.hypot(x, y), generator=generator, rounds=rounds)
             theta[:, sites] = drawn
             u[:, :, sites] = torch.stack((drawn.cos(), drawn.sin()))

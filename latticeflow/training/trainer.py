@@ -136,12 +136,14 @@ class Trainer:
         judged = log_w = None
         if self.objective.needs_draws:
             T = self._random_temperatures()
-            drawn, log_q, log_w = self._weigh(self.flow.sample(T.numel(), T.flatten(), generator=self.generator)[0], T)
+            theta, log_q = self.flow.sample(T.numel(), T.flatten(), generator=self.generator)
+            drawn, log_q, log_w = self._weigh(theta, log_q, T)
             loss = loss + self.objective.model * score_function(log_q, log_w)
         if self.reference is not None and self.objective.needs_ensemble:
             real, real_T = self.reference.batch(self.settings.draws, self.picker)
             if self.objective.nll or self.objective.ensemble:
-                real, real_log_q, real_log_w = self._weigh(real.flatten(0, 1), real_T)
+                theta = real.flatten(0, 1)
+                real, real_log_q, real_log_w = self._weigh(theta, self.flow.log_prob(theta, real_T.flatten()), real_T)
                 loss = loss - self.objective.nll * real_log_q.mean()
                 loss = loss + self.objective.ensemble * score_function(real_log_q, real_log_w)
             if self.critic is not None:
@@ -178,11 +180,10 @@ class Trainer:
         T = low + (high - low) * ((torch.arange(count, device=u.device) + 1.1 * u - 0.05) / count).clamp(0, 1)
         return T[:, None].expand(count, self.settings.draws)
 
-    def _weigh(self, theta: Tensor, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Configurations by temperature, their log q (differentiable) and log weights; the latter two (T, n)."""
-        log_q = self.flow.log_prob(theta, T.flatten())
+    def _weigh(self, theta: Tensor, log_q: Tensor, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Configurations, log q and log weights by temperature: (T, n, Ly, Lx), (T, n), (T, n)."""
         log_w = -self.flow.model.energy(theta) / T.flatten() - log_q.detach()
-        return theta.view(*T.shape, *theta.shape[1:]), log_q.view(T.shape), log_w.view(T.shape)
+        return theta.unflatten(0, T.shape), log_q.view(T.shape), log_w.view(T.shape)
 
     def _train_critic(self, real: Tensor, real_T: Tensor, fake: Tensor, fake_T: Tensor) -> float:
         assert self.critic is not None
