@@ -44,6 +44,8 @@ LABELS = {
     "nematic_order": r"nematic order $m_2$",
     "plaquette_term": r"plaquette term $\langle\cos\,\theta_p\rangle$",
     "winding_square": r"winding $\langle W_x^2 + W_y^2\rangle$",
+    "free_energy": r"free energy per site $f$  [$J$]",
+    "entropy": r"entropy per site $s$  [$k_B$]",
 }
 TEMPERATURE = r"temperature $T$  [$J/k_B$]"
 OVERVIEW = (

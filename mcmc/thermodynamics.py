@@ -15,6 +15,7 @@ import numpy as np
 
 from mcmc import observables
 from mcmc.errors import InputError
+from mcmc.free_energy import from_weights
 from mcmc.lattice import Lattice
 from mcmc.models import Model, model_from_name
 from mcmc.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat, r_hat_limit
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 MIXING = ("energy", "magnetization")
 """Moments that are watched for chains that have not mixed."""
+
+WEIGHT = "proposal_log_weight"
+"""Series of files of neural chains, of which `mcmc.free_energy` makes free energies."""
 
 Moments = Mapping[str, np.ndarray]
 """Series by name, (chains, draws): what `measure` returns at one temperature."""
@@ -143,16 +147,19 @@ OBSERVABLES: dict[str, Observable] = {
 
 
 def thermodynamics(moments: Moments, model: Model, lattice: Lattice, temperature: float) -> dict[str, Estimate]:
-    """All of `OBSERVABLES` at one temperature.
+    """All of `OBSERVABLES` at one temperature, and free energy and entropy where a flow gave weights.
 
     Args:
-        moments: what `measure` returns, (chains, draws).
+        moments: what `measure` returns, (chains, draws); of neural chains also `WEIGHT`.
         model: the spin model.
         lattice: the periodic rectangle.
         temperature: in units of J / k_B.
     """
     system = System(model, lattice, temperature)
-    return {name: observable.estimate(moments, system) for name, observable in OBSERVABLES.items()}
+    row = {name: observable.estimate(moments, system) for name, observable in OBSERVABLES.items()}
+    if WEIGHT in moments:
+        row |= from_weights(moments[WEIGHT], moments["energy"], lattice.N, temperature)
+    return row
 
 
 def _estimate_from_json(fields: Mapping[str, Any]) -> Estimate:
@@ -180,8 +187,8 @@ class Table(NamedTuple):
         Raises:
             InputError: no such observable.
         """
-        if name not in OBSERVABLES:
-            raise InputError(f"unknown observable {name!r}: choose one of {', '.join(OBSERVABLES)}")
+        if name not in self.rows[0]:
+            raise InputError(f"unknown observable {name!r}: choose one of {', '.join(self.rows[0])}")
         return np.array([row[name].value for row in self.rows]), np.array([row[name].error for row in self.rows])
 
     def warnings(self) -> list[str]:
@@ -317,4 +324,6 @@ def read_moments(
         for name, values in measure(theta, ensemble.model).items():
             moments.setdefault(name, np.empty((ensemble.chains, ensemble.draws)))[:, start : start + step] = values
         report(theta.shape[0] * theta.shape[1])
+    if WEIGHT in ensemble.series_names:
+        moments[WEIGHT] = ensemble.series(WEIGHT, temperatures=slice(t, t + 1))[0]
     return moments

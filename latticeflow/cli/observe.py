@@ -20,6 +20,7 @@ COLUMNS = {
     "vortex_density": "vortices",
     "helicity_modulus": "helicity",
     "correlation_length": "corr. length",
+    "free_energy": "free energy",
 }
 SHOWN_WARNINGS = 4
 
@@ -106,10 +107,11 @@ def _labels(tables: dict[Path, Table]) -> dict[str, Table]:
 
 def _text(path: Path, table: Table) -> str:
     """The table in columns; tau_int is the longest of the row's observables, in draws."""
-    rows = [["T", *COLUMNS.values(), "tau_int"]]
+    names = [name for name in COLUMNS if name in table.rows[0]]  # free energies come from flows only
+    rows = [["T", *(COLUMNS[name] for name in names), "tau_int"]]
     for T, row in zip(table.temperatures, table.rows, strict=True):
         tau = max(estimate.tau_int for estimate in row.values())
-        rows.append([f"{T:.6g}", *(str(row[name]) for name in COLUMNS), f"{tau:.2g}"])
+        rows.append([f"{T:.6g}", *(str(row[name]) for name in names), f"{tau:.2g}"])
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     draws = table.rows[0]["energy"].draws
@@ -120,7 +122,7 @@ def _write_csv(path: Path, tables: dict[Path, Table]) -> None:
     """One line for each file and temperature."""
     import csv
 
-    names = list(next(iter(tables.values())).rows[0])
+    names = list(max((table.rows[0] for table in tables.values()), key=len))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = [
@@ -130,8 +132,11 @@ def _write_csv(path: Path, tables: dict[Path, Table]) -> None:
         for source, table in tables.items():
             couplings, lattice = table.model.couplings, table.lattice
             for T, row in zip(table.temperatures, table.rows, strict=True):
+                found = [row.get(name) for name in names]  # None where only another file has it
                 cells = [
-                    cell for e in row.values() for cell in (e.value, e.error, e.tau_int, e.tau_int_error, e.missing)
+                    cell
+                    for e in found
+                    for cell in ((e.value, e.error, e.tau_int, e.tau_int_error, e.missing) if e else [""] * 5)
                 ]
                 head = [source, table.model.name, lattice.Lx, lattice.Ly, couplings["J"], couplings["K"], float(T)]
                 writer.writerow([*head, row["energy"].draws, *cells])
