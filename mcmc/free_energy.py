@@ -1,7 +1,7 @@
 """Absolute free energies: from importance weights, by a bridge between two ensembles, by integration of the energy.
 
-Z is the integral of exp(-E / T) over all N angles, f = -T ln Z / N, s = (e - f) / T; f and s are per site. A log weight is
-log w = -E / T - log q, where q is a normalised density that could be drawn from; its draws give ln Z = ln <w>_q.
+Z is the integral of exp(-E / T) over all N angles, f = -T ln Z / N, s = (e - f) / T; f and s are per site. A log weight
+is log w = -E / T - log q, where q is a normalised density that could be drawn from; its draws give ln Z = ln <w>_q.
 """
 
 from __future__ import annotations
