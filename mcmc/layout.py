@@ -124,7 +124,7 @@ def open_file(path: Path, record: Record | None) -> h5py.File:
     if not h5py.is_hdf5(path):
         raise InputError(f"{path} is no HDF5 file (numpy arrays come in by latticeflow import)")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = h5py.File(path, "r")
         if record is not None and record.pages and file_id(file) == record.file_id:
             file.close()
             file = h5py.File(_Reader(path, record), "r")

@@ -49,7 +49,7 @@ def partition(settings: Settings, count: int) -> list[Part]:
     Temperatures that exchange configurations stay together.
     """
     T, C = len(settings.temperatures), settings.chains
-    rows = 1 if getattr(settings, "tempering", False) else min(count, T)
+    rows = 1 if settings.tempering else min(count, T)
     parts = []
     for row, temperatures in enumerate(_split(T, rows)):
         columns = min(C, count // rows + (row < count % rows))

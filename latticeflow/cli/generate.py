@@ -30,6 +30,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="draws per chain and temperature in all (default 1000)")
     parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
     parser.add_argument("--sampler", default="auto", help="the update (default: picks by model, size, temperature)")
+    parser.add_argument("--tempering", action="store_true", help="exchange configurations between temperatures")
     parser.add_argument("--thermalise", type=int, metavar="N", help="sweeps before the first draw (default: chosen)")
     parser.add_argument("--thin", type=int, metavar="N", help="sweeps between draws (default: chosen)")
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         sampler=arguments.sampler,
         thermalise=arguments.thermalise,
         thin=arguments.thin,
+        tempering=arguments.tempering,
         seed=arguments.seed,
     )
     path = arguments.out
