@@ -194,16 +194,33 @@ def winding_numbers(theta: Any) -> Any:
     return _stack(namespace(theta), -_mean(right) * Lx, -_mean(below) * Ly)
 
 
+def _fft(theta: Any) -> Any:
+    """The module of Fourier transforms for ``theta``; SciPy's is ten times as fast as numpy's on small lattices."""
+    if namespace(theta) is np:
+        import scipy.fft
+
+        return scipy.fft
+    return namespace(theta).fft
+
+
+def _spins(theta: Any) -> Any:
+    """exp(i theta), complex128; numpy's own complex exponential is slow."""
+    xp = namespace(theta)
+    if xp is not np:
+        return xp.exp(1j * theta.to(xp.float64))
+    spins = np.empty(theta.shape, np.complex128)
+    spins.real, spins.imag = np.cos(theta), np.sin(theta)
+    return spins
+
+
 @_per_configuration
 def structure_factor(theta: Any) -> Any:
     """S(k) = abs(sum_j exp(i theta_j - i k r_j))^2 / N for all wave vectors; float64 (..., Ly, Lx).
 
     Entry [0, 0] is S(0) = N m^2; [0, 1] has k = 2 pi / Lx along x, [1, 0] has k = 2 pi / Ly along y.
     """
-    xp = namespace(theta)
-    spin = xp.exp(1j * theta)
-    transform = abs(xp.fft.fft2(spin))
-    return (transform * transform / (theta.shape[-1] * theta.shape[-2])) * xp.ones((), dtype=xp.float64)
+    transform = _fft(theta).fft2(_spins(theta))
+    return (transform.real**2 + transform.imag**2) / (theta.shape[-1] * theta.shape[-2])
 
 
 @_per_configuration
@@ -229,5 +246,4 @@ def correlation(theta: Any) -> Any:
 
     Entry [y, x] has r = (x, y), periodic; its mean over draws is the correlation function.
     """
-    xp = namespace(theta)
-    return xp.fft.ifft2(structure_factor(theta)).real
+    return _fft(theta).ifft2(structure_factor(theta)).real

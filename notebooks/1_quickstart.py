@@ -21,7 +21,7 @@
 # !latticeflow observe ../data/quickstart.h5
 
 # %% [markdown]
-# Read `0.7204(24)` as $0.7204 \pm 0.0024$: every number carries one standard deviation in its last digits, with the
+# Read `-1.4803(25)` as $-1.4803 \pm 0.0025$: every number carries one standard deviation in its last digits, with the
 # correlation of successive draws taken into account. `tau_int` is that correlation, in draws: 0.5 means none at all.
 # Chains that are too short to know their own error are marked with `?`, and the command says how many draws are
 # missing.

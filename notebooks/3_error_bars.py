@@ -48,8 +48,8 @@ print(f"ratio {honest.error / naive:.2f}, expected sqrt(2 tau_int) = {np.sqrt(2 
 # %% [markdown]
 # ## Believe it only if it covers
 #
-# A one-sigma bar should hold the truth 68 % of the time. We have 600 chains and, from all of them together, a
-# 25 times better value to test against:
+# A one-sigma bar should hold the truth 68 % of the time. We have 600 chains and, from all of them together, a 25
+# times better value to test against:
 
 # %%
 truth = energy.mean()
@@ -68,6 +68,9 @@ with plots.style():
 figure
 
 # %% [markdown]
+# Circles hold the truth, squares miss it. About a third should miss; with no square at all the bars would be too
+# long.
+#
 # ## Derived quantities
 #
 # The specific heat is no mean of anything: it is a function of two means. `derived` follows the errors of both, and

@@ -55,6 +55,8 @@ def main() -> None:
             print(line)
     for first in range(len(tables) - 1):
         print(f"L >= {arguments.sizes[first]}: {transition(tables[first:])}")
+        leading = transition(tables[first:], subleading=False)
+        print(f"        without the second logarithm: {leading}")
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.kosterlitz_thouless import APPROACH, JUMP, crossing, transition
+from mcmc.kosterlitz_thouless import approach, crossing, transition
 from mcmc.statistics import Estimate
 from mcmc.thermodynamics import Table
 
-T0, C = 0.893, 0.8
+T0, C = 0.893, 0.3
 
 
 def table(L, temperatures, rng, *, noise=3e-4, model=None, Ly=None):
     """Helicity moduli that follow the formula, bent by a slope and a curvature that grow with L."""
     T = np.asarray(temperatures)
-    Y = T * (JUMP + APPROACH / (math.log(L) + C) - (1.5 + 0.2 * math.log(L)) * (T - T0) - 3 * (T - T0) ** 2)
+    Y = T * (approach(math.log(L), C) - (1.5 + 0.2 * math.log(L)) * (T - T0) - 3 * (T - T0) ** 2)
     Y = Y + noise * rng.normal(size=len(T))
     rows = [{"helicity_modulus": Estimate(float(y), noise, 1.0, 0.1, 1000)} for y in Y]
     return Table(model or XY(), Lattice(L, Ly or L), T, rows, np.ones((len(T), 2)), 1)
@@ -30,6 +30,13 @@ def test_fit_finds_what_was_put_in():
     assert 0.7 < pulls.std() < 1.3
     assert np.mean([t.chi_square / t.freedom for t in found]) == pytest.approx(1, abs=0.2)
     assert np.mean([t.constant for t in found]) == pytest.approx(C, abs=0.02)
+
+
+def test_leaving_the_second_logarithm_out_shifts_the_result():
+    tables = [table(L, np.linspace(0.86, 0.92, 5), np.random.default_rng(5), noise=1e-4) for L in (16, 32, 64)]
+    full, leading = transition(tables), transition(tables, subleading=False)
+    assert abs(full.temperature - T0) < 4 * full.error
+    assert T0 - leading.temperature > 5 * leading.error
 
 
 def test_crossing_lies_above():

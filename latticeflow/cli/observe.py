@@ -122,7 +122,7 @@ def _write_csv(path: Path, tables: dict[Path, Table]) -> None:
     """One line for each file and temperature."""
     import csv
 
-    names = list(max((table.rows[0] for table in tables.values()), key=len))
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.rows[0]))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         columns = [

@@ -1,0 +1,51 @@
+"""How long every observable takes: ``python -m mcmc.observables_benchmark [L]``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from mcmc import observables
+from mcmc.models import XY, ExtendedXY
+from mcmc.thermodynamics import measure
+
+TIMED: dict[str, Callable[[np.ndarray], object]] = {
+    "check of the input": observables.checked,
+    "energy (XY)": lambda theta: observables.energy(theta, XY()),
+    "energy (EXY)": lambda theta: observables.energy(theta, ExtendedXY()),
+    "magnetization": observables.magnetization,
+    "nematic_order": observables.nematic_order,
+    "plaquette_term": observables.plaquette_term,
+    "helicity_terms": observables.helicity_terms,
+    "vortex_density": observables.vortex_density,
+    "winding_numbers": observables.winding_numbers,
+    "long_wave_factors": observables.long_wave_factors,
+    "structure_factor": observables.structure_factor,
+    "correlation": observables.correlation,
+    "measure (all a table needs)": lambda theta: measure(theta, ExtendedXY()),
+}
+
+
+def seconds_per_million(L: int, *, configurations: int = 4000, repeats: int = 5) -> dict[str, float]:
+    """Seconds that a million L x L float32 configurations take on one core, best of several tries, by observable."""
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (configurations, L, L)).astype(np.float32)
+    found = {}
+    for name, function in TIMED.items():
+        function(theta[:10])
+        best = np.inf
+        for _ in range(repeats):
+            start = time.perf_counter()
+            function(theta)
+            best = min(best, time.perf_counter() - start)
+        found[name] = best * 1e6 / configurations
+    return found
+
+
+if __name__ == "__main__":
+    side = int(sys.argv[1]) if len(sys.argv) > 1 else 16
+    print(f"seconds per million configurations, {side} x {side}, one core")
+    for name, seconds in seconds_per_million(side).items():
+        print(f"{name:28} {seconds:7.2f}")
