@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from latticeflow import checkpoint
-from latticeflow.flows import Multiscale
+from latticeflow.flows import Multiscale, build_flow
+from latticeflow.flows.transfer import enlarge
 from latticeflow.neural_mcmc import log_weights, propose
 from latticeflow.training.critic import Critic, critic_loss
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.objectives import OBJECTIVES, score_function
 from latticeflow.training.run import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError, TrainingSettings
-from mcmc import XY, InputError, Lattice
+from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.run import generate
 from mcmc.simulation import Settings
-from tests.test_flows import make
+from tests.test_flows import SMALL, make
 
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
 
@@ -114,6 +115,23 @@ def test_training_resumes_bit_for_bit(ensemble, tmp_path):
         train(ensemble, tmp_path / "part.pt", settings, resume=True)
     with pytest.raises(InputError, match="exists: go on with it by --resume"):
         train(ensemble, tmp_path / "part.pt", settings)
+
+
+def test_doubling_keeps_what_was_learnt(reference, tmp_path):
+    small = build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), **SMALL["multiscale"])
+    Trainer(small, TrainingSettings(objective="reverse_kl", steps=60, temperatures=8, warmup=5)).run()
+    checkpoint.save(tmp_path / "small.pt", small, {})
+    large = Lattice(8, 8)
+    assert variance(enlarge(small, large)) < 0.7 * variance(build_flow("multiscale", XY(), large, (0.5, 2.0)))
+    settings = Settings(XY(), large, TEMPERATURES, thermalise=20, thin=1)
+    generate(settings, tmp_path / "xy8.h5", draws=8)
+    assert train(tmp_path / "xy8.h5", tmp_path / "large.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
+    assert checkpoint.load(tmp_path / "large.pt").flow.lattice == large
+    with pytest.raises(InputError, match="4x4 cannot become one for 6x6"):
+        enlarge(small, Lattice(6, 6))
+    generate(Settings(ExtendedXY(), large, TEMPERATURES, thermalise=20, thin=1), tmp_path / "exy8.h5", draws=8)
+    with pytest.raises(InputError, match="start from is for XY"):
+        train(tmp_path / "exy8.h5", tmp_path / "exy.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
 
 
 def test_training_stops_at_nan_and_keeps_the_last_good_flow(ensemble, tmp_path, monkeypatch):

@@ -34,6 +34,13 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     parser.add_argument("--log", type=Path, metavar="FILE.jsonl", help="append the metrics of every step")
+    parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="SMALLER.pt",
+        help="start from a trained flow of this size, or of half, a quarter, ... of it",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the training that FLOW.pt holds")
 
 
@@ -63,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             settings,
             flow_name=arguments.flow,
             device=choose_device(arguments.device),
+            start=arguments.start,
             resume=arguments.resume,
             log=arguments.log,
             stop=stop,

@@ -14,7 +14,8 @@ import torch
 
 from latticeflow import checkpoint
 from latticeflow.device import describe
-from latticeflow.flows import build_flow
+from latticeflow.flows import Flow, build_flow
+from latticeflow.flows.transfer import enlarge
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Metrics, Trainer, TrainingSettings
 from mcmc import InputError
@@ -36,6 +37,7 @@ def train(
     flow_name: str = "multiscale",
     sizes: dict[str, Any] | None = None,
     device: torch.device | str = "cpu",
+    start: Path | None = None,
     resume: bool = False,
     log: Path | None = None,
     stop: Stop | None = None,
@@ -50,6 +52,8 @@ def train(
         flow_name: a name of `latticeflow.flows.FLOWS`.
         sizes: of the flow, keyword arguments of its class.
         device: where to compute.
+        start: checkpoint of a flow to start from, of the same model and size, or half the size, or a quarter, ...;
+            its kind and sizes then stand for ``flow_name`` and ``sizes``.
         resume: go on with the training that ``out`` holds.
         log: JSON lines of metrics are appended here.
         stop: asked after every step.
@@ -85,7 +89,10 @@ def train(
         else:
             earlier = None
             limits = (float(T.min()), float(T.max()))
-            flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
+            if start is not None:
+                flow = _continue(checkpoint.load(start).flow, ensemble, limits).to(device)
+            else:
+                flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
     reference = ReferenceDraws(theta, T, device=device)
     trainer = Trainer(flow, settings, reference)
     if earlier is not None and earlier.training is not None:
@@ -95,6 +102,7 @@ def train(
         metadata = {
             "training": asdict(settings),
             "source": source,
+            "start": str(start) if start else None,
             "steps": trainer.step_number,
             "seconds": trainer.seconds,
             "device": describe(flow.device),
@@ -102,7 +110,7 @@ def train(
         }
         checkpoint.save(out, flow, metadata, None if complete else trainer.state_dict())
 
-    logger.info("training %s (%d parameters) on %s", flow_name, flow.parameter_count, describe(flow.device))
+    logger.info("training %s (%d parameters) on %s", flow.name, flow.parameter_count, describe(flow.device))
     stop = stop or Stop()
     with _Log(trainer, log) as report:
         saved = time.monotonic()
@@ -118,6 +126,15 @@ def train(
     complete = trainer.fraction >= 1
     save(complete)
     return complete
+
+
+def _continue(flow: Flow, ensemble: Ensemble, temperatures: tuple[float, float]) -> Flow:
+    """An earlier flow, made to fit the ensemble."""
+    if flow.model != ensemble.model:
+        raise InputError(f"the flow to start from is for {flow.model}, the ensemble holds {ensemble.model}")
+    flow = enlarge(flow, ensemble.lattice)
+    flow.temperatures = temperatures
+    return flow
 
 
 class _Log:

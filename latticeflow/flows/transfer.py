@@ -1,0 +1,95 @@
+"""Lattice doubling: a flow of twice the side starts from what a smaller one has learnt."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+
+from latticeflow.flows.base import Flow
+from latticeflow.flows.multiscale import Conditioner, Multiscale
+from latticeflow.flows.schedule import Group, coarse_to_fine
+from latticeflow.flows.spin_wave import regression, stiffness
+from mcmc import InputError, Lattice
+
+Offset = tuple[int, int]
+
+
+def double(flow: Multiscale) -> Multiscale:
+    """A multiscale flow of twice both sides.
+
+    A group of spacing a > 2 takes the net of the small flow's group of spacing a / 2 in the same place, its
+    surroundings stretched by two: the geometry is the same, the physics nearly so. Groups of the finest spacing, and
+    those whose stretched twin the small flow drew exactly, take the net of their own spacing, where maps belong to
+    offsets that the small lattice has too. Spin-wave weights are those of the large lattice, plus what training had
+    added to them. What has no source starts as a spin wave.
+
+    Args:
+        flow: trained on the small lattice; not changed.
+
+    Returns:
+        A new flow on the CPU.
+    """
+    small = flow.lattice
+    large = Lattice(2 * small.Lx, 2 * small.Ly)
+    doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
+    seen = flow.sizes["seen"]
+    old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
+    sources = {(group.spacing, _place(group, small)): g for g, group in enumerate(old_groups)}
+    Q = {lattice: stiffness(flow.model, lattice) for lattice in (small, large)}
+    column = 2 * flow.sizes["invariants"]
+    for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
+        x, y = _place(group, large)
+        stretched = sources.get((group.spacing // 2, (x // 2, y // 2))) if group.spacing > 2 else None
+        source = sources.get((group.spacing, (x, y))) if stretched is None else stretched
+        if source is None:
+            continue
+        old = old_groups[source]
+        factor = 1 if stretched is None else 2
+        known = {(factor * dx, factor * dy): j for j, (dx, dy) in enumerate(_offsets(old, small))}
+        conditioner = cast(Conditioner, doubled.conditioners[g])
+        trained = cast(Conditioner, flow.conditioners[source])
+        conditioner.net.load_state_dict(trained.net.state_dict())
+        weights, precision = regression(Q[small], old.sites[0], old.table[0])
+        learnt = trained.maps.detach().cpu().clone()
+        learnt[:, column] -= torch.tensor(weights * precision, dtype=learnt.dtype)
+        with torch.no_grad():
+            spin_wave = conditioner.maps[:, column].clone()
+            conditioner.maps.zero_()
+            conditioner.maps[:, column] = spin_wave
+            for j, offset in enumerate(_offsets(group, large)):
+                if offset in known:
+                    conditioner.maps[j] += learnt[known[offset]]
+    return doubled
+
+
+def enlarge(flow: Flow, lattice: Lattice) -> Flow:
+    """The flow for a lattice of its own size, or of that size doubled as often as it takes.
+
+    Raises:
+        InputError: no doubling leads there, or the flow cannot be doubled.
+    """
+    start = flow.lattice
+    while flow.lattice != lattice:
+        if not isinstance(flow, Multiscale) or flow.lattice.Lx >= lattice.Lx:
+            raise InputError(
+                f"a {flow.name} flow for {start.Lx}x{start.Ly} cannot become one for {lattice.Lx}x{lattice.Ly}: "
+                "start from a multiscale flow of this size, or of half, a quarter, ..."
+            )
+        flow = double(flow)
+    return flow
+
+
+def _place(group: Group, lattice: Lattice) -> Offset:
+    y, x = divmod(int(group.sites[0]), lattice.Lx)
+    return x, y
+
+
+def _offsets(group: Group, lattice: Lattice) -> list[Offset]:
+    """Offsets (dx, dy) of what a site of the group sees, the short way round the torus."""
+    y, x = np.divmod(group.table[0], lattice.Lx)
+    x0, y0 = _place(group, lattice)
+    dx = (x - x0 + lattice.Lx // 2) % lattice.Lx - lattice.Lx // 2
+    dy = (y - y0 + lattice.Ly // 2) % lattice.Ly - lattice.Ly // 2
+    return list(zip(dx.tolist(), dy.tolist(), strict=True))
