@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latticeflow.comparison import Row
+    from latticeflow.modes import Kinds
     from mcmc.reweighting import Curve
     from mcmc.thermodynamics import Table
 
@@ -370,3 +371,47 @@ def flow_against_reference(
         for panel in axes.flat[len(names) + 1 :]:
             panel.remove()
     return figure
+
+
+def mode_shares(axes: Axes, found: Kinds) -> None:
+    """Shares of the kinds of configurations in the ensemble, the flow's draws and the chain, side by side."""
+    from latticeflow.modes import TITLES
+
+    shown = np.flatnonzero(np.maximum(found.ensemble, np.maximum(found.flow, found.chain)) > 0.002)
+    bars = {"ensemble": (found.ensemble, 6), "flow": (found.flow, 0), "flow + Metropolis": (found.chain, 1)}
+    for number, (label, (shares, colour)) in enumerate(bars.items()):
+        x = np.arange(len(shown)) + 0.27 * (number - 1)
+        axes.bar(x, shares[shown], 0.27, color=COLOURS[colour], label=label)
+    axes.set_xticks(np.arange(len(shown)), [found.labels[k] for k in shown])
+    if len(shown) > 6:
+        axes.tick_params(axis="x", rotation=60)
+    axes.set(xlabel=TITLES[found.name], ylabel="share of draws")
+
+
+def comparison(rows: Sequence[Row]) -> Figure:
+    """A flow against a reference ensemble: its weights over the temperatures, its modes where they fit worst.
+
+    Args:
+        rows: from `latticeflow.comparison.compare`.
+    """
+
+    def column(name: str) -> np.ndarray:
+        values = np.array([getattr(row, name) for row in rows], np.float64)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    worst = max(rows, key=lambda row: (round(row.missed_share, 1), row.tau_int_predicted))
+    with style():
+        figure, axes = new_figure(2, 3)
+        flow_quality(axes[0, 0], rows)
+        T = column("temperature")
+        axes[0, 1].plot(T, column("log_weight_variance_per_site"), marker="o")
+        axes[0, 1].set(xlabel=TEMPERATURE, ylabel=r"variance of $\log w$ per site", yscale="log")
+        for name, marker, label in (("tau_int", "o", "chain"), ("tau_int_predicted", "s", "from the weights")):
+            axes[0, 2].plot(T, column(name), marker=marker, label=label)
+        axes[0, 2].set(xlabel=TEMPERATURE, ylabel=r"$\tau_\mathrm{int}$ of the energy  [steps]", ylim=(0, None))
+        axes[0, 2].legend()
+        for panel, found in zip(axes[1], worst.kinds, strict=True):
+            mode_shares(panel, found)
+            panel.set_title(f"$T$ = {worst.temperature:.4g}")
+        axes[1, 2].legend()
+        return figure
