@@ -192,8 +192,8 @@ def overview(tables: Mapping[str, Table], names: Sequence[str] = OVERVIEW) -> Fi
         names: the observables, one panel each.
     """
     with style():
-        columns = min(4, len(names))
-        rows = -(-len(names) // columns)
+        rows = -(-len(names) // 4)
+        columns = -(-len(names) // rows)
         figure, panels = new_figure(rows, columns, width=3.1, height=2.4)
         panels = np.atleast_1d(panels).ravel()
         for axes, name in zip(panels, names, strict=False):

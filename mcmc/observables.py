@@ -171,8 +171,11 @@ def vortices(theta: Any) -> Vortices:
         InputError: more than one configuration, besides what every observable refuses.
 
     Example:
-        >>> theta = np.zeros((4, 4)); theta[1, 1] = -np.pi; vortices(theta).charge.tolist()
-        []
+        >>> theta = np.zeros((4, 4))
+        >>> theta[1] = [0, 2, -2, 0]  # one row winds once, its neighbours do not
+        >>> found = vortices(theta)
+        >>> found.x.tolist(), found.y.tolist(), found.charge.tolist()
+        ([1.5, 1.5], [0.5, 1.5], [-1, 1])
     """
     theta = checked(theta)
     if theta.ndim != 2:

@@ -89,6 +89,12 @@ def _chains(series: Any) -> np.ndarray:
     return chains
 
 
+def _centred(chains: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean of all draws and the deviations from it, exactly zero for a series that never changes."""
+    mean = float(chains.mean())
+    return mean, chains - mean if np.ptp(chains) else np.zeros_like(chains)
+
+
 def _autocovariance(deltas: np.ndarray) -> np.ndarray:
     """Gamma(t) of deviations from the mean, (chains, draws) -> (draws // 2,); Wolff eq. (31), by FFT."""
     C, n = deltas.shape
@@ -140,9 +146,8 @@ def estimate(series: Any, *, S: float = 2.0) -> Estimate:
         >>> estimate([[1.0, 2.0, 1.0, 3.0, 2.0, 1.0, 2.0, 2.0]]).value
         1.75
     """
-    chains = _chains(series)
-    mean = float(chains.mean())
-    return _gamma_method(mean, chains - mean, S)
+    mean, deltas = _centred(_chains(series))
+    return _gamma_method(mean, deltas, S)
 
 
 def derived(
@@ -173,10 +178,9 @@ def derived(
     series = [_chains(moment) for moment in moments]
     if not series or len({chains.shape for chains in series}) != 1:
         raise InputError(f"moments of shapes {[chains.shape for chains in series]} must be of the same draws")
-    means = [float(chains.mean()) for chains in series]
-    deltas = [chains - mean for chains, mean in zip(series, means, strict=True)]
+    means, deltas = zip(*map(_centred, series), strict=True)
     if gradient is None:
-        gradient = _gradient(function, means, [float(delta.std()) for delta in deltas])
+        gradient = _gradient(function, list(means), [float(delta.std()) for delta in deltas])
     projected = sum(slope * delta for slope, delta in zip(gradient, deltas, strict=True))
     return _gamma_method(float(function(*means)), np.asarray(projected), S)
 

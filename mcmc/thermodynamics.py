@@ -50,12 +50,13 @@ def measure(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
         InputError: ``theta`` holds no configurations.
     """
     helicity, waves = observables.helicity_terms(theta), observables.long_wave_factors(theta)
+    ring, couplings = observables.plaquette_term(theta), model.couplings
     return {
-        "energy": observables.energy(theta, model),
+        "energy": -couplings["J"] * (helicity[..., 0] + helicity[..., 1]) - couplings["K"] * ring,
         "magnetization": observables.magnetization(theta),
         "vortex_density": observables.vortex_density(theta),
         "nematic_order": observables.nematic_order(theta),
-        "plaquette_term": observables.plaquette_term(theta),
+        "plaquette_term": ring,
         "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
         **{name: helicity[..., k] for k, name in enumerate(("cos_x", "cos_y", "sin2_x", "sin2_y"))},
         **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
@@ -196,19 +197,21 @@ class Table(NamedTuple):
         lines = []
         for T, row, ratios in zip(self.temperatures, self.rows, self.r_hat, strict=True):
             worst = max(row, key=lambda name: row[name].missing)
-            if row[worst].missing:
+            if row["energy"].error == 0:
+                lines.append(f"T = {T:.6g}: the chains never moved: no error is known, use another sampler")
+            elif row[worst].missing:
                 found = row[worst]
                 lines.append(
                     f"T = {T:.6g}: {found.draws} draws are too few for an error of {worst} "
                     f"(tau_int at least {found.tau_int:.3g}): add about {found.missing} draws"
                 )
-                continue
-            for name, ratio in zip(MIXING, ratios, strict=True):
-                if ratio > r_hat_limit(self.chains, row[name].draws // self.chains, row[name].tau_int):
-                    lines.append(
-                        f"T = {T:.6g}: chains disagree in {name}, with each other or over time (R-hat = {ratio:.3f}): "
-                        "thermalise longer, or use tempering"
-                    )
+            else:
+                lines += [
+                    f"T = {T:.6g}: chains disagree in {name}, with each other or over time (R-hat = {ratio:.3f}): "
+                    "thermalise longer, or use tempering"
+                    for name, ratio in zip(MIXING, ratios, strict=True)
+                    if ratio > r_hat_limit(self.chains, row[name].draws // self.chains, row[name].tau_int)
+                ]
         return lines
 
     @classmethod

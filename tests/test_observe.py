@@ -122,6 +122,12 @@ def test_chains_that_never_meet_are_called_out():
     assert row["energy"].error > 0.1  # ignoring autocorrelation it would be 0.016
 
 
+def test_a_chain_that_never_moves_is_called_out():
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (1, 4, 4)).repeat(200, 0)[None]
+    table = tabulate([measure(theta, XY())], XY(), Lattice(4, 4), [1.0])
+    assert "never moved" in table.warnings()[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
