@@ -180,7 +180,7 @@ class Replicas:
         elif kind == "swendsen_wang":
             from mcmc.kernels.swendsen_wang import swendsen_wang
 
-            swendsen_wang(x, y, block.beta, keys, self._neighbours, J, *common)
+            swendsen_wang(x, y, block.beta, keys, J, self.lattice.Lx, *common)
         else:
             from mcmc.kernels.plaquette_cluster import plaquette_cluster
 

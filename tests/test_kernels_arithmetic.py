@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 from mcmc import rng
-from mcmc.kernels import arithmetic, heat_bath, lanes, metropolis
+from mcmc.kernels import arithmetic, field, heat_bath, lanes, metropolis
 from mcmc.kernels.reflection import scalar_words
 
 F = np.float32
@@ -48,7 +48,7 @@ def test_philox_known_answers(counter, key, answer):
 def test_lanes_and_scalars_draw_the_same_words():
     @njit
     def vector_words(keys, move, site, out):
-        words = heat_bath.words(lanes.pointer(keys), 16, 0, move, site)
+        words = field.words(lanes.pointer(keys), 16, 0, move, site)
         p = lanes.pointer(out)
         for k in range(4):
             lanes.store(p, 16 * k, words[k])

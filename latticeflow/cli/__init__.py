@@ -24,6 +24,7 @@ VERBS = (
     "info",
     "verify",
     "merge",
+    "bench",
     "demo",
 )
 

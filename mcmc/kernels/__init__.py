@@ -18,3 +18,21 @@ Arguments common to the kernels:
 
 Import a kernel's module only where it runs: importing numba takes a second.
 """
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+
+def _forget_stale_code() -> None:
+    """Delete compiled kernels older than any kernel's source: numba looks only at the file that a kernel is in."""
+    here = Path(__file__).parent
+    newest = max(path.stat().st_mtime for path in here.glob("*.py"))
+    for index in (here / "__pycache__").glob("*.nbi"):
+        with suppress(OSError):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+
+
+_forget_stale_code()

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import philox
-from mcmc.kernels.lanes import load, narrow, widen
+from mcmc.kernels.lanes import load, narrow, store, widen
 
 F = np.float32
 
@@ -45,6 +45,17 @@ def words(keys, W, v, move, site):
     where = np.uint64(site) + ((move >> np.uint64(32)) << np.uint64(24))
     w0, w1, w2, w3 = philox(zero + move, zero + where, k2, k3, k0, k1)
     return narrow(w0), narrow(w1), narrow(w2), narrow(w3)
+
+
+@njit(cache=True, forceinline=True)
+def draw_words(buffer, keys, W, move, site):
+    """Write four random words of every replica for one site of one move to ``buffer``, word by word."""
+    for v in range(0, W, 16):
+        w0, w1, w2, w3 = words(keys, W, v, move, site)
+        store(buffer, v, w0)
+        store(buffer, W + v, w1)
+        store(buffer, 2 * W + v, w2)
+        store(buffer, 3 * W + v, w3)
 
 
 @njit(cache=True, forceinline=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
-from mcmc.kernels.field import local_field, words
+from mcmc.kernels.field import draw_words, local_field
 from mcmc.kernels.lanes import load, pointer, sqrt, store, where
 
 F = np.float32
@@ -24,8 +24,6 @@ def draw(hx, hy, x, y, beta, word0, word1):
     h2 = hx * hx + hy * hy
     defined = h2 > F(1e-24)
     h = sqrt(where(defined, h2, F(1.0)))
-    # Without a field every direction serves as reference, and kappa = 0.
-    ux, uy = where(defined, hx / h, F(1.0)), where(defined, hy / h, F(0.0))
     kappa = where(defined, beta * h, F(0.0))
     t = F(1.0) + sqrt(F(1.0) + F(4.0) * kappa * kappa)
     # Half angles: tan(theta / 2) = sqrt(2 t) / (t + 2 kappa) tan(phi / 2) with uniform phi has no cancellation.
@@ -33,12 +31,18 @@ def draw(hx, hy, x, y, beta, word0, word1):
     total = t + F(2.0) * kappa
     s, c = sqrt(F(2.0) * t) * s, total * c
     s2, c2 = s * s, c * c
-    norm = F(1.0) / (s2 + c2)
+    norm = s2 + c2
+    # One division serves the three quotients.
+    inverse = F(1.0) / (h * total * norm)
+    # Without a field every direction serves as reference, and kappa = 0.
+    to_unit = inverse * (total * norm)
+    ux, uy = where(defined, hx * to_unit, F(1.0)), where(defined, hy * to_unit, F(0.0))
+    inverse = inverse * h
+    norm, least = inverse * total, t * (inverse * norm)
     sine, cosine = F(2.0) * s * c * norm, (c2 - s2) * norm
     # 1 - cos of the old and the new angle to the field.
     dx, dy = x - ux, y - uy
     v_old, v_new = F(0.5) * (dx * dx + dy * dy), F(2.0) * s2 * norm
-    least = t / total
     accept = uniform(word1) * (least + kappa * v_old) < (least + kappa * v_new) * exponential(kappa * (v_old - v_new))
     return (
         where(accept, ux * cosine - uy * sine, x),
@@ -69,9 +73,16 @@ def heat_bath(x, y, beta, keys, neighbours, J, K, move, accepted):
         pointer(neighbours),
         pointer(accepted),
     )
+    # Words first, then one site of all replicas, then the next: vectors of replicas need not wait for one another.
+    words_array = np.empty(4 * W, np.uint32)
+    buffer = pointer(words_array)
     for i in range(0, N, 2):
+        draw_words(buffer, keys, W, move, i)
         for v in range(0, W, 16):
-            w0, w1, w2, w3 = words(keys, W, v, move, i)
-            _site(x, y, beta, neighbours, J, K, i, W, v, w0, w1, accepted)
-            if i + 1 < N:
-                _site(x, y, beta, neighbours, J, K, i + 1, W, v, w2, w3, accepted)
+            _site(x, y, beta, neighbours, J, K, i, W, v, load(buffer, v), load(buffer, W + v), accepted)
+        if i + 1 < N:
+            for v in range(0, W, 16):
+                a, b = load(buffer, 2 * W + v), load(buffer, 3 * W + v)
+                _site(x, y, beta, neighbours, J, K, i + 1, W, v, a, b, accepted)
+    # Pointers do not keep the array alive.
+    words_array[0] = 0

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
-from mcmc.kernels.field import local_field, normalised, words
+from mcmc.kernels.field import draw_words, local_field, normalised
 from mcmc.kernels.lanes import load, pointer, store, where
 
 F = np.float32
@@ -47,9 +47,16 @@ def metropolis(x, y, beta, step, keys, neighbours, J, K, move, accepted):
         pointer(neighbours),
         pointer(accepted),
     )
+    # Words first, then one site of all replicas, then the next: vectors of replicas need not wait for one another.
+    words_array = np.empty(4 * W, np.uint32)
+    buffer = pointer(words_array)
     for i in range(0, N, 2):
+        draw_words(buffer, keys, W, move, i)
         for v in range(0, W, 16):
-            w0, w1, w2, w3 = words(keys, W, v, move, i)
-            _site(x, y, beta, step, neighbours, J, K, i, W, v, w0, w1, accepted)
-            if i + 1 < N:
-                _site(x, y, beta, step, neighbours, J, K, i + 1, W, v, w2, w3, accepted)
+            _site(x, y, beta, step, neighbours, J, K, i, W, v, load(buffer, v), load(buffer, W + v), accepted)
+        if i + 1 < N:
+            for v in range(0, W, 16):
+                a, b = load(buffer, 2 * W + v), load(buffer, 3 * W + v)
+                _site(x, y, beta, step, neighbours, J, K, i + 1, W, v, a, b, accepted)
+    # Pointers do not keep the array alive.
+    words_array[0] = 0

@@ -11,7 +11,7 @@ from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, philox, uniform
 from mcmc.kernels.lanes import count_up, load, narrow, pointer, signed, spread, store, where, widen
-from mcmc.kernels.reflection import F, join, mirror, put, scalar_words, take
+from mcmc.kernels.reflection import F, join, mirror, put, root, scalar_words, take
 
 
 @njit(cache=True)
@@ -35,13 +35,55 @@ def _draw_bonds(component, east, south, coupling, key, move, code):
         store(out, i, bonds + where(head, nothing + F(4.0), nothing))
 
 
+@njit(cache=True)
+def _shift(component, east, south, Lx, N):
+    """Components of each site's neighbours to the east and to the south."""
+    for row in range(0, N, Lx):
+        for i in range(row, row + Lx - 1):
+            east[i] = component[i + 1]
+        east[row + Lx - 1] = component[row]
+    for i in range(N - Lx):
+        south[i] = component[i + Lx]
+    for i in range(Lx):
+        south[N - Lx + i] = component[i]
+
+
+@njit(cache=True)
+def _label(code, parent, Lx, N):
+    """Join the sites that bonds connect: first within the rectangle, then across its edges.
+
+    Hoshen and Kopelman, Phys. Rev. B 14, 3438 (1976), doi:10.1103/PhysRevB.14.3438.
+    """
+    for i in range(N):
+        west = i % Lx > 0 and np.int32(code[i - 1]) & 1
+        north = i >= Lx and np.int32(code[i - Lx]) & 2
+        if west:
+            a = root(parent, i - 1)
+            parent[i] = a
+            if north:
+                b = root(parent, i - Lx)
+                parent[max(a, b)] = min(a, b)
+                parent[i] = min(a, b)
+        elif north:
+            parent[i] = root(parent, i - Lx)
+        else:
+            parent[i] = i
+    for i in range(Lx - 1, N, Lx):
+        if np.int32(code[i]) & 1:
+            join(parent, i, i - Lx + 1)
+    for i in range(N - Lx, N):
+        if np.int32(code[i]) & 2:
+            join(parent, i, i - N + Lx)
+
+
 @njit(cache=True, nogil=True)
-def swendsen_wang(x, y, beta, keys, neighbours, J, replicas, step, steps, moves_per_step, flipped):
+def swendsen_wang(x, y, beta, keys, J, Lx, replicas, step, steps, moves_per_step, flipped):
     """Make ``steps`` steps of every replica, in place.
 
     For the arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
     """
-    N, W = len(neighbours), len(beta)
+    W = len(beta)
+    N = len(x) // W
     padded = (N + 15) // 16 * 16
     px, py, component = np.empty(N, F), np.empty(N, F), np.zeros(padded, F)
     east, south, code = np.zeros(padded, F), np.zeros(padded, F), np.empty(padded, F)
@@ -54,21 +96,17 @@ def swendsen_wang(x, y, beta, keys, neighbours, J, replicas, step, steps, moves_
             rx, ry = mirror(scalar_words(key, move, 0)[0])
             for i in range(N):
                 component[i] = px[i] * rx + py[i] * ry
-            for i in range(N):
-                east[i], south[i] = component[neighbours[i, 0]], component[neighbours[i, 2]]
-                parent[i] = i
+            _shift(component, east, south, Lx, N)
             _draw_bonds(component, east, south, F(2.0) * beta[r] * J, key, move + np.uint64(1), code)
-            for i in range(N):
-                bonds = np.int32(code[i])
-                if bonds & 1:
-                    join(parent, i, neighbours[i, 0])
-                if bonds & 2:
-                    join(parent, i, neighbours[i, 2])
+            _label(code, parent, Lx, N)
+            total = 0
             for i in range(N):
                 # A cluster's lowest site is its root, so every parent is settled when its children come.
                 parent[i] = parent[parent[i]]
-                if np.int32(code[parent[i]]) & 4:
-                    px[i] -= F(2.0) * component[i] * rx
-                    py[i] -= F(2.0) * component[i] * ry
-                    flipped[r] += F(1.0)
+                turned = (np.int32(code[parent[i]]) >> 2) & 1
+                total += turned
+                step_length = F(2 * turned) * component[i]
+                px[i] -= step_length * rx
+                py[i] -= step_length * ry
+            flipped[r] += total
         put(x, y, W, r, px, py)

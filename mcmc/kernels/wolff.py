@@ -20,6 +20,14 @@ def _flip(px, py, i, rx, ry):
 
 
 @njit(cache=True)
+def _bonded(u, strength):
+    """u < 1 - exp(-strength); bounds decide most cases without an exponential."""
+    if u * (1 + strength) < strength:
+        return True
+    return u < strength and u < -math.expm1(-strength)
+
+
+@njit(cache=True)
 def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components):
     """Grow and flip one cluster; returns its size and the count of words used."""
     w0, w1, _, _ = scalar_words(key, move, words_used)
@@ -38,7 +46,7 @@ def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components
             j = neighbours[i, k]
             # A spin that was flipped has the opposite sign, so it is not met twice.
             strength = coupling * s * (px[j] * rx + py[j] * ry)
-            if strength > 0 and fraction(words[k]) < -math.expm1(-strength):
+            if strength > 0 and _bonded(fraction(words[k]), strength):
                 components[top], stack[top] = _flip(px, py, j, rx, ry), j
                 top += 1
     return size, words_used
