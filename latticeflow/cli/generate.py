@@ -63,7 +63,6 @@ def run(arguments: argparse.Namespace) -> int:
         temperatures=arguments.temperatures,
         chains=arguments.chains,
         sampler=arguments.sampler,
-        tempering=arguments.tempering,
         thermalise=arguments.thermalise,
         thin=arguments.thin,
         tempering=arguments.tempering,

@@ -99,11 +99,11 @@ def swendsen_wang(x, y, beta, keys, J, Lx, replicas, step, steps, moves_per_step
             _shift(component, east, south, Lx, N)
             _draw_bonds(component, east, south, F(2.0) * beta[r] * J, key, move + np.uint64(1), code)
             _label(code, parent, Lx, N)
-            total = 0
+            total = np.int64(0)
             for i in range(N):
                 # A cluster's lowest site is its root, so every parent is settled when its children come.
                 parent[i] = parent[parent[i]]
-                turned = (np.int32(code[parent[i]]) >> 2) & 1
+                turned = (np.int64(code[parent[i]]) >> 2) & 1
                 total += turned
                 step_length = F(2 * turned) * component[i]
                 px[i] -= step_length * rx
