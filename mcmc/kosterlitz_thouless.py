@@ -109,7 +109,8 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
         subleading: keep the logarithm of the logarithm; see `approach`.
 
     Raises:
-        InputError: fewer than two sizes, lattices that are not square, different models, or too few temperatures.
+        InputError: fewer than two sizes, lattices that are not square, different models, or too few
+            temperatures or draws.
     """
     from scipy.optimize import least_squares
 
@@ -126,6 +127,10 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
     for table in tables:
         near = abs(table.temperatures - start) < window * start
         values, errors = table.column("helicity_modulus")
+        if not (np.isfinite(errors) & (errors > 0))[near].all():
+            raise InputError(
+                f"L = {table.lattice.Lx} has helicity moduli without errors near T = {start:.4g}: draw more"
+            )
         if near.sum() < 2:
             raise InputError(
                 f"L = {table.lattice.Lx} has {near.sum()} temperatures within {window:.0%} of T = {start:.4g}: "

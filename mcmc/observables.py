@@ -210,7 +210,7 @@ def _spins(theta: Any) -> Any:
     """exp(i theta), complex128; numpy's own complex exponential is slow."""
     xp = namespace(theta)
     if xp is not np:
-        return xp.exp(1j * theta.to(xp.float64))
+        return xp.exp(1j * _float64(theta))
     spins = np.empty(theta.shape, np.complex128)
     spins.real, spins.imag = np.cos(theta), np.sin(theta)
     return spins
@@ -230,17 +230,31 @@ def structure_factor(theta: Any) -> Any:
 def long_wave_factors(theta: Any) -> Any:
     """S at the smallest wave vectors along x and along y, without the full transform; ``(..., Ly, Lx) -> (..., 2)``."""
     xp = namespace(theta)
-    c, s = xp.cos(theta), xp.sin(theta)
+    Ly, Lx = theta.shape[-2:]
+    along_x, along_y = (_long_waves(theta, L) for L in (Lx, Ly))
+
+    def transform(values: Any) -> Any:
+        # One product makes the waves along x and the plain sums of every row, from which those along y follow.
+        rows = _float64(values).reshape(-1, Lx) @ along_x
+        rows = rows.reshape(*theta.shape[:-1], 3)
+        return rows[..., :2].sum(-2), rows[..., 2] @ along_y[:, :2]
+
     factors = []
-    for axis in (-1, -2):
-        L = theta.shape[axis]
-        phase = 2 * math.pi / L * np.arange(L)
-        # Sum over the other axis first: only a line of L numbers is left to transform.
-        cl, sl = (v.sum(-3 - axis, dtype=xp.float64) for v in (c, s))
-        u, v = (xp.asarray(f(phase)) if xp is np else cl.new_tensor(f(phase)) for f in (np.cos, np.sin))
-        re, im = (cl * u + sl * v).sum(-1), (sl * u - cl * v).sum(-1)
-        factors.append((re * re + im * im) / (theta.shape[-1] * theta.shape[-2]))
+    for c, s in zip(transform(xp.cos(theta)), transform(xp.sin(theta)), strict=True):
+        re, im = c[..., 0] + s[..., 1], s[..., 0] - c[..., 1]
+        factors.append((re * re + im * im) / (Lx * Ly))
     return _stack(xp, *factors)
+
+
+def _float64(values: Any) -> Any:
+    return values.astype(np.float64) if namespace(values) is np else values.double()
+
+
+def _long_waves(theta: Any, L: int) -> Any:
+    """Columns cos k x, sin k x and 1 for k = 2 pi / L; float64 (L, 3), of the kind of ``theta``."""
+    phase = 2 * math.pi / L * np.arange(L)
+    waves = np.stack([np.cos(phase), np.sin(phase), np.ones(L)], -1)
+    return waves if namespace(theta) is np else _float64(theta).new_tensor(waves)
 
 
 @_per_configuration

@@ -69,3 +69,5 @@ def test_bad_input():
         crossing(table(16, near - 0.4, rng))
     with pytest.raises(InputError, match="has 0 temperatures"):
         transition([table(16, near + 0.2, rng), table(32, near, rng)])
+    with pytest.raises(InputError, match="without errors"):
+        transition([table(16, near, rng, noise=0.0), table(32, near, rng)])

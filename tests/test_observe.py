@@ -94,6 +94,24 @@ def test_several_files_in_json_csv_and_plot(files, tmp_path, capsys):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_transition_of_two_sizes(tmp_path, capsys):
+    paths = []
+    for L in (4, 8):
+        settings = Settings(XY(), Lattice(L, L), (0.87, 0.9, 0.93), chains=8)
+        paths.append(str(tmp_path / f"{L}.h5"))
+        with Ensemble.create(
+            paths[-1], model=XY(), lattice=Lattice(L, L), temperatures=settings.temperatures, chains=8
+        ) as ensemble:
+            ensemble.append(Simulation(settings).block(300))
+    assert main(["observe", *paths, "--transition", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["ensembles"]) == 2
+    assert abs(found["transition"]["temperature"] - 0.893) < 0.05
+    assert main(["observe", *paths, "--transition"]) == 0
+    assert "Kosterlitz-Thouless transition at T = 0." in capsys.readouterr().out
+    assert main(["observe", paths[0], "--transition"]) == 2
+
+
 def test_text_and_its_warning(tmp_path, capsys):
     assert main(["observe", str(write(tmp_path / "short.h5", XY(), draws=12, shape=(8, 8)))]) == 0
     captured = capsys.readouterr()
