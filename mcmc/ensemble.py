@@ -21,10 +21,12 @@ import numpy as np
 
 from mcmc import layout
 from mcmc.errors import InputError
-from mcmc.journal import JournaledFile, Lock, read_journal
+from mcmc.journal import JournaledFile, Lock, journal_path, read_journal
 from mcmc.lattice import Lattice
 from mcmc.models import Model, model_from_name
 from mcmc.simulation import Block
+
+_ATTEMPTS = 5  # to open a file that is being written
 
 Result = TypeVar("Result")
 
@@ -59,10 +61,10 @@ class Ensemble:
         self.draw_bytes = 4 * len(self.temperatures) * self.chains * self.lattice.N
         self.chains_per_chunk: int = file["theta"].chunks[1]
         self._counter: int = file["committed"].id.get_offset()
-        self.draws = int(file["committed"][()])
-        if self.draws > file["theta"].shape[2]:
-            raise InputError(f"{path} is damaged: it counts {self.draws} draws but holds {file['theta'].shape[2]}")
-        self._seen = self.draws
+        self._seen = -1  # the counter when the file was opened; what was read until here never changes
+        self.draws, held = self._read(lambda file: (int(file["committed"][()]), file["theta"].shape[2]))
+        if self.draws > held:
+            raise InputError(f"{path} is damaged: it counts {self.draws} draws but holds {held}")
 
     # -- opening ------------------------------------------------------------------------------------------------
 
@@ -74,15 +76,15 @@ class Ensemble:
             InputError: the file is missing, truncated, foreign, damaged or of a newer version.
         """
         path = Path(path)
-        for _ in range(20):
-            record = read_journal(path)
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return cls(path, layout.open_file(path, record))
+                return cls(path, layout.open_file(path, read_journal(path)))
             except layout.DAMAGE as error:
-                if read_journal(path) == record:
+                # A commit may have come between the two readings.
+                if attempt == _ATTEMPTS or not journal_path(path).exists():
                     raise layout.complaint(path, error) from None
-                time.sleep(0.01)  # a commit came between
-        return cls(path, layout.open_file(path, record))
+                time.sleep(0.01)
+        raise AssertionError
 
     @classmethod
     def create(
@@ -246,10 +248,12 @@ class Ensemble:
             return read(self._file)
         for _ in range(100):
             before = self._raw_counter()
-            if before != self._seen:
-                self._file.close()
-                self._file, self._seen = layout.open_file(self.path, read_journal(self.path)), before
             try:
+                if before != self._seen:
+                    self._file.close()
+                    self._seen = -1
+                    self._file = layout.open_file(self.path, read_journal(self.path))
+                    self._seen = before
                 result = read(self._file)
             except layout.DAMAGE as error:
                 if self._raw_counter() == before:

@@ -124,10 +124,10 @@ def open_file(path: Path, record: Record | None) -> h5py.File:
     if not h5py.is_hdf5(path):
         raise InputError(f"{path} is no HDF5 file (numpy arrays come in by latticeflow import)")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(_Reader(path, {}), "r")
         if record is not None and record.pages and file_id(file) == record.file_id:
             file.close()
-            file = h5py.File(_Reader(path, record), "r")
+            file = h5py.File(_Reader(path, record.pages), "r")
         try:
             _check_format(path, file)
         except BaseException:
@@ -150,10 +150,13 @@ def complaint(path: Path, error: Exception) -> InputError:
 
 
 class _Reader(Overlay):
-    """The overlay of a journal's pages, with a descriptor that goes when HDF5 lets the object go."""
+    """The file with a journal's pages over it.
 
-    def __init__(self, path: Path, record: Record):
-        super().__init__(os.open(path, os.O_RDONLY), dict(record.pages))
+    HDF5 shares its cache of a path among all who open it in a process; through this every reader has his own.
+    """
+
+    def __init__(self, path: Path, pages: dict[int, bytes]):
+        super().__init__(os.open(path, os.O_RDONLY), pages)
 
     def __del__(self) -> None:
         os.close(self._fd)

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import signal
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def block(k: int) -> Block:
 
 def write_for_ever(path: Path, told: Connection) -> None:
     """Append block after block; tell of the beginning, then of each commit that has returned."""
-    told.send_bytes(b".")
     with Ensemble.append_to(path) as ensemble:
+        told.send_bytes(b".")
         while True:
             k = ensemble.draws // SHAPE[2]
             ensemble.append(block(k), state={"blocks": np.array(k + 1)})
@@ -44,8 +45,8 @@ def generate_in_small_blocks(path: Path, told: Connection) -> None:
     generate(settings(), path, draws=DRAWS, resume=True)
 
 
-def kill(function, path: Path, seconds: float) -> tuple[bool, int]:
-    """Run in a process of its own, killed some seconds after it has begun to write.
+def kill(function, path: Path, seconds: float, *, after: int = 0) -> tuple[bool, int]:
+    """Run in a process of its own, killed some seconds after it told of ``after`` commits.
 
     Returns:
         Whether it was killed rather than finished, and how many commits it told of.
@@ -54,11 +55,13 @@ def kill(function, path: Path, seconds: float) -> tuple[bool, int]:
     process = CONTEXT.Process(target=function, args=(path, tell))
     process.start()
     tell.close()
-    assert listen.poll(60)
+    for _ in range(after + 1):
+        assert listen.poll(60)
+        listen.recv_bytes()
     process.join(seconds)
     process.kill()
     process.join()
-    commits = -1  # the first message tells of the beginning
+    commits = after
     with contextlib.suppress(EOFError):
         while listen.recv_bytes():
             commits += 1
@@ -75,7 +78,7 @@ def test_killed_writers_leave_intact_files(tmp_path, kills):
     Ensemble.create(path, model=XY(), lattice=Lattice(*shape), **options).close()
     told = unfinished = blocks = 0
     for _ in range(kills):
-        killed, commits = kill(write_for_ever, path, rng.uniform(0, 0.3))
+        killed, commits = kill(write_for_ever, path, rng.uniform(0, 0.3), after=2)
         assert killed
         unfinished += read_journal(path) is not None
         with Ensemble.open(path) as ensemble:
@@ -106,3 +109,31 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path)
     killed, _ = kill(generate_in_small_blocks, tmp_path / "killed.h5", 120)
     assert not killed
     assert content(tmp_path / "killed.h5") == content(tmp_path / "whole.h5")
+
+
+def test_readers_see_whole_commits_while_a_process_writes(tmp_path):
+    """One reader that stays and ones that come and go, against a writer that commits without pause."""
+    path, (T, C, n, *shape) = tmp_path / "a.h5", SHAPE
+    options = {"temperatures": np.linspace(0.5, 1, T), "chains": C, "series": ["energy"], "draws": n}
+    Ensemble.create(path, model=XY(), lattice=Lattice(*shape), **options).close()
+    listen, tell = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=write_for_ever, args=(path, tell))
+    process.start()
+    for _ in range(4):
+        assert listen.poll(60)
+        listen.recv_bytes()
+    seen = set()
+    with Ensemble.open(path) as stays:
+        mine = stays.draws
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            np.testing.assert_array_equal(stays.theta(slice(mine - n, mine)), block(mine // n - 1).theta)
+            with Ensemble.open(path) as comes:
+                k = comes.draws // n - 1
+                seen.add(k)
+                np.testing.assert_array_equal(comes.theta(slice(k * n, (k + 1) * n)), block(k).theta)
+                np.testing.assert_array_equal(comes.theta(slice(n)), block(0).theta)
+    assert process.is_alive(), "readers must not disturb the writer"
+    process.kill()
+    process.join()
+    assert len(seen) > 2
