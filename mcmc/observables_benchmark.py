@@ -1,8 +1,7 @@
-"""How long every observable takes: ``python -m mcmc.observables_benchmark [L]``."""
+"""How long every observable takes; ``latticeflow bench observables`` prints it."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -42,10 +41,3 @@ def seconds_per_million(L: int, *, configurations: int = 4000, repeats: int = 5)
             best = min(best, time.process_time() - start)
         found[name] = best * 1e6 / configurations
     return found
-
-
-if __name__ == "__main__":
-    side = int(sys.argv[1]) if len(sys.argv) > 1 else 16
-    print(f"processor seconds per million configurations, {side} x {side}")
-    for name, seconds in seconds_per_million(side).items():
-        print(f"{name:28} {seconds:7.2f}")

@@ -188,6 +188,14 @@ def test_a_run_that_keeps_no_configurations_measures_the_same(files):
     assert tabulate(moments, XY(), Lattice(6, 4), TEMPERATURES).rows == stored.rows
 
 
+def test_bench_observables(capsys):
+    assert main(["bench", "observables", "--size", "4", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["size"] == 4
+    assert all(0 < seconds < 60 for seconds in found["seconds_per_million"].values())
+    assert main(["bench", "observables", "--size", "1"]) == 2
+
+
 def test_columns(files):
     with Ensemble.open(files[0]) as ensemble:
         table = observe(ensemble)

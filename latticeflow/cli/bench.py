@@ -26,6 +26,31 @@ def add_parser(verbs: Any) -> None:
     kernels.set_defaults(verb="bench kernels")
     kernels.add_argument("--quick", action="store_true", help="short measurements of 16 and 64 only (10 s)")
     kernels.add_argument("--json", action="store_true", help="print one JSON object")
+    observables = options.add_verb(
+        subjects,
+        "observables",
+        run_observables,
+        "processor seconds that every observable takes for a million configurations",
+        "latticeflow bench observables --size 16",
+    )
+    observables.set_defaults(verb="bench observables")
+    observables.add_argument("--size", type=int, default=16, metavar="L", help="side of the lattice (default 16)")
+    observables.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run_observables(arguments: argparse.Namespace) -> None:
+    """Measure the observables."""
+    from mcmc.lattice import Lattice
+    from mcmc.observables_benchmark import seconds_per_million
+
+    Lattice(arguments.size, arguments.size)  # complains about what is no side
+    found = seconds_per_million(arguments.size)
+    if arguments.json:
+        print(json.dumps({"size": arguments.size, "seconds_per_million": found}))
+        return
+    print(f"processor seconds per million {arguments.size}x{arguments.size} configurations")
+    for name, seconds in found.items():
+        print(f"{name:28} {seconds:7.2f}")
 
 
 def run_kernels(arguments: argparse.Namespace) -> None:
