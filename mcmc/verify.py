@@ -97,7 +97,7 @@ def _verify_block(ensemble: Ensemble, draws: slice, found: Verification) -> None
         "energy": lambda theta: ensemble.model.energy(theta) / ensemble.lattice.N,
         "magnetization": observables.magnetization,
     }
-    for name in measures.keys() & set(ensemble.series_names):
+    for name in [name for name in measures if name in ensemble.series_names]:
         stored = _try(partial(ensemble.series, name, draws))
         if stored is not None:
             wrong = np.argwhere(~(np.abs(measures[name](theta) - stored) <= _TOLERANCE))

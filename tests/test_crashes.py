@@ -82,7 +82,7 @@ def test_a_kill_at_any_write_loses_no_committed_draw(tmp_path, recorder, theta):
 
 def test_a_power_cut_loses_no_committed_draw(tmp_path, recorder, theta):
     before, steps = write(tmp_path / "a.h5", theta, recorder)
-    for committed in power_cuts(tmp_path, before, steps, seed=1, cuts=100):
+    for committed in power_cuts(tmp_path, before, steps, seed=1, cuts=50):
         blocks = survivors(tmp_path / "a.h5", theta)
         assert committed <= blocks <= committed + 1
         go_on(tmp_path / "a.h5", theta, blocks)
