@@ -10,7 +10,9 @@ of that mix, largest over ``linspace(0.05, 2.05, 32)``, beside those of heat bat
     EXY energy     2.8 (3.4)    3.7 (4.8)    6.0 (5.7)      K = 1
     EXY m^2        2.6 (3.4)    5.1 (7.7)    12  (23)
 
-Energies forget in a time that grows as the root of the side; so draws are spaced.
+Lines matter most where ring exchange is strong or frustrates: at L = 16 they bring tau(m^2) from 27 to 7.2 at K = 3,
+from 61 to 18 at K = 10, and tau(E) from more than 1000 to 24 at K = -2. Energies forget in a time that grows as the
+root of the side; so draws are spaced.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from mcmc import rng
-from mcmc.lattice import Lattice, wrap
+from mcmc.lattice import Lattice
 from mcmc.models import Model
+from mcmc.observables import winding_numbers
 from mcmc.replicas import Replicas
 from mcmc.samplers import Mix
 
@@ -26,19 +27,6 @@ DISAGREEMENT = 6.0
 PERCOLATION = 0.8
 """Mean share of sites in the largest plaquette cluster above which its update is called useless."""
 _PROBE_STREAM = 2**31
-
-
-def windings(theta: np.ndarray) -> np.ndarray:
-    """Winding numbers along x and y of configurations, ``(..., Ly, Lx) -> (..., 2)``.
-
-    A direction counts as wound only where all of its rows (columns) wind alike, which vortices do not undo.
-    """
-    numbers = []
-    for axis in (-1, -2):
-        turns = wrap(np.roll(theta, -1, axis) - theta).sum(axis, dtype=np.float64) / (2 * np.pi)
-        turns = np.rint(turns)
-        numbers.append(np.where((turns == turns[..., :1]).all(-1), turns[..., 0], 0))
-    return np.stack(numbers, -1)
 
 
 def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.ndarray:
@@ -167,7 +155,7 @@ def summary(findings: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def _wound(replicas: Replicas, forbidden: np.ndarray) -> np.ndarray:
     x, y = replicas.spins
     theta = np.arctan2(y, x).reshape(replicas.size, *replicas.lattice.shape)
-    return ((windings(theta) != 0) & forbidden).any(-1)
+    return ((np.abs(winding_numbers(theta)) > 0.5) & forbidden).any(-1)
 
 
 def _disagreement(energies: np.ndarray, C: int, T: int) -> np.ndarray:

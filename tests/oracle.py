@@ -109,7 +109,7 @@ def exact(model: Model, Lx: int, Ly: int, beta: float, cut: int = 0) -> dict[str
 
     Returns:
         ``log_partition`` (all angles integrated), ``energy`` and ``specific_heat`` per site, ``helicity_modulus``
-        (mean of both directions; not divided by J).
+        (mean of both directions; not divided by J; for sides up to 4).
     """
     cut = cut or (5 if max(Lx, Ly) > 3 else 8)
     h = 0.02 * beta
@@ -118,17 +118,18 @@ def exact(model: Model, Lx: int, Ly: int, beta: float, cut: int = 0) -> dict[str
     log_z = {k: value for k, (value, _) in points.items()}
     first = sum(c * (log_z[k] - log_z[-k]) for k, c in ((1, 45), (2, -9), (3, 1))) / (60 * h)
     second = sum(c * (log_z[k] + log_z[-k]) for k, c in ((1, 270), (2, -27), (3, 2))) - 490 * log_z[0]
-    charge = np.arange(-cut, cut + 1)
-    stiff = float(Ly / Lx * (points[0][1] @ charge**2) / beta)
-    if Lx != Ly:
-        stiff = (stiff + Lx / Ly * (log_partition(model, Ly, Lx, beta, cut)[1] @ charge**2) / beta) / 2
     N = Lx * Ly
-    return {
+    values = {
         "log_partition": log_z[0],
         "energy": -first / N,
         "specific_heat": beta**2 * second / (180 * h**2) / N,
-        "helicity_modulus": stiff,
     }
+    if max(Lx, Ly) <= 4:
+        charge = np.arange(-cut, cut + 1)
+        sectors = points[0][1], log_partition(model, Ly, Lx, beta, cut)[1] if Lx != Ly else points[0][1]
+        along_y, along_x = (float(weights @ charge**2) / beta for weights in sectors)
+        values["helicity_modulus"] = (Ly / Lx * along_y + Lx / Ly * along_x) / 2
+    return values
 
 
 def quadrature(model: Model, beta: float, points: int = 40) -> dict[str, float]:

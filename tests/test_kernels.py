@@ -10,6 +10,8 @@ import pytest
 from mcmc import XY, ExtendedXY, Lattice, rng
 from mcmc.replicas import OFFSETS, Replicas
 from mcmc.samplers import MIXES, Mix
+from mcmc.simulation import Settings
+from mcmc.thermodynamics import simulate, thermodynamics
 from tests.oracle import exact, quadrature, square_magnetization
 
 F = np.float32
@@ -129,6 +131,17 @@ def test_one_step_leaves_equilibrium_alone(model, sampler):
     assert abs(change.mean()) > 5 * change.std() / np.sqrt(count)
 
 
+def test_elongated_lattice_needs_twists():
+    """Its windings have weight, but no local move changes them in the cold; without twists the energy is wrong."""
+    target, settings = exact(XY(), 2, 64, 5.0, 12)["energy"], {"chains": 64, "draws": 800, "thin": 8}
+    distances = []
+    for mix in (MIXES["auto"], MIXES["auto"]._replace(twist_period=0)):
+        means, errors = averages(XY(), Lattice(2, 64), mix, 5.0, **settings)
+        distances.append(abs(means[0] - target) / errors[0])
+    assert distances[0] < 5
+    assert distances[1] > 5
+
+
 @pytest.mark.parametrize("model", [XY(), ExtendedXY(1.0, 2.0)], ids=str)
 def test_over_relaxation_keeps_energy_and_moves_every_spin(model):
     lattice = Lattice(6, 5)
@@ -180,3 +193,22 @@ def test_samplers_agree_at_16(model):
 
 def test_offsets_are_what_the_kernels_expect():
     assert OFFSETS[:4] == ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+@pytest.mark.slow
+def test_hasenbusch_at_parts_in_ten_thousand():
+    """Hasenbusch 2005 (cond-mat/0502556, table 1), L = 16 at beta = 1.1199: within 3 sigma, errors below 2e-4."""
+    beta, model, lattice = 1.1199, XY(), Lattice(16, 16)
+    settings = Settings(model, lattice, (1 / beta,), chains=128, thin=12, seed=8)
+    found = thermodynamics(simulate(settings, 12_000)[0], model, lattice, 1 / beta)
+    published = {
+        "helicity_modulus": (beta, 0.72536, 0.00007),
+        "correlation_length": (1 / 16, 0.79953, 0.00017),
+        "structure_factor": (1.0, 133.011, 0.009),
+    }
+    for name, (factor, value, error) in published.items():
+        ours, bar = factor * found[name].value, factor * found[name].error
+        sigma = (ours - value) / np.hypot(bar, error)
+        print(f"{name}: {ours:.5f} +- {bar:.5f}, published {value} +- {error}, {sigma:+.1f} sigma")
+        assert bar < 2e-4 * value
+        assert abs(sigma) < 3

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice, rng
+from mcmc.observables import winding_numbers
 from mcmc.replicas import Replicas
 from mcmc.samplers import MIXES, Mix
 from mcmc.simulation import SAMPLERS, Settings, Simulation
 from mcmc.statistics import estimate
-from mcmc.thermalisation import forbidden_winding, thermalise, windings
+from mcmc.thermalisation import forbidden_winding, thermalise
 from tests.oracle import exact
 
 TEMPERATURES = (0.3, 0.8, 1.1, 2.0)
@@ -93,14 +94,6 @@ def test_angles_and_series():
     assert np.allclose(block.series["magnetization"], m, atol=2e-6)
 
 
-def test_windings_are_seen():
-    lattice = Lattice(8, 6)
-    y, x = np.mgrid[:6, :8]
-    assert windings(2 * np.pi * 2 * x / 8).tolist() == [2, 0]
-    assert windings(-2 * np.pi * y / 6 + 0.1).tolist() == [0, -1]
-    assert windings(np.random.default_rng(0).normal(0, 0.2, lattice.shape)).tolist() == [0, 0]
-
-
 def start_wound(T, mix, steps):
     """Winding numbers of 16 replicas that started with two turns along x, after some steps."""
     lattice = Lattice(12, 12)
@@ -110,12 +103,12 @@ def start_wound(T, mix, steps):
     r.spins = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
     r.advance(mix, steps)
     spins = r.spins
-    return windings(np.arctan2(spins[1], spins[0]).reshape(16, 12, 12))
+    return winding_numbers(np.arctan2(spins[1], spins[0]).reshape(16, 12, 12))
 
 
 def test_local_moves_keep_a_cold_winding_state_and_twists_free_it():
-    assert (start_wound(0.1, Mix("heat_bath", 3, twist_period=0), 300)[:, 0] == 2).all()
-    assert (start_wound(0.1, MIXES["auto"], 300) == 0).all()
+    assert (start_wound(0.1, Mix("heat_bath", 3, twist_period=0), 300)[:, 0].round(6) == 2).all()
+    assert (np.abs(start_wound(0.1, MIXES["auto"], 300)) < 1e-6).all()
 
 
 def test_windings_that_thermalisation_meets_are_cured_and_reported(caplog):
@@ -137,7 +130,7 @@ def test_windings_that_thermalisation_meets_are_cured_and_reported(caplog):
     assert findings["windings_cured"].sum() > 0
     assert findings["windings_left"].sum() == 0
     theta = np.arctan2(replicas.spins[1], replicas.spins[0]).reshape(64, 16, 16)
-    assert not (windings(theta) != 0).any()
+    assert np.abs(winding_numbers(theta)).max() < 1e-6
 
 
 def test_starts_that_disagree_are_reported(caplog):
