@@ -6,8 +6,8 @@
 # is rounded, and it sharpens only with the *logarithm* of the size. This notebook shows the naive reading fail, and
 # the correction that mends it.
 #
-# The tables come from one command, about fifteen minutes on two cores, which measures four million configurations
-# without keeping them:
+# The tables come from one command, about seven minutes of one core or four of two, which measures 3.6 million
+# configurations without keeping them:
 #
 #     python notebooks/transition.py
 

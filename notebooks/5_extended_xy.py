@@ -46,8 +46,8 @@ for label, K in (("K = 0", 0.0), ("K = 1", 1.0)):
 # applies. The tables are made by
 #
 #     python notebooks/transition.py                                            (K = 0)
-#     python notebooks/transition.py --K 0.25 --sizes 8 16 32 --effort 0.2      (and 0.5, and 1)
-#     python notebooks/transition.py --K 0.25 --sizes 64 --effort 0.08          (and 0.5, and 1)
+#     python notebooks/transition.py --K 0.25 --sizes 8 16 32 --effort 0.4      (and 0.5, and 1)
+#     python notebooks/transition.py --K 0.25 --sizes 64 --effort 0.16          (and 0.5, and 1)
 #
 # Fits with more and more small sizes left out show how far the formula can be trusted:
 

@@ -1,7 +1,7 @@
 """Make the tables from which the notebooks read Kosterlitz-Thouless temperatures.
 
-    python notebooks/transition.py                       XY, L = 8 ... 64: about 15 minutes on two cores
-    python notebooks/transition.py --K 0.5 --effort 0.1  extended XY with ring exchange, L = 8 ... 32
+    python notebooks/transition.py                                 XY, L = 8 ... 64: seven processor minutes
+    python notebooks/transition.py --K 0.5 --sizes 8 16 32 --effort 0.4      extended XY with ring exchange
 
 Configurations are measured as they are made and not kept. The tables, as `latticeflow observe --json` would print them,
 go to notebooks/tables/.
@@ -21,7 +21,7 @@ from mcmc.thermodynamics import simulate, tabulate
 
 TABLES = Path(__file__).parent / "tables"
 # Draws of all chains at each temperature: sizes share the time 1 : 3 : 6 : 20, as the largest decide.
-DRAWS = {8: 1_000_000, 16: 500_000, 32: 200_000, 64: 110_000}
+DRAWS = {8: 500_000, 16: 250_000, 32: 100_000, 64: 55_000}
 CHAINS = 64
 # Around the transition, from a first look at each coupling.
 TEMPERATURES = {
