@@ -33,6 +33,7 @@ def execute(source: Path) -> Any:
     import jupytext
     from nbclient import NotebookClient
 
+    (FOLDER.parent / "data").mkdir(exist_ok=True)  # where the notebooks put their files
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     # The kernel, and the shell lines of the notebooks, must find this Python and this source tree.

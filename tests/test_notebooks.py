@@ -28,5 +28,4 @@ def test_notebook_runs(source, monkeypatch):
     remake = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(remake)
     monkeypatch.setenv("PYTHONPATH", "")
-    (FOLDER.parent / "data").mkdir(exist_ok=True)
     remake.execute(source)
