@@ -27,7 +27,8 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; 1 if flow and reference disagree."""
     options.require_torch()
-    from latticeflow import demo, plots
+    from latticeflow import demo
+    from latticeflow.plots import flow_against_reference, save
     from mcmc.stop import Stop
 
     scale = demo.QUICK if arguments.quick else demo.FULL
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     for line in demo.warnings(result):
         options.warn(line)
     figure = arguments.directory / "demo.png"
-    plots.save(plots.flow_against_reference(result.quality, result.flow, result.reference), figure)
+    save(flow_against_reference(result.quality, result.flow, result.reference), figure)
     print(demo.verdict(result))
     print(f"figure: {figure}")
     return int(result.worst > demo.LARGEST_DEVIATION)

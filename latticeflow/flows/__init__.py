@@ -9,10 +9,11 @@ from typing import Any
 
 from latticeflow.flows.base import Flow
 from latticeflow.flows.multiscale import Multiscale
+from latticeflow.flows.realnvp import RealNVP
 from mcmc import InputError, Lattice
 from mcmc.models import Model
 
-FLOWS: dict[str, type[Flow]] = {flow.name: flow for flow in (Multiscale,)}
+FLOWS: dict[str, type[Flow]] = {flow.name: flow for flow in (Multiscale, RealNVP)}
 """Every flow by name; the law-book of the tests runs over this registry."""
 
 
@@ -35,4 +36,4 @@ def build_flow(name: str, model: Model, lattice: Lattice, temperatures: tuple[fl
         raise InputError(f"flow {name!r}: {error}") from None
 
 
-__all__ = ["FLOWS", "Flow", "Multiscale", "build_flow"]
+__all__ = ["FLOWS", "Flow", "Multiscale", "RealNVP", "build_flow"]

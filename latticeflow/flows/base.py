@@ -27,6 +27,8 @@ class Flow(nn.Module, ABC):
 
     name: ClassVar[str]
     """Name in the registry and in checkpoints."""
+    seamless: ClassVar[bool] = True
+    """Whether the density is continuous where an angle passes from pi to -pi."""
 
     def __init__(
         self, model: Model, lattice: Lattice, temperatures: tuple[float, float], sizes: dict[str, Any] | None = None
