@@ -5,6 +5,7 @@ Hukushima and Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), doi:10.1143/JPSJ.65.16
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,12 @@ from mcmc import rng
 from mcmc.replicas import Replicas
 from mcmc.samplers import Mix
 
+logger = logging.getLogger(__name__)
+
 ROUNDS = 4
 """Rounds of proposals between two draws, as far as there are steps."""
+LEAST_TRIES = 400
+"""Tries of a pair before its acceptance is judged."""
 _STREAM = 2**31
 _NAMES = ("replica", "tried", "swapped", "heading", "trips", "tuned_at", "accepted_at")
 
@@ -37,7 +42,7 @@ class Ladder:
         T, C = len(temperatures), len(chains)
         self.beta = 1 / temperatures
         self.keys = np.array([rng.key(seed, _STREAM, c) for c in chains]).astype(np.uint64)
-        self.rounds = 0
+        self.rounds, self._warned = 0, False
         self.replica = np.repeat(np.arange(T)[:, None], C, axis=1)
         self.tried, self.swapped = np.zeros((T, C), np.int64), np.zeros((T, C), np.int64)
         # By replica: +1 after the first temperature, -1 after the last, 0 before either; and ends reached in turn.
@@ -85,7 +90,23 @@ class Ladder:
             order = (self.replica * C + np.arange(C)).ravel()
             series[..., n] = replicas.measure(angles)[:, order]
             theta[:, n] = angles[order, 0]
+        self._warn()
         return series
+
+    def _warn(self) -> None:
+        """Name, once, the pairs of temperatures that hardly exchange: the ladder is broken there."""
+        tried, swapped = self.tried[:-1].sum(1), self.swapped[:-1].sum(1)
+        broken = np.flatnonzero((tried >= LEAST_TRIES) & (swapped < 0.01 * tried))
+        if broken.size and not self._warned:
+            self._warned = True
+            pairs = ", ".join(f"{1 / self.beta[t]:.4g} and {1 / self.beta[t + 1]:.4g}" for t in broken[:3])
+            logger.warning(
+                "tempering: %d pairs of temperatures exchange in less than 1 %% of the tries (%s%s): "
+                "set more temperatures there",
+                broken.size,
+                pairs,
+                ", ..." if broken.size > 3 else "",
+            )
 
     def _collect(self, replicas: Replicas) -> None:
         """Book the accepted moves to the temperatures at which they were made."""

@@ -178,3 +178,12 @@ def test_simulation_gives_exact_values(tempering):
         report = simulation.report()["tempering"]
         assert 0.3 < report["swap_acceptance"][0] < 1
         assert report["round_trips"] > 1000
+
+
+def test_a_broken_ladder_is_named_once(caplog):
+    with caplog.at_level(logging.WARNING):
+        simulation = Simulation(settings(temperatures=(0.05, 0.5, 0.6), tempering=True, thin=4, chains=8))
+        simulation.block(40)
+        simulation.block(40)
+    assert caplog.text.count("0.05 and 0.5") == 1
+    assert simulation.report()["tempering"]["swap_acceptance"][1] > 0.1
