@@ -123,6 +123,8 @@ def compare(
     Raises:
         InputError: model, couplings or lattice of the two differ, or the ensemble has too few draws.
     """
+    if draws < 2:
+        raise InputError(f"draws = {draws} must be at least 2")
     check_same_system(flow, ensemble)
     n = min(draws, ensemble.draws * ensemble.chains)
     if n < 2:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from latticeflow import checkpoint
+from latticeflow.diagnostics import ess_reverse, longest_run, normalise, predicted_tau_int
 from latticeflow.neural_mcmc import SERIES, UNIT, NeuralChains
 from mcmc import InputError
 from mcmc.ensemble import Ensemble
+from mcmc.free_energy import from_weights
 from mcmc.progress import Progress
 from mcmc.provenance import origin
 from mcmc.run import fill
+from mcmc.statistics import estimate
 from mcmc.stop import Stop
 
 
@@ -25,6 +31,8 @@ def sample(
     temperatures: Sequence[float] | None = None,
     chains: int = 1,
     seed: int = 0,
+    local_sweeps: int = 0,
+    redraws: int = 0,
     device: torch.device | str = "cpu",
     resume: bool = False,
     stop: Stop | None = None,
@@ -41,6 +49,7 @@ def sample(
         temperatures: where; None takes those of the training ensemble.
         chains: independent chains at each temperature.
         seed: root of the random streams.
+        local_sweeps, redraws: moves between proposals; see `NeuralChains`.
         device: where the flow computes.
         resume: go on with the file if it exists.
         stop: asked between blocks.
@@ -57,11 +66,15 @@ def sample(
         raise InputError(f"draws = {draws} must be at least 1")
     flow, metadata, _ = checkpoint.load(flow_path, device)
     temperatures = tuple(temperatures or metadata["source"]["temperatures"])
+    moves = {"local_sweeps": local_sweeps, "redraws": redraws}
+    # Made first, to complain before there is a file.
+    source = NeuralChains(flow, temperatures, chains=chains, seed=seed, local_sweeps=local_sweeps, redraws=redraws)
     how = {
         "sampler": "neural MCMC",
         "flow": checkpoint.fingerprint(flow),
         "seed": seed,
         "unit": UNIT,
+        **moves,
         "device": flow.device.type,
     }
     out = Path(out)
@@ -70,7 +83,7 @@ def sample(
         same = {name: ensemble.attributes.get(name) for name in how} == how
         if not same or tuple(ensemble.temperatures) != temperatures or ensemble.chains != chains:
             ensemble.close()
-            raise InputError(f"{out} was drawn with another flow, seed, device or grid: name another file")
+            raise InputError(f"{out} was drawn with another flow, seed, device, grid or moves: name another file")
     else:
         ensemble = Ensemble.create(
             out,
@@ -84,6 +97,70 @@ def sample(
         )
     with ensemble, Progress(f"sampling {out.name}", draws * len(temperatures) * chains, unit="draws") as progress:
         progress.advance(min(ensemble.draws, draws) * len(temperatures) * chains)
-        source = NeuralChains(flow, temperatures, chains=chains, seed=seed, state=ensemble.state())
+        if (state := ensemble.state()) is not None:
+            source.restore(state)
         fill(ensemble, source, draws, stop or Stop(), progress)
         return ensemble.draws >= draws
+
+
+class ChainRow(NamedTuple):
+    """What neural chains say of themselves at one temperature; what they never saw only `comparison` can tell."""
+
+    temperature: float
+    acceptance: float
+    """Accepted proposals over proposals, the first state not counted."""
+    ess_reverse: float
+    """Effective sample size of the proposals, as a fraction."""
+    log_weight_variance_per_site: float
+    """Variance of the proposals' log weights over N."""
+    tau_int: float
+    """Integrated autocorrelation time of the energy, in steps; NaN for chains too short to show one."""
+    tau_int_predicted: float
+    """The same as the proposals' weights predict it, without other moves between them."""
+    longest_rejection_run: int
+    """Most proposals in a row that were rejected."""
+    free_energy: float
+    """Per site, from the weights."""
+    free_energy_error: float
+    """One standard deviation."""
+
+
+def review(ensemble: Ensemble) -> list[ChainRow]:
+    """Judge neural chains by their series.
+
+    Args:
+        ensemble: a file of `sample`.
+    """
+    rows = []
+    for t, T in enumerate(ensemble.temperatures.tolist()):
+        log_w, accepted, energy = (
+            ensemble.series(name, temperatures=slice(t, t + 1))[0]
+            for name in ("proposal_log_weight", "accepted", "energy")
+        )
+        flat, N = log_w.ravel(), ensemble.lattice.N
+        free = from_weights(log_w, energy, N, T)["free_energy"]
+        rows.append(
+            ChainRow(
+                temperature=T,
+                acceptance=float(accepted[:, 1:].mean()) if accepted.shape[1] > 1 else math.nan,
+                ess_reverse=float(ess_reverse(flat)),
+                log_weight_variance_per_site=float(flat.var()) / N,
+                tau_int=estimate(energy).tau_int,
+                tau_int_predicted=predicted_tau_int(flat, flat, normalise(flat)),
+                longest_rejection_run=max(longest_run(each) for each in accepted),
+                free_energy=free.value,
+                free_energy_error=free.error,
+            )
+        )
+    return rows
+
+
+def verdict(rows: Sequence[ChainRow]) -> str:
+    """One sentence on what the draws are worth, as far as the chains can know."""
+    worst = max(rows, key=lambda row: np.nan_to_num(row.tau_int, nan=np.inf))
+    if math.isnan(worst.tau_int):
+        return "too few draws to judge the chains: at least 5 each"
+    return (
+        f"at the worst temperature, T = {worst.temperature:.4g}, an independent draw takes {2 * worst.tau_int:.2g} "
+        "steps; modes that the flow never draws show only against an ensemble (latticeflow compare)"
+    )

@@ -154,7 +154,7 @@ def test_autocorrelation_time_of_the_chain_is_the_predicted_one():
 
 def test_autocorrelation_is_not_the_odds_of_acceptance():
     rng, n = np.random.default_rng(66), 100_000
-    log_w = rng.normal(0, 1, (4, n))
+    log_w = rng.normal(0, 0.7, (4, n))
     held = walk(log_w, np.log(rng.random((4, n))), np.full(4, -np.inf))
     measured = estimate(np.take_along_axis(rng.normal(size=(4, n)), held, 1))
     predicted = predicted_tau_int(log_w[0], log_w[1], normalise(log_w[0]))

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
             objects = {"ensembles": objects, "transition": fit._asdict()}
         print(json.dumps(objects[0] if len(tables) == 1 else objects, indent=2))
     else:
-        print("\n\n".join(_text(path, table) for path, table in tables.items()))
+        print("\n\n".join(table_text(path, table) for path, table in tables.items()))
         if fit:
             print(f"\n{fit}")
     for path, table in tables.items():
@@ -105,7 +105,7 @@ def _labels(tables: dict[Path, Table]) -> dict[str, Table]:
     return titles if len(titles) == len(tables) else {str(path): table for path, table in tables.items()}
 
 
-def _text(path: Path, table: Table) -> str:
+def table_text(path: Path, table: Table) -> str:
     """The table in columns; tau_int is the longest of the row's observables, in draws."""
     names = [name for name in COLUMNS if name in table.rows[0]]  # free energies come from flows only
     rows = [["T", *(COLUMNS[name] for name in names), "tau_int"]]

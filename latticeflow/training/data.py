@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,11 +12,10 @@ from mcmc import wrap
 
 
 class ReferenceDraws:
-    """Random batches of reference configurations.
+    """Random batches from an ensemble held in memory.
 
     Args:
-        sample: hands out n random draws of every temperature, float32 (T, n, Ly, Lx); that of `mcmc.loader.Loader`
-            does so in bounded memory.
+        theta: angles, float32 (T, n, Ly, Lx), n draws at each of T temperatures.
         temperatures: (T,).
         device: where batches go.
         augment: apply a random lattice symmetry to each batch and a random global rotation and reflection to each
@@ -25,36 +23,28 @@ class ReferenceDraws:
     """
 
     def __init__(
-        self,
-        sample: Callable[[int], np.ndarray],
-        temperatures: np.ndarray,
-        *,
-        device: torch.device | str = "cpu",
-        augment: bool = True,
+        self, theta: np.ndarray, temperatures: np.ndarray, *, device: torch.device | str = "cpu", augment: bool = True
     ):
-        self.sample = sample
+        self.theta = torch.as_tensor(theta, dtype=torch.float32)
         self.temperatures = torch.as_tensor(temperatures, dtype=torch.float32, device=device)
         self.device, self.augment = device, augment
 
     def batch(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The next batch.
+        """Draw with replacement ``n`` configurations of every temperature.
 
         Args:
-            n: configurations of every temperature.
-            generator: of the symmetry operations, on the CPU.
+            n: draws per temperature.
+            generator: on the CPU.
 
         Returns:
             theta (T, n, Ly, Lx) and temperatures (T, n).
         """
-        theta = torch.from_numpy(self.sample(n))
+        T, available = self.theta.shape[:2]
+        index = torch.randint(available, (T, n), generator=generator)
+        theta = self.theta[torch.arange(T)[:, None], index]
         if self.augment:
             theta = _augment(theta, generator)
-        return theta.to(self.device), self.temperatures[:, None].expand(len(theta), n)
-
-    def skip(self, batches: int, n: int) -> None:
-        """Pass over what an earlier part of a training has seen."""
-        for _ in range(batches):
-            self.sample(n)
+        return theta.to(self.device), self.temperatures[:, None].expand(T, n)
 
 
 def _augment(theta: Tensor, generator: torch.Generator) -> Tensor:
