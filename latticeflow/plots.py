@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latticeflow.comparison import Row
+    from latticeflow.head_to_head import Row as Contest
     from latticeflow.modes import Kinds
     from mcmc.reweighting import Curve
     from mcmc.thermodynamics import Table
@@ -414,4 +415,28 @@ def comparison(rows: Sequence[Row]) -> Figure:
             mode_shares(panel, found)
             panel.set_title(f"$T$ = {worst.temperature:.4g}")
         axes[1, 2].legend()
+        return figure
+
+
+def head_to_head(rows: Sequence[Contest]) -> Figure:
+    """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
+
+    Args:
+        rows: from `latticeflow.head_to_head.contest`, of one system or several.
+    """
+    titles = ("energy", "squared magnetisation", "vortex density")
+    systems = list(dict.fromkeys(row.system for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    with style():
+        figure, axes = new_figure(len(systems), len(titles))
+        for system, panels in zip(systems, np.atleast_2d(axes), strict=True):
+            for k, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+                for number, method in enumerate(methods):
+                    found = [row for row in rows if (row.system, row.method) == (system, method)]
+                    if found:
+                        T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
+                        panel.plot(T, rates, color=COLOURS[number], marker=MARKERS[number], label=method)
+                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
+            panels[0].set_ylabel("effective draws a second")
+        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
         return figure
