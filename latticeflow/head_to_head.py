@@ -144,11 +144,8 @@ def _measure(
     spent = (time.perf_counter() - start) / len(grid)
     rows = []
     for T, each in zip(grid, theta, strict=True):
-        series = (
-            observables.energy(each, model),
-            observables.magnetization(each) ** 2,
-            observables.vortex_density(each),
-        )
+        m2 = observables.magnetization(each) ** 2
+        series = (observables.energy(each, model), m2, observables.vortex_density(each))
         # A constant series, such as no vortices at all, is as good as independent.
         first, second, third = (max(estimate(values).tau_int, 0.5) for values in series)
         rows.append(Row(system, method, T, spent, m2.size, (first, second, third)))
