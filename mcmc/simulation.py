@@ -115,7 +115,8 @@ class Block(NamedTuple):
 
 def available_threads() -> int:
     """Processors this process may use, or NUMBA_NUM_THREADS where that is set."""
-    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or allowed or 1
 
 
 class Simulation:

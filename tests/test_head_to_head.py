@@ -31,7 +31,7 @@ def test_rates_and_break_even_are_those_of_the_costs():
     assert slow.speedup == pytest.approx(0.6)
     assert slow.break_even == math.inf
     assert "never pays" in table(rows(0.05, 0.03, 0.04), [slow])
-    assert "its 60 s of training pay from 1,500" in table([], [energy])
+    assert "the training of 60 s pays from 1,500" in table([], [energy])
 
 
 def test_contest_of_two_systems_by_the_command_line(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from mcmc import wrap
 
 
 class ReferenceDraws:
-    """Random batches from an ensemble held in memory.
+    """Random batches of reference configurations.
 
     Args:
-        theta: angles, float32 (T, n, Ly, Lx), n draws at each of T temperatures.
+        sample: hands out n random draws of every temperature, float32 (T, n, Ly, Lx); that of `mcmc.loader.Loader`
+            does so in bounded memory.
         temperatures: (T,).
         device: where batches go.
         augment: apply a random lattice symmetry to each batch and a random global rotation and reflection to each
@@ -23,28 +25,36 @@ class ReferenceDraws:
     """
 
     def __init__(
-        self, theta: np.ndarray, temperatures: np.ndarray, *, device: torch.device | str = "cpu", augment: bool = True
+        self,
+        sample: Callable[[int], np.ndarray],
+        temperatures: np.ndarray,
+        *,
+        device: torch.device | str = "cpu",
+        augment: bool = True,
     ):
-        self.theta = torch.as_tensor(theta, dtype=torch.float32)
+        self.sample = sample
         self.temperatures = torch.as_tensor(temperatures, dtype=torch.float32, device=device)
         self.device, self.augment = device, augment
 
     def batch(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw with replacement ``n`` configurations of every temperature.
+        """The next batch.
 
         Args:
-            n: draws per temperature.
-            generator: on the CPU.
+            n: configurations of every temperature.
+            generator: of the symmetry operations, on the CPU.
 
         Returns:
             theta (T, n, Ly, Lx) and temperatures (T, n).
         """
-        T, available = self.theta.shape[:2]
-        index = torch.randint(available, (T, n), generator=generator)
-        theta = self.theta[torch.arange(T)[:, None], index]
+        theta = torch.from_numpy(self.sample(n))
         if self.augment:
             theta = _augment(theta, generator)
-        return theta.to(self.device), self.temperatures[:, None].expand(T, n)
+        return theta.to(self.device), self.temperatures[:, None].expand(len(theta), n)
+
+    def skip(self, batches: int, n: int) -> None:
+        """Pass over what an earlier part of a training has seen."""
+        for _ in range(batches):
+            self.sample(n)
 
 
 def _augment(theta: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from latticeflow import checkpoint
@@ -20,6 +21,7 @@ from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Metrics, Trainer, TrainingSettings
 from mcmc import InputError
 from mcmc.ensemble import Ensemble
+from mcmc.loader import Loader
 from mcmc.progress import Progress
 from mcmc.provenance import origin
 from mcmc.stop import Stop
@@ -54,7 +56,7 @@ def train(
         device: where to compute.
         start: checkpoint of a flow to start from, of the same model and size, or half the size, or a quarter, ...;
             its kind and sizes then stand for ``flow_name`` and ``sizes``.
-        resume: go on with the training that ``out`` holds.
+        resume: go on with the training that ``out`` holds, by the settings that it holds too.
         log: JSON lines of metrics are appended here.
         stop: asked after every step.
         command: kept in the checkpoint; None takes this process's command line.
@@ -69,71 +71,70 @@ def train(
     out = Path(out)
     if out.exists() and not resume:
         raise InputError(f"{out} exists: go on with it by --resume, or name another file")
+    stop = stop or Stop()
     with Ensemble.open(ensemble_path) as ensemble:
-        if not ensemble.draws:
-            raise InputError(f"{ensemble_path} holds no draws yet: generate some first")
         T = ensemble.temperatures
-        # Chains of one temperature are equally good examples.
-        theta = ensemble.theta().reshape(len(T), -1, *ensemble.lattice.shape)
-        source = {"ensemble": str(ensemble_path), "draws": theta.shape[1], "temperatures": T.tolist()}
         torch.manual_seed(settings.seed)
+        state = None
         if resume and out.exists():
-            earlier = checkpoint.load(out, device)
-            if earlier.training is None:
-                raise InputError(f"{out} is a finished training: name another --out to train anew")
-            if (earlier.flow.model, earlier.flow.lattice) != (ensemble.model, ensemble.lattice):
-                raise InputError(
-                    f"{out} was trained for {earlier.flow.model} on {earlier.flow.lattice}: use its ensemble"
-                )
-            flow, settings = earlier.flow, TrainingSettings(**earlier.metadata["training"])
+            flow, settings, state = _resume(out, ensemble, device)
+        elif start is not None:
+            flow = _continue(checkpoint.load(start).flow, ensemble).to(device)
         else:
-            earlier = None
             limits = (float(T.min()), float(T.max()))
-            if start is not None:
-                flow = _continue(checkpoint.load(start).flow, ensemble, limits).to(device)
-            else:
-                flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
-    reference = ReferenceDraws(theta, T, device=device)
-    trainer = Trainer(flow, settings, reference)
-    if earlier is not None and earlier.training is not None:
-        trainer.load_state_dict(earlier.training)
-
-    def save(complete: bool) -> None:
-        metadata = {
+            flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
+        loader = Loader(ensemble, np.random.default_rng(settings.seed))
+        trainer = Trainer(flow, settings, ReferenceDraws(loader.sample, T, device=device))
+        if state is not None:
+            trainer.load_state_dict(state)
+        how = {
             "training": asdict(settings),
-            "source": source,
+            "source": {
+                "ensemble": str(ensemble_path),
+                "draws": ensemble.draws * ensemble.chains,
+                "temperatures": T.tolist(),
+            },
             "start": str(start) if start else None,
-            "steps": trainer.step_number,
-            "seconds": trainer.seconds,
             "device": describe(flow.device),
             **origin(command),
         }
-        checkpoint.save(out, flow, metadata, None if complete else trainer.state_dict())
 
-    logger.info("training %s (%d parameters) on %s", flow.name, flow.parameter_count, describe(flow.device))
-    stop = stop or Stop()
-    with _Log(trainer, log) as report:
-        saved = time.monotonic()
-        try:
-            while trainer.fraction < 1 and not stop.asked():
-                report(trainer.step())
-                if time.monotonic() - saved > _SAVE_EVERY:
-                    save(complete=False)
-                    saved = time.monotonic()
-        except InputError:
-            save(complete=False)
-            raise
-    complete = trainer.fraction >= 1
-    save(complete)
-    return complete
+        def save(complete: bool) -> None:
+            metadata = {**how, "steps": trainer.step_number, "seconds": trainer.seconds}
+            checkpoint.save(out, flow, metadata, None if complete else trainer.state_dict())
+
+        logger.info("training %s (%d parameters) on %s", flow.name, flow.parameter_count, describe(flow.device))
+        with _Log(trainer, log) as report:
+            saved = time.monotonic()
+            try:
+                while trainer.fraction < 1 and not stop.asked():
+                    report(trainer.step())
+                    if time.monotonic() - saved > _SAVE_EVERY:
+                        save(complete=False)
+                        saved = time.monotonic()
+            except InputError:
+                save(complete=False)
+                raise
+        save(complete=trainer.fraction >= 1)
+        return trainer.fraction >= 1
 
 
-def _continue(flow: Flow, ensemble: Ensemble, temperatures: tuple[float, float]) -> Flow:
+def _resume(out: Path, ensemble: Ensemble, device: torch.device | str) -> tuple[Flow, TrainingSettings, dict[str, Any]]:
+    """Flow, settings and trainer's state of an interrupted training."""
+    flow, metadata, state = checkpoint.load(out, device)
+    if state is None:
+        raise InputError(f"{out} is a finished training: name another --out, and go on with it by --from {out}")
+    if (flow.model, flow.lattice) != (ensemble.model, ensemble.lattice):
+        raise InputError(f"{out} was trained for {flow.model} on {flow.lattice}: give its ensemble")
+    return flow, TrainingSettings(**metadata["training"]), state
+
+
+def _continue(flow: Flow, ensemble: Ensemble) -> Flow:
     """An earlier flow, made to fit the ensemble."""
     if flow.model != ensemble.model:
         raise InputError(f"the flow to start from is for {flow.model}, the ensemble holds {ensemble.model}")
     flow = enlarge(flow, ensemble.lattice)
-    flow.temperatures = temperatures
+    flow.temperatures = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
     return flow
 
 

@@ -215,6 +215,8 @@ class Trainer:
         self.generator.set_state(state["generator"].cpu())
         self.picker.set_state(state["picker"].cpu())
         self.step_number, self.seconds = state["step"], state["seconds"]
+        if self.reference is not None and self.objective.needs_ensemble:
+            self.reference.skip(self.step_number, self.settings.draws)
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
