@@ -121,7 +121,16 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(path)
 
 
-def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: int = 0, joined: bool = True) -> None:
+def observable(
+    axes: Axes,
+    table: Table,
+    name: str,
+    *,
+    label: str = "",
+    series: int = 0,
+    joined: bool = True,
+    hollow: bool = False,
+) -> None:
     """One observable against temperature, with bars.
 
     Args:
@@ -131,6 +140,7 @@ def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: 
         label: for the legend.
         series: number of the data set, which picks colour and marker.
         joined: lead the eye from point to point.
+        hollow: large open markers, through which another set can be seen.
     """
     values, errors = table.column(name)
     axes.errorbar(
@@ -140,6 +150,8 @@ def observable(axes: Axes, table: Table, name: str, *, label: str = "", series: 
         np.nan_to_num(errors),
         color=COLOURS[series % len(COLOURS)],
         marker=MARKERS[series % len(MARKERS)],
+        markerfacecolor="none" if hollow else None,
+        markersize=6.5 if hollow else None,
         linestyle=":" if joined else "none",
         linewidth=0.7,
         elinewidth=1.2,
@@ -367,7 +379,7 @@ def flow_against_reference(
         flow_quality(axes.flat[0], rows)
         for panel, name in zip(axes.flat[1:], names, strict=False):
             observable(panel, reference, name, label="Markov chains")
-            observable(panel, flow, name, label="flow + Metropolis", series=1)
+            observable(panel, flow, name, label="flow + Metropolis", series=1, hollow=True)
             panel.legend()
         for panel in axes.flat[len(names) + 1 :]:
             panel.remove()
