@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -100,10 +101,13 @@ def stopped(stop: Stop, complete: bool) -> int:
 
 
 def require_torch() -> None:
-    """Refuse what needs torch where it is not installed.
+    """Refuse what needs torch where it is not installed, and prepare its threads.
 
     Raises:
         InputError: with the command that installs it.
     """
     if find_spec("torch") is None:
         raise InputError("flows need torch: install it with `pip install 'latticeflow[flow]'`")
+    # Threads that spin while they wait for each other take the processor from those they wait for, if anything else
+    # is running: up to a hundred times slower. Read when torch loads its OpenMP.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
