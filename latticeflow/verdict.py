@@ -43,11 +43,12 @@ def verdict(rows: Sequence[Row], draws: int) -> Verdict:
     missing = [(row, found) for row in rows if (found := modes.collapsed(row.kinds, draws)) is not None]
     if missing:
         row, found = max(missing, key=lambda pair: pair[1].missed_share)
-        where = f"at {len(missing)} of {len(rows)} temperatures" if len(rows) > 1 else ""
+        where = f" at {len(missing)} of {len(rows)} temperatures" if len(rows) > 1 else ""
+        blind = "; its acceptance of {0:.2f} does not show it" if row.acceptance > 0.1 else "; acceptance {0:.2f}"
         return Verdict(
             "useless",
-            f": mode collapse {where}, worst at T = {row.temperature:.4g}, where it hardly ever draws "
-            f"{found.describe_missed()}; its acceptance of {row.acceptance:.2f} cannot show that".replace("  ", " "),
+            f": mode collapse{where}, worst at T = {row.temperature:.4g}, where it hardly ever draws "
+            f"{found.describe_missed()}{blind.format(row.acceptance)}",
         )
     dark = min(rows, key=lambda row: row.coverage)
     if dark.ess_reverse > 0.1 and dark.coverage + 5 * dark.coverage_error < LEAST_COVERAGE:
