@@ -64,8 +64,7 @@ plots.overview(tables, ("energy", "magnetization", "vortex_density", "helicity_m
 #
 # The acceptance of whole configurations falls exponentially with the number of sites. But this flow draws coarse to
 # fine, $q = q(\mathrm{coarse})\, q(\mathrm{fine} \mid \mathrm{coarse})$, so a step may keep the coarse spins and
-# redraw the fine ones; the Metropolis test then holds only the redrawn factors. Untouched by training, the same flow
-# shows how the odds grow with what is kept:
+# redraw the fine ones; the Metropolis test then holds only the redrawn factors. The odds grow with what is kept:
 
 # %%
 from latticeflow.neural_mcmc import NeuralChains
