@@ -12,7 +12,7 @@ from mcmc import observables
 
 RARE = 1 / 20
 """A kind is missed where the flow draws it more rarely than this, relative to the ensemble."""
-LEAST_SHARE, LEAST_DRAWS = 0.02, 10
+LEAST_SHARE, LEAST_DRAWS = 0.02, 30
 """What is missed counts as a collapse from this share of the ensemble on, and this number of its draws."""
 
 TITLES = {
