@@ -109,5 +109,5 @@ def require_torch() -> None:
     if find_spec("torch") is None:
         raise InputError("flows need torch: install it with `pip install 'latticeflow[flow]'`")
     # Threads that spin while they wait for each other take the processor from those they wait for, if anything else
-    # is running: up to a hundred times slower. Read when torch loads its OpenMP.
+    # is running: a training step took twice as long beside two busy processes. Read when torch loads its OpenMP.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
