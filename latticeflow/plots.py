@@ -1,4 +1,4 @@
-"""Every figure of the command line and the notebooks.
+"""Figures of ensembles and their observables; those of flows are in `latticeflow.flow_plots`.
 
 Functions that take axes draw one thing and compose; functions that return a figure lay out several. All figures share
 one `style`: colours that survive colour blindness (Okabe and Ito) and markers that survive a grey print.
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from latticeflow.comparison import Row
-    from latticeflow.head_to_head import Row as Contest
-    from latticeflow.modes import Kinds
     from mcmc.reweighting import Curve
     from mcmc.thermodynamics import Table
 
@@ -343,112 +340,3 @@ def correlation(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
-
-
-def flow_quality(axes: Axes, rows: Sequence[Row]) -> None:
-    """Acceptance and both effective sample sizes of a flow against temperature.
-
-    Args:
-        axes: to draw in.
-        rows: from `latticeflow.comparison.compare`.
-    """
-    T = [row.temperature for row in rows]
-    axes.plot(T, [row.acceptance for row in rows], marker="o", label="acceptance")
-    axes.plot(T, [row.ess_reverse for row in rows], marker="s", label="ESS of the flow's draws")
-    axes.plot(T, [row.ess_forward for row in rows], marker="D", label="ESS of ensemble draws")
-    axes.set(xlabel=TEMPERATURE, ylabel="fraction", ylim=(0, 1.02))
-    axes.legend(loc="lower right")
-
-
-def flow_against_reference(
-    rows: Sequence[Row],
-    flow: Table,
-    reference: Table,
-    names: Sequence[str] = ("energy", "magnetization", "vortex_density"),
-) -> Figure:
-    """Quality of a flow, and the observables of its exact chains on those of a reference ensemble.
-
-    Args:
-        rows: from `latticeflow.comparison.compare`.
-        flow: thermodynamics of the neural chains.
-        reference: thermodynamics of the ensemble.
-        names: the observables, one panel each.
-    """
-    with style():
-        figure, axes = new_figure(-(-(len(names) + 1) // 2), 2)
-        flow_quality(axes.flat[0], rows)
-        for panel, name in zip(axes.flat[1:], names, strict=False):
-            observable(panel, reference, name, label="Markov chains")
-            observable(panel, flow, name, label="flow + Metropolis", series=1, hollow=True)
-            panel.legend()
-        for panel in axes.flat[len(names) + 1 :]:
-            panel.remove()
-    return figure
-
-
-def mode_shares(axes: Axes, found: Kinds) -> None:
-    """Shares of the kinds of configurations in the ensemble, the flow's draws and the chain, side by side."""
-    from latticeflow.modes import TITLES
-
-    shown = np.flatnonzero(np.maximum(found.ensemble, np.maximum(found.flow, found.chain)) > 0.002)
-    bars = {"ensemble": (found.ensemble, 6), "flow": (found.flow, 0), "flow + Metropolis": (found.chain, 1)}
-    for number, (label, (shares, colour)) in enumerate(bars.items()):
-        x = np.arange(len(shown)) + 0.27 * (number - 1)
-        axes.bar(x, shares[shown], 0.27, color=COLOURS[colour], label=label)
-    axes.set_xticks(np.arange(len(shown)), [found.labels[k] for k in shown])
-    if len(shown) > 6:
-        axes.tick_params(axis="x", rotation=60)
-    axes.set(xlabel=TITLES[found.name], ylabel="share of draws")
-
-
-def comparison(rows: Sequence[Row]) -> Figure:
-    """A flow against a reference ensemble: its weights over the temperatures, its modes where they fit worst.
-
-    Args:
-        rows: from `latticeflow.comparison.compare`.
-    """
-
-    def column(name: str) -> np.ndarray:
-        values = np.array([getattr(row, name) for row in rows], np.float64)
-        return np.where(np.isfinite(values), values, np.nan)
-
-    worst = max(rows, key=lambda row: (round(row.missed_share, 1), row.tau_int_predicted))
-    with style():
-        figure, axes = new_figure(2, 3)
-        flow_quality(axes[0, 0], rows)
-        T = column("temperature")
-        axes[0, 1].plot(T, column("log_weight_variance_per_site"), marker="o")
-        axes[0, 1].set(xlabel=TEMPERATURE, ylabel=r"variance of $\log w$ per site", yscale="log")
-        for name, marker, label in (("tau_int", "o", "chain"), ("tau_int_predicted", "s", "from the weights")):
-            axes[0, 2].plot(T, column(name), marker=marker, label=label)
-        axes[0, 2].set(xlabel=TEMPERATURE, ylabel=r"$\tau_\mathrm{int}$ of the energy  [steps]", ylim=(0, None))
-        axes[0, 2].legend()
-        for panel, found in zip(axes[1], worst.kinds, strict=True):
-            mode_shares(panel, found)
-            panel.set_title(f"$T$ = {worst.temperature:.4g}")
-        axes[1, 2].legend()
-        return figure
-
-
-def head_to_head(rows: Sequence[Contest]) -> Figure:
-    """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
-
-    Args:
-        rows: from `latticeflow.head_to_head.contest`, of one system or several.
-    """
-    titles = ("energy", "squared magnetisation", "vortex density")
-    systems = list(dict.fromkeys(row.system for row in rows))
-    methods = list(dict.fromkeys(row.method for row in rows))
-    with style():
-        figure, axes = new_figure(len(systems), len(titles))
-        for system, panels in zip(systems, np.atleast_2d(axes), strict=True):
-            for k, (panel, title) in enumerate(zip(panels, titles, strict=True)):
-                for number, method in enumerate(methods):
-                    found = [row for row in rows if (row.system, row.method) == (system, method)]
-                    if found:
-                        T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
-                        panel.plot(T, rates, color=COLOURS[number], marker=MARKERS[number], label=method)
-                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
-            panels[0].set_ylabel("effective draws a second")
-        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
-        return figure

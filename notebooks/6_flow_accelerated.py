@@ -36,7 +36,7 @@
 # %matplotlib inline
 import torch
 
-from latticeflow import checkpoint, plots
+from latticeflow import checkpoint, flow_plots, plots
 from latticeflow.comparison import compare
 from latticeflow.verdict import verdict
 from mcmc.ensemble import Ensemble
@@ -50,7 +50,7 @@ with Ensemble.open("../data/classical8.h5") as reference, Ensemble.open("../data
 print(verdict(rows, draws=1000))
 
 # %%
-plots.comparison(rows)
+flow_plots.comparison(rows)
 
 # %% [markdown]
 # The two effective sample sizes agree, and the flow makes vortices and windings as often as the ensemble has them:

@@ -13,7 +13,7 @@
 import numpy as np
 import torch
 
-from latticeflow import plots
+from latticeflow import flow_plots, plots
 from latticeflow.comparison import judge
 from latticeflow.flows import build_flow
 from latticeflow.training.data import ReferenceDraws
@@ -98,4 +98,4 @@ figure
 sizes = {"invariants": 16, "vectors": 6, "products": 4, "components": 4, "width": 32}
 _, rows = train("reverse_kl", steps=100, name="multiscale", **sizes)
 print(verdict(rows, draws=1000))
-plots.comparison(rows)
+flow_plots.comparison(rows)

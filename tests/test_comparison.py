@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from latticeflow import checkpoint, modes, plots
+from latticeflow import checkpoint, flow_plots, modes, plots
 from latticeflow.cli import main
 from latticeflow.comparison import compare, judge, mean_row
 from latticeflow.diagnostics import (
@@ -220,4 +220,4 @@ def test_infinite_numbers_are_null_in_json_and_absent_in_figures(judged, tmp_pat
     row = judged["vortices"]
     assert row.as_json()["nll"] is None
     json.dumps(row.as_json(), allow_nan=False)
-    plots.save(plots.comparison([row, judged["fair vortices"]]), tmp_path / "c.png")
+    plots.save(flow_plots.comparison([row, judged["fair vortices"]]), tmp_path / "c.png")

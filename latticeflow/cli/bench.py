@@ -68,7 +68,7 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
     from mcmc.progress import Progress
 
     if arguments.plot is not None:
-        from latticeflow import plots
+        from latticeflow import flow_plots, plots
 
         plots.check_path(arguments.plot)
     device = choose_device(arguments.device)
@@ -87,7 +87,7 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
             rows += found
             balances += verdicts
     if arguments.plot is not None:
-        plots.save(plots.head_to_head(rows), arguments.plot)
+        plots.save(flow_plots.head_to_head(rows), arguments.plot)
     if arguments.json:
         plain = [
             {**each._asdict(), "break_even": each.break_even if math.isfinite(each.break_even) else None}

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mcmc.progress import Progress
 
     if arguments.plot is not None:
-        from latticeflow import plots
+        from latticeflow import flow_plots, plots
 
         plots.check_path(arguments.plot)
     flow = checkpoint.load(arguments.flow, choose_device(arguments.device)).flow
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         judgement = verdict(rows, min(arguments.draws, ensemble.draws * ensemble.chains))
     mean = comparison.mean_row(rows)
     if arguments.plot is not None:
-        plots.save(plots.comparison(rows), arguments.plot)
+        plots.save(flow_plots.comparison(rows), arguments.plot)
     if arguments.json:
         plain = {name: value if math.isfinite(value) else None for name, value in mean.items()}
         table = {"rows": [row.as_json() for row in rows], "mean": plain, "verdict": judgement._asdict()}

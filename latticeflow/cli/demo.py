@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo; 1 if flow and reference disagree."""
     options.require_torch()
     from latticeflow import demo
-    from latticeflow.plots import flow_against_reference, save
+    from latticeflow.flow_plots import flow_against_reference
+    from latticeflow.plots import save
     from mcmc.stop import Stop
 
     scale = demo.QUICK if arguments.quick else demo.FULL
