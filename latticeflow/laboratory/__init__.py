@@ -1,0 +1,23 @@
+"""The mode-collapse laboratory: every method on every test density, by one contract.
+
+Importing this package loads torch. A method of your own joins by `register`, and a density by
+``latticeflow.targets.TARGETS["mine"] = build``; the command takes both as ``--method module:name`` and
+``--target module:name``.
+"""
+
+from __future__ import annotations
+
+from latticeflow.laboratory import moments  # noqa: F401  registers its methods
+from latticeflow.laboratory.methods import (
+    METHODS,
+    DivergedError,
+    Effort,
+    Method,
+    Report,
+    Sampler,
+    get_method,
+    register,
+    seeded,
+)
+
+__all__ = ["METHODS", "DivergedError", "Effort", "Method", "Report", "Sampler", "get_method", "register", "seeded"]
