@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +30,8 @@ class Conditioner(nn.Module):
 
     Args:
         weights: float64 (n,), spin-wave weights of the n seen sites.
+        distances: (n,), how far the seen sites are. What the maps start from falls off with the square of it:
+            near spins matter most, and a net that need not find that out learns faster.
         precision: of the spin-wave conditional, times T.
         invariants: number of s.
         vectors: number of linear Z^C.
@@ -40,6 +43,7 @@ class Conditioner(nn.Module):
     def __init__(
         self,
         weights: Tensor,
+        distances: Tensor,
         precision: float,
         *,
         invariants: int,
@@ -49,10 +53,10 @@ class Conditioner(nn.Module):
         width: int,
     ):
         super().__init__()
-        n = len(weights)
         self.components = components
         self._splits = [invariants, invariants, 1, vectors, products, products, products]
-        maps = torch.randn(n, sum(self._splits)) / math.sqrt(n)
+        nearness = (distances.min() / distances)[:, None] ** 2
+        maps = torch.randn(len(weights), sum(self._splits)) * nearness / nearness.norm()
         maps[:, 2 * invariants] = weights * precision
         self.maps = nn.Parameter(maps)
         self._outputs = [components, components * (1 + vectors + products)]
@@ -98,7 +102,8 @@ class Multiscale(Flow):
     Args:
         model, lattice, temperatures: see `Flow`.
         seen: the most already drawn sites that one site sees.
-        invariants, vectors, products, components, width: see `Conditioner`.
+        invariants, vectors, products, components, width: see `Conditioner`; ``products`` None is 8, and 24 where there
+            is ring exchange, which acts by products.
 
     Raises:
         InputError: the lattice cannot be halved often enough.
@@ -115,10 +120,12 @@ class Multiscale(Flow):
         seen: int = 36,
         invariants: int = 64,
         vectors: int = 12,
-        products: int = 8,
+        products: int | None = None,
         components: int = 6,
         width: int = 128,
     ):
+        if products is None:
+            products = 24 if model.couplings["K"] else 8
         sizes = {
             "invariants": invariants,
             "vectors": vectors,
@@ -132,7 +139,9 @@ class Multiscale(Flow):
         self.conditioners = nn.ModuleList()
         for g, group in enumerate(schedule.groups):
             weights, precision = regression(Q, group.sites[0], group.table[0])
-            self.conditioners.append(Conditioner(torch.tensor(weights, dtype=torch.float32), precision, **sizes))
+            distances = np.linalg.norm(group.offsets(lattice), axis=1)
+            regressed, away = (torch.tensor(values, dtype=torch.float32) for values in (weights, distances))
+            self.conditioners.append(Conditioner(regressed, away, precision, **sizes))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
         self.register_buffer("_last", torch.tensor(schedule.last), persistent=False)

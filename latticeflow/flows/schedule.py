@@ -30,6 +30,22 @@ class Group:
     table: np.ndarray
     spacing: int
 
+    def place(self, lattice: Lattice) -> Site:
+        """Coordinates (x, y) of the first site."""
+        y, x = divmod(int(self.sites[0]), lattice.Lx)
+        return x, y
+
+    def offsets(self, lattice: Lattice) -> np.ndarray:
+        """Where a site finds what it sees: int64 (n_seen, 2) of (dx, dy), the short way round the torus."""
+        x, y = self.place(lattice)
+        return np.stack(
+            (
+                (self.table[0] % lattice.Lx - x + lattice.Lx // 2) % lattice.Lx - lattice.Lx // 2,
+                (self.table[0] // lattice.Lx - y + lattice.Ly // 2) % lattice.Ly - lattice.Ly // 2,
+            ),
+            axis=1,
+        )
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
 import torch
 
 from latticeflow.flows.base import Flow
 from latticeflow.flows.multiscale import Conditioner, Multiscale
-from latticeflow.flows.schedule import Group, coarse_to_fine
+from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import InputError, Lattice
-
-Offset = tuple[int, int]
 
 
 def double(flow: Multiscale) -> Multiscale:
@@ -36,18 +33,18 @@ def double(flow: Multiscale) -> Multiscale:
     doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
     seen = flow.sizes["seen"]
     old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
-    sources = {(group.spacing, _place(group, small)): g for g, group in enumerate(old_groups)}
+    sources = {(group.spacing, group.place(small)): g for g, group in enumerate(old_groups)}
     Q = {lattice: stiffness(flow.model, lattice) for lattice in (small, large)}
     column = 2 * flow.sizes["invariants"]
     for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
-        x, y = _place(group, large)
+        x, y = group.place(large)
         stretched = sources.get((group.spacing // 2, (x // 2, y // 2))) if group.spacing > 2 else None
         source = sources.get((group.spacing, (x, y))) if stretched is None else stretched
         if source is None:
             continue
         old = old_groups[source]
         factor = 1 if stretched is None else 2
-        known = {(factor * dx, factor * dy): j for j, (dx, dy) in enumerate(_offsets(old, small))}
+        known = {(factor * dx, factor * dy): j for j, (dx, dy) in enumerate(old.offsets(small).tolist())}
         conditioner = cast(Conditioner, doubled.conditioners[g])
         trained = cast(Conditioner, flow.conditioners[source])
         conditioner.net.load_state_dict(trained.net.state_dict())
@@ -58,9 +55,9 @@ def double(flow: Multiscale) -> Multiscale:
             spin_wave = conditioner.maps[:, column].clone()
             conditioner.maps.zero_()
             conditioner.maps[:, column] = spin_wave
-            for j, offset in enumerate(_offsets(group, large)):
-                if offset in known:
-                    conditioner.maps[j] += learnt[known[offset]]
+            for j, (dx, dy) in enumerate(group.offsets(large).tolist()):
+                if (dx, dy) in known:
+                    conditioner.maps[j] += learnt[known[dx, dy]]
     return doubled
 
 
@@ -79,17 +76,3 @@ def enlarge(flow: Flow, lattice: Lattice) -> Flow:
             )
         flow = double(flow)
     return flow
-
-
-def _place(group: Group, lattice: Lattice) -> Offset:
-    y, x = divmod(int(group.sites[0]), lattice.Lx)
-    return x, y
-
-
-def _offsets(group: Group, lattice: Lattice) -> list[Offset]:
-    """Offsets (dx, dy) of what a site of the group sees, the short way round the torus."""
-    y, x = np.divmod(group.table[0], lattice.Lx)
-    x0, y0 = _place(group, lattice)
-    dx = (x - x0 + lattice.Lx // 2) % lattice.Lx - lattice.Lx // 2
-    dy = (y - y0 + lattice.Ly // 2) % lattice.Ly - lattice.Ly // 2
-    return list(zip(dx.tolist(), dy.tolist(), strict=True))
