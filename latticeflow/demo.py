@@ -15,7 +15,7 @@ from latticeflow.comparison import Row, compare, mean_row
 from latticeflow.device import choose_device
 from latticeflow.sampling import sample
 from latticeflow.training.run import train
-from latticeflow.training.trainer import TrainingSettings
+from latticeflow.training.settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.ensemble import Ensemble
 from mcmc.run import generate
@@ -106,7 +106,7 @@ def run(
         settings = Settings(XY(), lattice, temperatures, chains=4, seed=seed + part)
         _finish(generate(settings, files[name], draws=scale.draws, stop=stop), stop)
 
-    logger.info("2. a conditional flow, trained on the first by AdvNF")
+    logger.info("2. a conditional flow, trained on the first")
     where = choose_device(device)
     _finish(train(files["train.h5"], files["flow.pt"], scale.training, device=where, stop=stop), stop)
 

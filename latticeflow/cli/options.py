@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -76,6 +77,21 @@ def lattice_size(text: str) -> tuple[int, int]:
     if len(sides) not in (1, 2) or min(sides) < 2:
         raise argparse.ArgumentTypeError(f"{text!r} is no lattice size: give 16, or 16x32, with sides of at least 2")
     return sides[0], sides[-1]
+
+
+def assignment(text: str) -> tuple[str, int | float]:
+    """Parse ``name=number``.
+
+    Example:
+        >>> assignment("width=256"), assignment("nll=0.5")
+        (('width', 256), ('nll', 0.5))
+    """
+    name, equals, value = text.partition("=")
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            if name and equals:
+                return name, number(value)
+    raise argparse.ArgumentTypeError(f"{text!r} is no assignment of a number, such as width=256")
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> None:

@@ -5,6 +5,7 @@ Importing this package loads torch.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from latticeflow.flows.base import Flow
@@ -30,10 +31,11 @@ def build_flow(name: str, model: Model, lattice: Lattice, temperatures: tuple[fl
     """
     if name not in FLOWS:
         raise InputError(f"unknown flow {name!r}: choose one of {', '.join(FLOWS)}")
-    try:
-        return FLOWS[name](model, lattice, temperatures, **sizes)
-    except TypeError as error:
-        raise InputError(f"flow {name!r}: {error}") from None
+    known = [*signature(FLOWS[name]).parameters][3:]
+    for size in sizes:
+        if size not in known:
+            raise InputError(f"flow {name!r} has no size {size!r}: choose of {', '.join(known)}")
+    return FLOWS[name](model, lattice, temperatures, **sizes)
 
 
 __all__ = ["FLOWS", "Flow", "Multiscale", "RealNVP", "build_flow"]

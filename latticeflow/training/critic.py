@@ -16,18 +16,20 @@ class Critic(nn.Module):
     Each spin enters as (cos, sin), padded periodically, beside the temperature. What the model does not distinguish the
     critic must not learn either: every configuration is turned by a random global angle and, half of the time,
     reflected. ``packing`` configurations of one temperature are judged together, which lets the critic see a lack of
-    diversity (Lin et al., PacGAN, arXiv:1712.04086).
+    diversity (Lin et al., PacGAN, arXiv:1712.04086). The paper's critic has none of this: raw angles, 64 channels,
+    tanh, pooling.
 
     Args:
         channels: of the two hidden convolutions.
         packing: configurations judged together.
         normalise: bound the Lipschitz constant by spectral normalisation (Miyato et al., arXiv:1802.05957).
+        augment: turn and reflect.
     """
 
-    def __init__(self, channels: int = 32, *, packing: int = 2, normalise: bool = True):
+    def __init__(self, channels: int = 32, *, packing: int = 2, normalise: bool = True, augment: bool = True):
         super().__init__()
         bound = spectral_norm if normalise else lambda layer: layer
-        self.packing = packing
+        self.packing, self.augment = packing, augment
         self.layers = nn.Sequential(
             bound(nn.Conv2d(2 * packing + 2, channels, 3, padding=1, padding_mode="circular")),
             nn.SiLU(),
@@ -48,9 +50,10 @@ class Critic(nn.Module):
             (temperatures, n), equal for configurations judged together.
         """
         T, n, Ly, Lx = theta.shape
-        u = torch.rand(2, T, n, 1, 1, generator=generator, device=theta.device, dtype=theta.dtype)
-        turned = torch.where(u[0] < 0.5, -theta, theta) + 2 * math.pi * u[1]
-        spins = torch.stack((turned.cos(), turned.sin()), dim=2).view(-1, 2 * self.packing, Ly, Lx)
+        if self.augment:
+            u = torch.rand(2, T, n, 1, 1, generator=generator, device=theta.device, dtype=theta.dtype)
+            theta = torch.where(u[0] < 0.5, -theta, theta) + 2 * math.pi * u[1]
+        spins = torch.stack((theta.cos(), theta.sin()), dim=2).view(-1, 2 * self.packing, Ly, Lx)
         beta = temperature[:, :: self.packing].reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
         features = self.layers(torch.cat((spins, beta, 1 / (1 + beta)), dim=1)).mean((-2, -1))
         return self.head(features).view(T, n // self.packing).repeat_interleave(self.packing, dim=1)
@@ -59,3 +62,32 @@ class Critic(nn.Module):
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Logistic loss of the logits of ensemble draws and of the flow's draws (Goodfellow et al., arXiv:1406.2661)."""
     return softplus(-real).mean() + softplus(fake).mean()
+
+
+def slope(logit: Tensor, theta: Tensor) -> Tensor:
+    """Mean square of the logit's gradient, per configuration: the zero-centred gradient penalty at ensemble draws.
+
+    Mescheder, Geiger, Nowozin, arXiv:1801.04406, eq. 9 (R1), on angles. Configurations judged together share a logit.
+
+    Args:
+        logit: of the critic, (temperatures, n).
+        theta: where, requiring a gradient, (temperatures, n, Ly, Lx).
+    """
+    (gradient,) = torch.autograd.grad(logit.sum(), theta, create_graph=True)
+    return (gradient**2).sum((-2, -1)).mean()
+
+
+def describe(loss: float) -> str | None:
+    """What a critic's mean loss says of the game, if anything; 2 ln 2 is that of one that knows nothing."""
+    blind = 2 * math.log(2)
+    if loss < 0.1 * blind:
+        return (
+            f"the critic wins (loss {loss:.3f} of {blind:.3f}): it tells nearly all draws of the flow from the "
+            f"ensemble's, and such a critic teaches little; train longer without it, or lower its learning rate"
+        )
+    if loss > 0.99 * blind:
+        return (
+            f"the critic loses (loss {loss:.3f} of {blind:.3f}): it cannot tell the flow's draws from the ensemble's, "
+            f"and adds noise only; drop the adversarial term, or give it more channels"
+        )
+    return None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcmc import wrap
+from mcmc import InputError, wrap
 
 
 class ReferenceDraws:
@@ -36,20 +36,29 @@ class ReferenceDraws:
         self.temperatures = torch.as_tensor(temperatures, dtype=torch.float32, device=device)
         self.device, self.augment = device, augment
 
-    def batch(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def batch(self, n: int, generator: torch.Generator, *, temperatures: int | None = None) -> tuple[Tensor, Tensor]:
         """The next batch.
 
         Args:
             n: configurations of every temperature.
-            generator: of the symmetry operations, on the CPU.
+            generator: of the symmetry operations and the choice of temperatures, on the CPU.
+            temperatures: the most temperatures, picked at random; None takes all.
 
         Returns:
             theta (T, n, Ly, Lx) and temperatures (T, n).
+
+        Raises:
+            InputError: an angle is not finite.
         """
-        theta = torch.from_numpy(self.sample(n))
+        theta, T = torch.from_numpy(self.sample(n)), self.temperatures
+        if temperatures is not None and temperatures < len(theta):
+            picked = torch.randperm(len(theta), generator=generator)[:temperatures].sort().values
+            theta, T = theta[picked], T[picked.to(T.device)]
+        if not theta.isfinite().all():
+            raise InputError("the ensemble holds angles that are not finite: see 'latticeflow verify'")
         if self.augment:
             theta = _augment(theta, generator)
-        return theta.to(self.device), self.temperatures[:, None].expand(len(theta), n)
+        return theta.to(self.device), T[:, None].expand(len(theta), n)
 
     def skip(self, batches: int, n: int) -> None:
         """Pass over what an earlier part of a training has seen."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,19 @@ import numpy as np
 import torch
 
 from latticeflow import checkpoint
-from latticeflow.device import describe
+from latticeflow.device import describe, is_out_of_memory
 from latticeflow.flows import Flow, build_flow
 from latticeflow.flows.transfer import enlarge
 from latticeflow.training.data import ReferenceDraws
-from latticeflow.training.trainer import Metrics, Trainer, TrainingSettings
+from latticeflow.training.log import MetricsLog, check_path
+from latticeflow.training.parallel import ALONE, Group
+from latticeflow.training.settings import TrainingSettings
+from latticeflow.training.trainer import Trainer
 from mcmc import InputError
 from mcmc.ensemble import Ensemble
 from mcmc.loader import Loader
-from mcmc.progress import Progress
 from mcmc.provenance import origin
+from mcmc.rng import key
 from mcmc.stop import Stop
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,9 @@ def train(
     start: Path | None = None,
     resume: bool = False,
     log: Path | None = None,
+    tensorboard: Path | None = None,
     stop: Stop | None = None,
+    group: Group = ALONE,
     command: Sequence[str] | None = None,
 ) -> bool:
     """Train a flow on an ensemble and write a checkpoint, on the way once a minute and at the end.
@@ -57,38 +61,43 @@ def train(
         start: checkpoint of a flow to start from, of the same model and size, or half the size, or a quarter, ...;
             its kind and sizes then stand for ``flow_name`` and ``sizes``.
         resume: go on with the training that ``out`` holds, by the settings that it holds too.
-        log: JSON lines of metrics are appended here.
+        log: metrics are appended here, one line a step, as ``.jsonl`` or ``.csv``.
+        tensorboard: directory for TensorBoard.
         stop: asked after every step.
+        group: the processes that train this flow together, all by this function; the first of them writes.
         command: kept in the checkpoint; None takes this process's command line.
 
     Returns:
         Whether the training is complete.
 
     Raises:
-        InputError: ``out`` exists, cannot be resumed, or the ensemble cannot be trained on.
+        InputError: ``out`` exists, cannot be resumed, or the ensemble cannot be trained on; or memory ran out.
         TrainingDivergedError: the state before the bad step is kept in ``out``.
     """
     out = Path(out)
     if out.exists() and not resume:
         raise InputError(f"{out} exists: go on with it by --resume, or name another file")
+    check_path(log)
     stop = stop or Stop()
     with Ensemble.open(ensemble_path) as ensemble:
         T = ensemble.temperatures
         torch.manual_seed(settings.seed)
         state = None
         if resume and out.exists():
-            flow, settings, state = _resume(out, ensemble, device)
+            flow, settings, state = _resume(out, ensemble, settings, device)
         elif start is not None:
             flow = _continue(checkpoint.load(start).flow, ensemble).to(device)
         else:
             limits = (float(T.min()), float(T.max()))
             flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
-        loader = Loader(ensemble, np.random.default_rng(settings.seed))
-        trainer = Trainer(flow, settings, ReferenceDraws(loader.sample, T, device=device))
+        reference = None
+        if settings.terms(flow.name).needs_ensemble:
+            reference = _reference(ensemble, settings.seed, group.rank, device)
+        trainer = Trainer(flow, settings, reference, group=group)
         if state is not None:
             trainer.load_state_dict(state)
         how = {
-            "training": asdict(settings),
+            "training": asdict(trainer.settings),
             "source": {
                 "ensemble": str(ensemble_path),
                 "draws": ensemble.draws * ensemble.chains,
@@ -96,18 +105,28 @@ def train(
             },
             "start": str(start) if start else None,
             "device": describe(flow.device),
+            "processes": group.count,
             **origin(command),
         }
 
         def save(complete: bool) -> None:
             metadata = {**how, "steps": trainer.step_number, "seconds": trainer.seconds}
-            checkpoint.save(out, flow, metadata, None if complete else trainer.state_dict())
+            if group.rank == 0:
+                checkpoint.save(out, trainer.served, metadata, None if complete else trainer.state_dict())
 
-        logger.info("training %s (%d parameters) on %s", flow.name, flow.parameter_count, describe(flow.device))
-        with _Log(trainer, log) as report:
+        if group.rank == 0:
+            logger.info(
+                "training %s (%d parameters) by %s on %s%s",
+                flow.name,
+                flow.parameter_count,
+                trainer.settings.objective,
+                describe(flow.device),
+                f" in {group.count} processes" if group.count > 1 else "",
+            )
+        with MetricsLog(trainer, log, tensorboard) as report:
             saved = time.monotonic()
             try:
-                while trainer.fraction < 1 and not stop.asked():
+                while trainer.fraction < 1 and not group.any(stop.asked()):
                     report(trainer.step())
                     if time.monotonic() - saved > _SAVE_EVERY:
                         save(complete=False)
@@ -115,18 +134,40 @@ def train(
             except InputError:
                 save(complete=False)
                 raise
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                save(complete=False)
+                raise InputError(
+                    f"out of memory at step {trainer.step_number}, where {out} was saved: start from it (--from) with "
+                    f"fewer --draws than {settings.draws} or fewer --batch-temperatures than {settings.temperatures}"
+                ) from error
         save(complete=trainer.fraction >= 1)
         return trainer.fraction >= 1
 
 
-def _resume(out: Path, ensemble: Ensemble, device: torch.device | str) -> tuple[Flow, TrainingSettings, dict[str, Any]]:
+def _reference(ensemble: Ensemble, seed: int, rank: int, device: torch.device | str) -> ReferenceDraws:
+    """Draws of the ensemble for one process, which reads them in an order of its own."""
+    draws = ensemble.draws * ensemble.chains
+    if draws < 2:
+        raise InputError(f"{ensemble.path} holds {draws} draws per temperature: training needs 2, better 1,000")
+    loader = Loader(ensemble, np.random.default_rng(key(seed, rank)))
+    return ReferenceDraws(loader.sample, ensemble.temperatures, device=device)
+
+
+def _resume(
+    out: Path, ensemble: Ensemble, asked: TrainingSettings, device: torch.device | str
+) -> tuple[Flow, TrainingSettings, dict[str, Any]]:
     """Flow, settings and trainer's state of an interrupted training."""
     flow, metadata, state = checkpoint.load(out, device)
     if state is None:
         raise InputError(f"{out} is a finished training: name another --out, and go on with it by --from {out}")
     if (flow.model, flow.lattice) != (ensemble.model, ensemble.lattice):
         raise InputError(f"{out} was trained for {flow.model} on {flow.lattice}: give its ensemble")
-    return flow, TrainingSettings(**metadata["training"]), state
+    settings = TrainingSettings.from_json(metadata["training"])
+    if asked.resolved(flow.name) != settings:
+        logger.warning("going on by the settings that %s holds, not by those given now", out)
+    return flow, settings, state
 
 
 def _continue(flow: Flow, ensemble: Ensemble) -> Flow:
@@ -136,33 +177,3 @@ def _continue(flow: Flow, ensemble: Ensemble) -> Flow:
     flow = enlarge(flow, ensemble.lattice)
     flow.temperatures = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
     return flow
-
-
-class _Log:
-    """Progress bar and JSON lines, smoothed over steps."""
-
-    def __init__(self, trainer: Trainer, path: Path | None):
-        self._trainer, self._done = trainer, 0.0
-        self._progress = Progress("training", 100.0, unit="%")
-        self._file = open(path, "a") if path else None  # noqa: SIM115 (closed by __exit__)
-        self._mean: dict[str, float] = {}
-
-    def __enter__(self) -> Callable[[Metrics], None]:
-        self._progress.__enter__()
-        return self._report
-
-    def __exit__(self, *exception: Any) -> None:
-        self._progress.__exit__(*exception)
-        if self._file:
-            self._file.close()
-
-    def _report(self, metrics: Metrics) -> None:
-        for name, value in metrics._asdict().items():
-            self._mean[name] = value + 0.95 * (self._mean.get(name, value) - value) if value == value else value
-        if self._file:
-            self._file.write(json.dumps({k: None if v != v else v for k, v in metrics._asdict().items()}) + "\n")
-        shown = self._mean["acceptance"]
-        note = f"acceptance {shown:.3f}" if shown == shown else f"loss {self._mean['loss']:.4f}"
-        fraction = 100 * self._trainer.fraction
-        self._progress.advance(fraction - self._done, f"step {metrics.step}, {note}")
-        self._done = fraction

@@ -2,69 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from latticeflow.diagnostics import acceptance_of_weights
 from latticeflow.flows import Flow
-from latticeflow.training.critic import Critic, critic_loss
+from latticeflow.training.critic import Critic, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
-from latticeflow.training.objectives import objective_from_name, score_function
+from latticeflow.training.objectives import score_function
+from latticeflow.training.parallel import ALONE, Group
+from latticeflow.training.settings import TrainingSettings
 from mcmc import InputError
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train.
-
-    Args:
-        objective: a name of `objectives.OBJECTIVES`.
-        steps: optimiser steps; or
-        minutes: wall time. Exactly one of the two is given, and the learning rate falls to zero along it.
-        temperatures: temperatures in one batch.
-        draws: configurations of each of them.
-        learning_rate: of Adam, at its peak.
-        warmup: steps over which it rises.
-        clip_norm: bound of the gradient's norm.
-        critic_rate: learning rate of the critic.
-        seed: of every random number of the training.
-
-    Raises:
-        InputError: naming the value and the remedy.
-    """
-
-    objective: str = "advnf"
-    steps: int | None = None
-    minutes: float | None = None
-    temperatures: int = 32
-    draws: int = 16
-    learning_rate: float = 4e-3
-    warmup: int = 50
-    clip_norm: float = 1.0
-    critic_rate: float = 1e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot train."""
-        objective_from_name(self.objective)
-        if (self.steps is None) == (self.minutes is None):
-            raise InputError("give either a number of steps or a number of minutes")
-        for name in ("steps", "minutes", "temperatures", "learning_rate", "clip_norm", "critic_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} = {value} must be positive")
-        if self.draws < 2 or self.draws % 2:
-            raise InputError(f"draws = {self.draws} per temperature must be an even number of at least 2")
+from mcmc.rng import key
 
 
 class Metrics(NamedTuple):
-    """What one step shows; means over the batch."""
+    """What one step shows; means over the batch, of process 0 where there are several."""
 
     step: int
     seconds: float
@@ -75,41 +35,61 @@ class Metrics(NamedTuple):
     """Expected acceptance of the independence chain, from the same weights."""
     gradient_norm: float
     critic_loss: float
+    """Logistic loss, 2 ln 2 for a critic that knows nothing; NaN without one."""
 
 
 class TrainingDivergedError(InputError):
-    """The loss or its gradient is no longer a number."""
+    """A gradient was not finite; the flow holds the parameters from before that step."""
 
 
 class Trainer:
     """Train a flow; resumable bit for bit on one device and number of threads when trained by steps.
 
+    Every step has random streams of its own, pure functions of the seed, the process and the number of the step.
+
     Args:
         flow: trained in place.
         settings: how.
         reference: ensemble draws; None where the objective needs none.
+        group: the processes that train together.
 
     Raises:
-        InputError: the objective needs ensemble draws and there are none.
+        InputError: the objective needs ensemble draws and there are none, or the processes cannot share a batch.
     """
 
-    def __init__(self, flow: Flow, settings: TrainingSettings, reference: ReferenceDraws | None = None):
-        self.flow, self.settings, self.reference = flow, settings, reference
-        self.objective = objective_from_name(settings.objective)
+    def __init__(
+        self,
+        flow: Flow,
+        settings: TrainingSettings,
+        reference: ReferenceDraws | None = None,
+        *,
+        group: Group = ALONE,
+    ):
+        self.flow, self.reference, self.group = flow, reference, group
+        self.settings = settings.resolved(flow.name)
+        self.objective = self.settings.terms(flow.name)
         if self.objective.needs_ensemble and reference is None:
-            raise InputError(f"objective {settings.objective!r} needs an ensemble: give one, or use reverse_kl")
-        self.optimiser = torch.optim.Adam(flow.parameters(), settings.learning_rate, betas=(0.9, 0.99))
-        self.generator = torch.Generator(flow.device).manual_seed(settings.seed)
-        self.picker = torch.Generator().manual_seed(settings.seed + 1)
+            raise InputError(f"objective {self.settings.objective!r} needs an ensemble: give one, or use reverse_kl")
+        self.draws = group.share(settings.draws)
+        self.optimiser = _optimiser(flow, self.settings)
+        self.generator, self.picker = torch.Generator(flow.device), torch.Generator()
         self.critic: Critic | None = None
         if self.objective.adversarial:
-            self.critic = Critic().to(flow.device)
-            self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), settings.critic_rate, betas=(0.5, 0.9))
+            self.critic = _critic(self.settings, self.draws).to(flow.device)
+            rate = settings.critic.learning_rate
+            self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas=(0.5, 0.9))
+        group.copy_first([*flow.state_dict().values(), *(self.critic.state_dict().values() if self.critic else ())])
+        self.average = copy.deepcopy(flow).requires_grad_(False) if settings.ema else None
         self.step_number, self.seconds = 0, 0.0
 
     @property
+    def served(self) -> Flow:
+        """The flow to keep: the moving average of the parameters where there is one."""
+        return self.flow if self.average is None else self.average
+
+    @property
     def fraction(self) -> float:
-        """How much of the training is done, 0 to 1."""
+        """How much of the training is done, 0 to 1; the same in all processes."""
         if self.settings.steps is not None:
             return min(self.step_number / self.settings.steps, 1.0)
         return min(self.seconds / (60 * (self.settings.minutes or 1)), 1.0)
@@ -118,7 +98,7 @@ class Trainer:
         """Train to the end, calling ``report`` after every step.
 
         Raises:
-            TrainingDivergedError: at the first step whose gradient is not finite; the flow is as it was before it.
+            TrainingDivergedError: at the first step whose gradient is not finite; all is as it was before it.
         """
         while self.fraction < 1:
             metrics = self.step()
@@ -126,41 +106,39 @@ class Trainer:
                 report(metrics)
 
     def step(self) -> Metrics:
-        """One step of the flow, and of the critic where there is one."""
+        """One step of the flow, and of the critic where there is one; no parameter changes unless all can."""
         started = time.monotonic()
-        rate = min(1.0, (self.step_number + 1) / self.settings.warmup)
+        seed, other = key(self.settings.seed, self.group.rank, self.step_number)[:2].tolist()
+        self.generator.manual_seed(seed)
+        self.picker.manual_seed(other)
+        rate = min(1.0, (self.step_number + 1) / max(self.settings.warmup, 1))
         rate *= 0.5 * (1 + math.cos(math.pi * self.fraction))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate * rate
-        loss = torch.zeros((), device=self.flow.device)
-        judged = log_w = None
-        if self.objective.needs_draws:
-            T = self._random_temperatures()
-            theta, log_q = self.flow.sample(T.numel(), T.flatten(), generator=self.generator)
-            drawn, log_q, log_w = self._weigh(theta, log_q, T)
-            loss = loss + self.objective.model * score_function(log_q, log_w)
-        if self.reference is not None and self.objective.needs_ensemble:
-            real, real_T = self.reference.batch(self.settings.draws, self.picker)
-            if self.objective.nll or self.objective.ensemble:
-                theta = real.flatten(0, 1)
-                real, real_log_q, real_log_w = self._weigh(theta, self.flow.log_prob(theta, real_T.flatten()), real_T)
-                loss = loss - self.objective.nll * real_log_q.mean()
-                loss = loss + self.objective.ensemble * score_function(real_log_q, real_log_w)
-            if self.critic is not None:
-                judged = self._train_critic(real, real_T, drawn, T)
-                reward = self.objective.adversarial * self.critic(drawn, T.to(drawn.dtype), self.generator)
-                loss = loss + score_function(log_q, reward)
+            group["lr"] = group["initial_lr"] * rate
+
+        loss, judged, log_w = self._losses()
         self.optimiser.zero_grad()
         loss.backward()
+        parameters = list(self.flow.parameters())
+        if judged is not None and self.critic is not None:
+            self.critic_optimiser.zero_grad()
+            judged.backward()
+            parameters += self.critic.parameters()
+        self.group.average_gradients(parameters)
         norm = float(torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm))
         if not math.isfinite(norm):
             raise TrainingDivergedError(
-                f"training diverged at step {self.step_number}: gradient norm {norm}; lower the learning rate "
-                f"({self.settings.learning_rate:g}) or check the ensemble with 'latticeflow verify'"
+                f"training diverged at step {self.step_number}: gradient norm {norm}; start from what is kept (--from) "
+                f"at a lower learning rate than {self.settings.learning_rate:g}, or check the ensemble with "
+                f"'latticeflow verify'"
             )
         self.optimiser.step()
+        if judged is not None:
+            self.critic_optimiser.step()
         self.step_number += 1
-        self.seconds += time.monotonic() - started
+        if self.average is not None:
+            self._average_parameters(self.average)
+        self.seconds += self.group.mean(time.monotonic() - started)
         return Metrics(
             step=self.step_number,
             seconds=self.seconds,
@@ -168,8 +146,35 @@ class Trainer:
             log_weight_variance=math.nan if log_w is None else float(log_w.var(1).mean()),
             acceptance=math.nan if log_w is None else float(acceptance_of_weights(log_w.cpu().numpy()).mean()),
             gradient_norm=norm,
-            critic_loss=math.nan if judged is None else judged,
+            critic_loss=math.nan if judged is None else float(judged.detach()),
         )
+
+    def _losses(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Loss of the flow, of the critic, and log weights of the flow's own draws."""
+        weights, loss = self.objective, torch.zeros((), device=self.flow.device)
+        judged = log_w = None
+        if weights.needs_draws:
+            T = self._random_temperatures()
+            theta, log_q = self.flow.sample(T.numel(), T.flatten(), generator=self.generator)
+            drawn, log_q, log_w = self._weigh(theta, log_q, T)
+            loss = loss + weights.model * score_function(log_q, log_w)
+        if self.reference is not None and weights.needs_ensemble:
+            real, real_T = self.reference.batch(self.draws, self.picker, temperatures=self.settings.temperatures)
+            if weights.nll or weights.ensemble:
+                theta = real.flatten(0, 1)
+                real, real_log_q, real_log_w = self._weigh(theta, self.flow.log_prob(theta, real_T.flatten()), real_T)
+                loss = loss - weights.nll * real_log_q.mean()
+                loss = loss + weights.ensemble * score_function(real_log_q, real_log_w)
+            if self.critic is not None:
+                # Both players move at once, as in the paper: the flow's reward is that of the critic before its step.
+                real = real.requires_grad_(self.settings.critic.gradient_penalty > 0)
+                real_logit = self.critic(real, real_T, self.generator)
+                logit = self.critic(drawn, T.to(drawn.dtype), self.generator)
+                judged = critic_loss(real_logit, logit)
+                if self.settings.critic.gradient_penalty:
+                    judged = judged + self.settings.critic.gradient_penalty * slope(real_logit, real)
+                loss = loss + score_function(log_q, weights.adversarial * logsigmoid(logit.detach()))
+        return loss, judged, log_w
 
     def _random_temperatures(self) -> Tensor:
         """One temperature from each of equal strata of the flow's range, repeated for its draws; (T, n)."""
@@ -178,45 +183,54 @@ class Trainer:
         u = torch.rand(count, generator=self.generator, device=self.flow.device)
         # Strata reach the ends of the range more often than its inside, where neighbours help.
         T = low + (high - low) * ((torch.arange(count, device=u.device) + 1.1 * u - 0.05) / count).clamp(0, 1)
-        return T[:, None].expand(count, self.settings.draws)
+        return T[:, None].expand(count, self.draws)
 
     def _weigh(self, theta: Tensor, log_q: Tensor, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Configurations, log q and log weights by temperature: (T, n, Ly, Lx), (T, n), (T, n)."""
         log_w = -self.flow.model.energy(theta) / T.flatten() - log_q.detach()
         return theta.unflatten(0, T.shape), log_q.view(T.shape), log_w.view(T.shape)
 
-    def _train_critic(self, real: Tensor, real_T: Tensor, fake: Tensor, fake_T: Tensor) -> float:
-        assert self.critic is not None
-        loss = critic_loss(
-            self.critic(real, real_T, self.generator), self.critic(fake, fake_T.to(fake.dtype), self.generator)
-        )
-        self.critic_optimiser.zero_grad()
-        loss.backward()
-        self.critic_optimiser.step()
-        return float(loss.detach())
+    @torch.no_grad()
+    def _average_parameters(self, average: Flow) -> None:
+        # The first steps count less than the decay says: an average of parameters that knew nothing is no use.
+        decay = min(self.settings.ema, (1 + self.step_number) / (10 + self.step_number))
+        for mean, value in zip(average.parameters(), self.flow.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """All but the flow itself that `load_state_dict` needs to go on exactly."""
-        state = {
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-            "picker": self.picker.get_state(),
-            "step": self.step_number,
-            "seconds": self.seconds,
-        }
+        """All but the served flow itself that `load_state_dict` needs to go on exactly."""
+        state = {"optimiser": self.optimiser.state_dict(), "step": self.step_number, "seconds": self.seconds}
+        if self.average is not None:
+            state["flow"] = self.flow.state_dict()
         if self.critic is not None:
             state["critic"] = self.critic.state_dict()
             state["critic_optimiser"] = self.critic_optimiser.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`; the flow's parameters are loaded separately."""
+        """Go on from `state_dict`, in a trainer of the flow that was served."""
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
-        self.picker.set_state(state["picker"].cpu())
+        for group in self.optimiser.param_groups:
+            group.setdefault("initial_lr", self.settings.learning_rate)  # files of earlier releases have none
         self.step_number, self.seconds = state["step"], state["seconds"]
+        if self.average is not None:
+            self.flow.load_state_dict(state["flow"])
         if self.reference is not None and self.objective.needs_ensemble:
-            self.reference.skip(self.step_number, self.settings.draws)
+            self.reference.skip(self.step_number, self.draws)
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+
+
+def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """The optimiser of the flow; every group's ``initial_lr`` is its rate at the peak of the schedule."""
+    assert settings.learning_rate is not None
+    group = {"params": list(flow.parameters()), "initial_lr": settings.learning_rate}
+    return torch.optim.Adam([group], settings.learning_rate, betas=(0.9, 0.99))
+
+
+def _critic(settings: TrainingSettings, draws: int) -> Critic:
+    how = settings.critic
+    if draws % how.packing:
+        raise InputError(f"the critic packs {how.packing} draws, of which {draws} make no whole number: change --draws")
+    return Critic(how.channels, packing=how.packing, normalise=how.spectral_norm, augment=how.augment)

@@ -1,0 +1,145 @@
+"""How to train: every choice, with the defaults of each flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, Self
+
+from latticeflow.training.objectives import Objective, objective_from_name
+from mcmc import InputError
+
+
+class Defaults(NamedTuple):
+    """What is best for a flow unless told otherwise."""
+
+    objective: str
+    learning_rate: float
+
+
+DEFAULTS = {
+    # The critic was measured to add nothing to this flow, and to cost time.
+    "multiscale": Defaults("log_variance", 4e-3),
+    # The objective is the paper's. Its rate is 5e-5 for 160,000 steps, which no training of minutes can afford.
+    "realnvp": Defaults("advnf", 1e-3),
+}
+_OTHERWISE = Defaults("log_variance", 1e-3)
+
+
+@dataclass(frozen=True)
+class CriticSettings:
+    """The critic of the adversarial term; see `critic.Critic`.
+
+    Args:
+        channels: of its convolutions.
+        packing: configurations judged together.
+        spectral_norm: bound its Lipschitz constant.
+        gradient_penalty: weight of the penalty on its slope at ensemble draws; 0 for none.
+        augment: turn and reflect what it sees at random.
+        learning_rate: of its Adam.
+
+    Raises:
+        InputError: naming the value and the remedy.
+    """
+
+    channels: int = 32
+    packing: int = 2
+    spectral_norm: bool = True
+    gradient_penalty: float = 0.0
+    augment: bool = True
+    learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no critic."""
+        for name in ("channels", "packing", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"critic's {name} = {getattr(self, name)} must be positive")
+        if not 0 <= self.gradient_penalty < math.inf:
+            raise InputError(f"critic's gradient_penalty = {self.gradient_penalty} must not be negative")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Args:
+        objective: a name of `objectives.OBJECTIVES`; None is the flow's default.
+        steps: optimiser steps; or
+        minutes: wall time. Exactly one of the two is given, and the learning rate falls to zero along it.
+        temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
+        draws: configurations of each of them.
+        learning_rate: of the flow, at its peak; None is the flow's default.
+        warmup: steps over which it rises.
+        clip_norm: bound of the gradient's norm.
+        ema: decay of the exponential moving average of the parameters, which then is what is served; 0 for none.
+        weights: of terms of the objective, by the names of `Objective`, in place of the objective's own.
+        critic: of the adversarial term.
+        seed: of every random number of the training.
+
+    Raises:
+        InputError: naming the value and the remedy.
+    """
+
+    objective: str | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    temperatures: int = 32
+    draws: int = 16
+    learning_rate: float | None = None
+    warmup: int = 50
+    clip_norm: float = 1.0
+    ema: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    critic: CriticSettings = field(default_factory=CriticSettings)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        if self.objective is not None:
+            objective_from_name(self.objective)
+        if (self.steps is None) == (self.minutes is None):
+            raise InputError("give either a number of steps or a number of minutes")
+        for name in ("steps", "minutes", "temperatures", "learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name} = {value} must be positive")
+        if self.draws < 2 or self.draws % 2:
+            raise InputError(f"draws = {self.draws} per temperature must be an even number of at least 2")
+        if self.warmup < 0 or self.seed < 0:
+            name = "warmup" if self.warmup < 0 else "seed"
+            raise InputError(f"{name} = {getattr(self, name)} must not be negative")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema = {self.ema} must be 0 for no average, or a decay below 1 such as 0.999")
+        known = [each.name for each in fields(Objective)]
+        for name, weight in self.weights.items():
+            if name not in known:
+                raise InputError(f"objectives have no term {name!r}: choose of {', '.join(known)}")
+            if not 0 <= weight < math.inf:
+                raise InputError(f"weight {name} = {weight} must be finite and not negative")
+        if not any({**vars(objective_from_name(self.objective or "advnf")), **self.weights}.values()):
+            raise InputError("every term of the objective has weight 0: nothing is left to train on")
+
+    def resolved(self, flow_name: str) -> Self:
+        """The same with the defaults of a flow filled in."""
+        defaults = DEFAULTS.get(flow_name, _OTHERWISE)
+        return replace(
+            self,
+            objective=self.objective or defaults.objective,
+            learning_rate=self.learning_rate or defaults.learning_rate,
+        )
+
+    def terms(self, flow_name: str) -> Objective:
+        """Weights of the objective for a flow."""
+        name = self.resolved(flow_name).objective
+        assert name is not None
+        return replace(objective_from_name(name, flow_name), **self.weights)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Settings as a checkpoint holds them, also of releases that knew fewer."""
+        stored = dict(stored)
+        critic = stored.pop("critic", {})
+        if "critic_rate" in stored:
+            critic = {"learning_rate": stored.pop("critic_rate")}
+        return cls(**stored, critic=CriticSettings(**critic))
