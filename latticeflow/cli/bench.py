@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from latticeflow.cli import options
+from latticeflow.cli import bench_flows, options
 
 
 def add_parser(verbs: Any) -> None:
@@ -58,6 +58,7 @@ def add_parser(verbs: Any) -> None:
     duel.add_argument("--device", default="auto", help="of the flow: auto, cpu, cuda, ... (default auto)")
     duel.add_argument("--json", action="store_true", help="print one JSON object")
     duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the rates (.png, .pdf or .svg)")
+    bench_flows.add_subjects(subjects)
 
 
 def run_head_to_head(arguments: argparse.Namespace) -> None:

@@ -94,6 +94,29 @@ def assignment(text: str) -> tuple[str, int | float]:
     raise argparse.ArgumentTypeError(f"{text!r} is no assignment of a number, such as width=256")
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Parse a comma-separated list of names.
+
+    Example:
+        >>> words("realnvp,multiscale")
+        ('realnvp', 'multiscale')
+    """
+    return tuple(word for word in text.split(",") if word)
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """Parse a comma-separated list of positive integers.
+
+    Example:
+        >>> integers("8,16")
+        (8, 16)
+    """
+    found = [int(word) for word in text.split(",") if word.isdigit()]
+    if len(found) != len(text.split(",")) or min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of positive integers, such as 8,16")
+    return tuple(found)
+
+
 def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> None:
     """``--model``, ``--J``, ``--K``, and ``--size`` unless the configurations tell it."""
     parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with ring exchange")

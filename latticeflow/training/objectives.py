@@ -63,8 +63,9 @@ PAPER = {
     "advnf": Objective(nll=1.0, model=0.5, adversarial=1.0),
 }
 """For the paper's flow. The authors' notebook (github.com/madhavlab/2024_advnf, rnvp_reverse_forward_gan.ipynb) weighs
-the adversarial term by 1, the reverse KL by 0.5 and the forward KL by 1; here variants leave a term out, as the notebook
-holds no others. It trains by Adam at 1e-5 for the flow and 5e-5 for the critic (the flow without a critic at 5e-5),
+the adversarial term by 1, the reverse KL by 0.5 and the forward KL by 1; here variants leave a term out, which the
+notebook does not hold. It trains by Adam at 1e-5 for the flow and 5e-5 for the critic (without a critic the flow at
+5e-5),
 times 0.95 every 1,250 steps, 512 configurations in a batch, 500 epochs of 5,120 draws at each of 32 temperatures, from
 an earlier checkpoint. These rates are not ours; see `settings.DEFAULTS`."""
 

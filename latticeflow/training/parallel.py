@@ -22,7 +22,7 @@ class Group:
     rank: int = 0
     """Number of this process; 0 writes the files."""
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
     """Where this process computes."""
 
     def share(self, draws: int) -> int:

@@ -1,0 +1,204 @@
+"""``latticeflow bench flow | objectives | ensemble-size``: what flows cost, and what trainings of them are worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latticeflow.cli import options
+
+if TYPE_CHECKING:
+    from latticeflow.study import Cell, Plan
+
+
+def add_subjects(subjects: Any) -> None:
+    """Declare the subjects."""
+    flow = options.add_verb(
+        subjects,
+        "flow",
+        run_flow,
+        "parameters, time of a training step, draws a second and memory of flows, by lattice size",
+        "latticeflow bench flow --sizes 8,16,32",
+    )
+    flow.set_defaults(verb="bench flow")
+    flow.add_argument("--flows", type=options.words, metavar="A,B", help="kinds of flow (default: all)")
+    flow.add_argument("--sizes", type=options.integers, default=(8, 16), metavar="L,L", help="sides (default 8,16)")
+    flow.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
+    flow.add_argument("--draws", type=int, default=16, help="per temperature in a batch (default 16)")
+    flow.add_argument("--seconds", type=float, default=5.0, help="of training, and of drawing (default 5)")
+    flow.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    flow.add_argument("--json", action="store_true", help="print one JSON object")
+
+    objectives = options.add_verb(
+        subjects,
+        "objectives",
+        run_objectives,
+        "the paper's comparison: every flow by every objective, judged on draws it has not seen",
+        "latticeflow bench objectives --out study --minutes 2 --workers 2 --tables notebooks/tables",
+    )
+    objectives.set_defaults(verb="bench objectives")
+    objectives.add_argument("--flows", type=options.words, metavar="A,B", help="kinds of flow (default: all)")
+    objectives.add_argument(
+        "--objectives", type=options.words, default=(), metavar="A,B", help="(default: the paper's)"
+    )
+    objectives.add_argument("--draws", type=int, default=1000, help="of the ensemble, per temperature (default 1000)")
+    _add_study_options(objectives)
+
+    size = options.add_verb(
+        subjects,
+        "ensemble-size",
+        run_ensemble_size,
+        "how few draws a training needs",
+        "latticeflow bench ensemble-size --out study --minutes 2 --workers 2 --tables notebooks/tables",
+    )
+    size.set_defaults(verb="bench ensemble-size")
+    size.add_argument(
+        "--flows", type=options.words, default=("multiscale",), metavar="A,B", help="(default multiscale)"
+    )
+    size.add_argument(
+        "--objectives", type=options.words, default=("advnf",), metavar="A,B", help="which all read it (default advnf)"
+    )
+    size.add_argument(
+        "--draws",
+        type=options.integers,
+        default=(50, 200, 1000, 5000),
+        metavar="N,N",
+        help="of the ensembles, per temperature (default 50,200,1000,5000)",
+    )
+    _add_study_options(size)
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="ensembles, flows and finished cells")
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR", help="where the table and its JSON go (default: DIR of --out)"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="of each training (default 2)")
+    length.add_argument("--steps", type=int, help="of each training instead")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at a time, of one thread each (default 1)")
+    parser.add_argument("--set", action="append", type=options.assignment, default=[], metavar="FLOW.SIZE=N")
+    parser.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="(default 32)")
+    parser.add_argument("--batch-draws", type=int, default=16, metavar="N", help="per temperature (default 16)")
+    parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
+    parser.add_argument("--size", type=int, default=8, metavar="L", help="side of the lattice (default 8)")
+    parser.add_argument("--temperatures", type=options.temperatures, metavar="A:B:N", help="(default 0.05:2.05:32)")
+    parser.add_argument("--judged", type=int, default=1000, help="unseen draws per temperature (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+
+
+def run_flow(arguments: argparse.Namespace) -> None:
+    """Measure costs."""
+    options.require_torch()
+    from latticeflow import flow_costs
+    from latticeflow.device import choose_device, describe
+    from latticeflow.flows import FLOWS
+    from mcmc.progress import Progress
+
+    device = choose_device(arguments.device)
+    flows = arguments.flows or tuple(FLOWS)
+    found = []
+    with Progress("measuring", len(flows) * len(arguments.sizes), unit="flow") as progress:
+        for cost in flow_costs.costs(
+            flows,
+            arguments.sizes,
+            model=arguments.model,
+            draws=arguments.draws,
+            seconds=arguments.seconds,
+            device=device,
+        ):
+            found.append(cost)
+            progress.advance(1, f"{cost.flow} {cost.size}")
+    if arguments.json:
+        print(json.dumps({"device": describe(device), "model": arguments.model, "rows": [c._asdict() for c in found]}))
+        return
+    print(f"{arguments.model} on {describe(device)}, {found[0].configurations} configurations in a batch")
+    print(flow_costs.table(found))
+
+
+def run_objectives(arguments: argparse.Namespace) -> int:
+    """Flows by objectives."""
+    options.require_torch()
+    from latticeflow import study
+    from latticeflow.flows import FLOWS
+
+    flows = arguments.flows or tuple(FLOWS)
+    cells = study.objective_cells(flows, arguments.objectives, draws=arguments.draws, sizes=_sizes(arguments.set))
+    return _study(arguments, cells, "objectives", "Flows by objectives")
+
+
+def run_ensemble_size(arguments: argparse.Namespace) -> int:
+    """Flows by sizes of the ensemble."""
+    options.require_torch()
+    from latticeflow import study
+
+    sizes = _sizes(arguments.set)
+    cells = [
+        study.Cell(flow, objective, draws, sizes.get(flow, {}))
+        for flow in arguments.flows
+        for objective in arguments.objectives
+        for draws in arguments.draws
+    ]
+    return _study(arguments, cells, "ensemble-size", "How few draws a training needs")
+
+
+def _sizes(assignments: list[tuple[str, int | float]]) -> dict[str, dict[str, Any]]:
+    from mcmc.errors import InputError
+
+    sizes: dict[str, dict[str, Any]] = {}
+    for name, value in assignments:
+        flow, dot, size = name.partition(".")
+        if not dot:
+            raise InputError(f"--set {name}={value} names no flow: write it as multiscale.{name}={value}")
+        sizes.setdefault(flow, {})[size] = value
+    return sizes
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    from latticeflow.study import Plan
+    from latticeflow.training.settings import TrainingSettings
+
+    minutes = arguments.minutes
+    if arguments.steps is None and minutes is None:
+        minutes = 2.0
+    training = TrainingSettings(
+        steps=arguments.steps,
+        minutes=minutes,
+        temperatures=arguments.batch_temperatures,
+        draws=arguments.batch_draws,
+        seed=arguments.seed,
+    )
+    plan = {"model": arguments.model, "size": arguments.size, "judged": arguments.judged, "seed": arguments.seed}
+    if arguments.temperatures:
+        plan["temperatures"] = arguments.temperatures
+    return Plan(training, **plan)
+
+
+def _study(arguments: argparse.Namespace, cells: list[Cell], name: str, title: str) -> int:
+    """Run the cells, write the table as far as it is finished, and print it."""
+    from latticeflow import study, study_table
+    from mcmc.progress import Progress
+    from mcmc.stop import Stop
+
+    plan = _plan(arguments)
+    with Stop() as stop, Progress(name, len(cells), unit="cells", interval=60) as progress:
+        rows = study.run(
+            plan,
+            cells,
+            arguments.out,
+            workers=arguments.workers,
+            report=lambda cell: progress.advance(1, str(cell)),
+            stop=stop,
+        )
+    text = study_table.table(rows, plan, title)
+    tables = arguments.tables or arguments.out
+    tables.mkdir(parents=True, exist_ok=True)
+    (tables / f"{name}.md").write_text(text)
+    (tables / f"{name}.json").write_text(json.dumps({"command": arguments.command, "rows": rows}, indent=1) + "\n")
+    print(text)
+    if len(rows) == len(cells):
+        return 0
+    options.warn(f"{len(rows)} of {len(cells)} cells are finished: the same command goes on")
+    return 128 + stop.signal if stop.signal else 75

@@ -1,0 +1,350 @@
+"""Options of a training do what they say; what cannot be trained on is refused in one line."""
+
+import csv
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from latticeflow import checkpoint
+from latticeflow.cli import main
+from latticeflow.flows import Multiscale, build_flow
+from latticeflow.training import critic
+from latticeflow.training.critic import Critic
+from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.log import MetricsLog
+from latticeflow.training.objectives import OBJECTIVES, Objective, objective_from_name
+from latticeflow.training.parallel import Group
+from latticeflow.training.run import train
+from latticeflow.training.settings import DEFAULTS, CriticSettings, TrainingSettings
+from latticeflow.training.trainer import Metrics, Trainer, TrainingDivergedError
+from mcmc import XY, InputError, Lattice
+from mcmc.ensemble import Ensemble
+from mcmc.run import generate
+from mcmc.simulation import Settings
+from mcmc.stop import Stop
+from tests.test_flows import make
+
+TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
+SIZES = {"width": 16, "invariants": 8}
+QUICK = {"temperatures": 4, "draws": 4, "warmup": 2}
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ensemble") / "xy4.h5"
+    settings = Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=2, thermalise=20, thin=2, seed=1)
+    generate(settings, path, draws=20)
+    return path
+
+
+def anything(temperatures=4):
+    rng = np.random.default_rng(0)
+    return ReferenceDraws(
+        lambda n: rng.uniform(-np.pi, np.pi, (temperatures, n, 4, 4)).astype(np.float32),
+        np.linspace(0.5, 2.0, temperatures),
+    )
+
+
+class After(Stop):
+    """Asks to stop after some steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def asked(self, seconds=0.0):
+        self.left -= 1
+        return self.left < 0
+
+
+def test_average_is_served_and_resumes_bit_for_bit(ensemble, tmp_path):
+    settings = TrainingSettings("advnf", steps=8, ema=0.9, **QUICK)
+    plain = TrainingSettings("advnf", steps=8, **QUICK)
+    assert train(ensemble, tmp_path / "whole.pt", settings, sizes=SIZES)
+    assert train(ensemble, tmp_path / "plain.pt", plain, sizes=SIZES)
+    assert not train(ensemble, tmp_path / "part.pt", settings, sizes=SIZES, stop=After(3))
+    kept = checkpoint.load(tmp_path / "part.pt")
+    raw = kept.training["flow"]
+    served = dict(kept.flow.state_dict())
+    assert any(not torch.equal(raw[name], served[name]) for name in raw)
+    assert train(ensemble, tmp_path / "part.pt", settings, resume=True)
+    whole, part, plain = (checkpoint.load(tmp_path / f"{name}.pt").flow for name in ("whole", "part", "plain"))
+    assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(part)
+    assert checkpoint.fingerprint(whole) != checkpoint.fingerprint(plain)
+
+
+def test_average_is_the_recursion_it_claims():
+    flow = make("multiscale", XY(), 4, 4)
+    trainer = Trainer(flow, TrainingSettings("reverse_kl", steps=3, ema=0.5, **QUICK))
+    expected = next(iter(flow.parameters())).detach().clone()
+    for step in (1, 2, 3):
+        trainer.step()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * next(iter(flow.parameters())).detach()
+    torch.testing.assert_close(next(iter(trainer.served.parameters())), expected)
+    assert trainer.served is not flow
+
+
+def test_every_flow_has_its_own_defaults():
+    settings = TrainingSettings(steps=1)
+    assert settings.resolved("multiscale").objective == "log_variance"
+    assert settings.terms("multiscale") == OBJECTIVES["log_variance"]
+    assert settings.terms("realnvp") == Objective(nll=1.0, model=0.5, adversarial=1.0)
+    assert objective_from_name("advnf") != objective_from_name("advnf", "realnvp")
+    assert settings.resolved("realnvp").learning_rate == DEFAULTS["realnvp"].learning_rate
+    overridden = TrainingSettings("advnf", steps=1, weights={"adversarial": 0.25, "nll": 2.0})
+    assert overridden.terms("multiscale") == Objective(nll=2.0, model=0.5, ensemble=0.5, adversarial=0.25)
+
+
+def test_weights_scale_the_gradient():
+    """Twice the weight, twice the loss: the batch is the same, as the seed is."""
+    losses = []
+    for weight in (1.0, 2.0):
+        flow = make("multiscale", XY(), 4, 4)
+        settings = TrainingSettings("forward_kl", steps=1, weights={"nll": weight}, **QUICK)
+        losses.append(Trainer(flow, settings, anything()).step().loss)
+    assert losses[1] == pytest.approx(2 * losses[0])
+
+
+def test_batches_take_as_many_temperatures_as_asked():
+    reference = anything(8)
+    generator = torch.Generator().manual_seed(0)
+    seen = set()
+    for _ in range(40):
+        theta, T = reference.batch(2, generator, temperatures=3)
+        assert theta.shape == (3, 2, 4, 4)
+        assert len(set(T[:, 0].tolist())) == 3
+        seen |= set(T[:, 0].tolist())
+    assert len(seen) == 8  # one of eight stays unseen with a chance of 8 (5/8)^40 < 1e-7
+
+
+def test_critic_without_augmentation_sees_the_direction_and_with_it_does_not():
+    theta = torch.linspace(-1, 1, 64).view(2, 2, 4, 4)
+    T = torch.ones(2, 2)
+    for augment in (True, False):
+        torch.manual_seed(0)
+        judge = Critic(8, augment=augment).eval()
+        logits = [judge(x, T, torch.Generator().manual_seed(1)) for x in (theta, theta)]
+        assert torch.equal(*logits)
+        other = judge(theta, T, torch.Generator().manual_seed(2))
+        assert torch.equal(logits[0], other) != augment
+
+
+def test_gradient_penalty_flattens_the_critic():
+    slopes = []
+    for penalty in (0.0, 100.0):
+        how = CriticSettings(channels=8, spectral_norm=False, gradient_penalty=penalty, learning_rate=1e-2)
+        settings = TrainingSettings("advnf", steps=40, critic=how, **QUICK)
+        torch.manual_seed(0)
+        trainer = Trainer(make("multiscale", XY(), 4, 4), settings, anything())
+        trainer.run()
+        theta, T = anything().batch(64, torch.Generator().manual_seed(0))
+        theta.requires_grad_()
+        logit = trainer.critic(theta, T, torch.Generator().manual_seed(0))
+        slopes.append(float(critic.slope(logit, theta).detach()))
+    assert slopes[1] < 0.1 * slopes[0]
+
+
+@pytest.mark.parametrize(("loss", "word"), [(0.05, "the critic wins"), (1.385, "the critic loses")])
+def test_a_critic_that_wins_or_loses_is_reported(loss, word, caplog):
+    trainer = Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("reverse_kl", steps=1, **QUICK))
+    for value, heard in ((loss, True), (0.9, False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING), MetricsLog(trainer) as report:
+            for step in range(300):
+                report(Metrics(step, 0.0, 0.0, 0.0, 0.5, 1.0, value))
+        assert (word in caplog.text) == heard
+
+
+def test_metrics_go_to_jsonl_csv_and_tensorboard(ensemble, tmp_path, monkeypatch):
+    written = []
+    board = types.SimpleNamespace(add_scalar=lambda *of: written.append(of), close=lambda: written.append("closed"))
+    module = types.SimpleNamespace(SummaryWriter=lambda directory: board)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    for suffix in ("jsonl", "csv"):
+        out, log = tmp_path / f"{suffix}.pt", tmp_path / f"m.{suffix}"
+        settings = TrainingSettings("reverse_kl", steps=3, **QUICK)
+        assert not train(ensemble, out, settings, sizes=SIZES, log=log, stop=After(2))
+        assert train(ensemble, out, settings, resume=True, log=log, tensorboard=tmp_path / "board")
+    rows = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    with open(tmp_path / "m.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == [int(row["step"]) for row in table] == [1, 2, 3]
+    assert [row["loss"] for row in rows] == [float(row["loss"]) for row in table]
+    assert rows[0]["critic_loss"] is None
+    assert table[0]["critic_loss"] == ""
+    assert ("loss", rows[2]["loss"], 3) in written
+    assert written[-1] == "closed"
+
+
+def test_metrics_that_cannot_go_anywhere_are_refused(ensemble, tmp_path, monkeypatch):
+    settings = TrainingSettings("reverse_kl", steps=1, **QUICK)
+    with pytest.raises(InputError, match=r"metrics go to .jsonl or .csv, not to .*m\.txt"):
+        train(ensemble, tmp_path / "a.pt", settings, log=tmp_path / "m.txt")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="TensorBoard is not installed"):
+        train(ensemble, tmp_path / "a.pt", settings, sizes=SIZES, tensorboard=tmp_path / "board")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"temperatures": 0}, "temperatures = 0 must be positive"),
+        ({"ema": 1.0}, "ema = 1.0 must be 0 for no average"),
+        ({"warmup": -1}, "warmup = -1 must not be negative"),
+        ({"seed": -1}, "seed = -1 must not be negative"),
+        ({"weights": {"mll": 1.0}}, "no term 'mll'"),
+        ({"weights": {"nll": -1.0}}, "weight nll = -1.0 must be finite"),
+        ({"objective": "forward_kl", "weights": {"nll": 0.0}}, "nothing is left to train on"),
+    ],
+)
+def test_impossible_options_are_named(changed, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSettings(**({"steps": 5} | changed))
+
+
+def test_impossible_critics_and_sizes_are_named():
+    with pytest.raises(InputError, match="channels = 0 must be positive"):
+        CriticSettings(channels=0)
+    with pytest.raises(InputError, match="gradient_penalty = nan must not be negative"):
+        CriticSettings(gradient_penalty=math.nan)
+    settings = TrainingSettings("advnf", steps=1, temperatures=4, draws=4, critic=CriticSettings(packing=3))
+    with pytest.raises(InputError, match="packs 3 draws, of which 4 make no whole number"):
+        Trainer(make("multiscale", XY(), 4, 4), settings, anything())
+    with pytest.raises(InputError, match="'multiscale' has no size 'widht': choose of seen, invariants"):
+        build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), widht=3)
+    with pytest.raises(InputError, match="do not divide into 3 equal even parts"):
+        Group(count=3).share(16)
+
+
+def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
+    settings = TrainingSettings(steps=1, **QUICK)
+    one = Settings(XY(), Lattice(4, 4), TEMPERATURES, thermalise=1, thin=1)
+    generate(one, tmp_path / "one.h5", draws=1)
+    with pytest.raises(InputError, match="holds 1 draws per temperature: training needs 2"):
+        train(tmp_path / "one.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
+    Ensemble.create(tmp_path / "none.h5", model=XY(), lattice=Lattice(4, 4), temperatures=TEMPERATURES).close()
+    with pytest.raises(InputError, match="holds 0 draws per temperature"):
+        train(tmp_path / "none.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
+    # The reverse KL needs none.
+    reverse = TrainingSettings("reverse_kl", steps=1, **QUICK)
+    assert train(tmp_path / "none.h5", tmp_path / "flow.pt", reverse, sizes=SIZES)
+    broken = ReferenceDraws(lambda n: np.full((4, n, 4, 4), np.nan, np.float32), np.array(TEMPERATURES))
+    with pytest.raises(InputError, match="angles that are not finite: see 'latticeflow verify'"):
+        Trainer(make("multiscale", XY(), 4, 4), settings, broken).step()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        MemoryError(),
+    ],
+)
+def test_running_out_of_memory_saves_and_names_the_remedy(ensemble, tmp_path, monkeypatch, error):
+    steps, inner = 0, Multiscale._sample
+
+    def sample(self, temperature, generator):
+        nonlocal steps
+        steps += 1
+        if steps > 2:
+            raise error
+        return inner(self, temperature, generator)
+
+    monkeypatch.setattr(Multiscale, "_sample", sample)
+    with pytest.raises(InputError, match=r"out of memory at step 2.*fewer --draws than 4") as caught:
+        train(ensemble, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
+    assert "\n" not in str(caught.value)
+    assert checkpoint.load(tmp_path / "flow.pt").metadata["steps"] == 2
+
+
+def test_other_errors_of_torch_stay_what_they_are(ensemble, tmp_path, monkeypatch):
+    def sample(self, temperature, generator):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Multiscale, "_sample", sample)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(ensemble, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
+
+
+def test_divergence_keeps_flow_average_and_critic_from_before(ensemble, tmp_path, monkeypatch):
+    """What is kept equals what a training stopped before that step keeps."""
+    settings = TrainingSettings("advnf", steps=10, ema=0.9, **QUICK)
+    assert not train(ensemble, tmp_path / "stopped.pt", settings, sizes=SIZES, stop=After(3))
+    steps, inner = 0, Multiscale._sample
+
+    def sample(self, temperature, generator):
+        nonlocal steps
+        theta, log_q = inner(self, temperature, generator)
+        steps += 1
+        return (theta * float("nan") if steps > 3 else theta), log_q
+
+    monkeypatch.setattr(Multiscale, "_sample", sample)
+    with pytest.raises(TrainingDivergedError, match="diverged at step 3"):
+        train(ensemble, tmp_path / "diverged.pt", settings, sizes=SIZES)
+    stopped, diverged = (checkpoint.load(tmp_path / f"{name}.pt") for name in ("stopped", "diverged"))
+    assert checkpoint.fingerprint(stopped.flow) == checkpoint.fingerprint(diverged.flow)
+    for name, value in stopped.training["flow"].items():
+        assert torch.equal(value, diverged.training["flow"][name])
+    for name, value in stopped.training["critic"].items():
+        if "_u" not in name and "_v" not in name:  # of the norm's power iteration, which goes on when it is asked
+            assert torch.equal(value, diverged.training["critic"][name])
+
+
+def test_settings_of_earlier_releases_are_read():
+    old = {"objective": "advnf", "steps": 5, "minutes": None, "learning_rate": 4e-3, "critic_rate": 2e-3, "seed": 3}
+    read = TrainingSettings.from_json(old)
+    assert (read.objective, read.critic.learning_rate, read.seed) == ("advnf", 2e-3, 3)
+
+
+def test_command_line_sets_sizes_weights_and_critic(ensemble, tmp_path, capsys):
+    out = tmp_path / "flow.pt"
+    words = ["train", str(ensemble), "--out", str(out), "--steps", "1", "--batch-temperatures", "2", "--draws", "4"]
+    more = ["--objective", "advnf", "--set", "width=16", "--weight", "adversarial=0.2", "--critic-channels", "4"]
+    assert main([*words, *more, "--no-augmentation", "--ema", "0.5"]) == 0
+    found = checkpoint.load(out)
+    training = found.metadata["training"]
+    assert found.flow.sizes["width"] == 16
+    assert training["weights"] == {"adversarial": 0.2}
+    assert training["critic"]["channels"] == 4
+    assert training["critic"]["augment"] is False
+    assert training["temperatures"] == 2
+    assert main([*words[:3], str(tmp_path / "b.pt"), "--set", "wdith=3"]) == 2
+    assert main([*words[:3], str(tmp_path / "b.pt"), "--set", "width=3", "--from", str(out)]) == 2
+    errors = capsys.readouterr().err
+    assert "has no size 'wdith'" in errors
+    assert "--from brings the sizes" in errors
+
+
+def test_interrupted_by_control_c_resumes_bit_for_bit(ensemble, tmp_path):
+    words = [str(ensemble), "--steps", "40", "--batch-temperatures", "4", "--draws", "4", "--device", "cpu"]
+    words += ["--set", "width=16", "--objective", "advnf", "--ema", "0.9"]
+    log, out = tmp_path / "m.jsonl", tmp_path / "part.pt"
+    command = [sys.executable, "-m", "latticeflow", "train", *words, "--out", str(out), "--log", str(log)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 60
+    while b"training multiscale" not in process.stderr.readline() and time.monotonic() < deadline:
+        pass
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert "go on with the same command and --resume" in process.stderr.read().decode()
+    process.stderr.close()
+    kept = checkpoint.load(out)
+    assert kept.training is not None
+    assert kept.metadata["steps"] < 40
+    torch.set_num_threads(1)
+    assert main(["train", *words, "--out", str(out), "--resume"]) == 0
+    assert main(["train", *words, "--out", str(tmp_path / "whole.pt")]) == 0
+    whole = checkpoint.load(tmp_path / "whole.pt").flow
+    assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(checkpoint.load(out).flow)
