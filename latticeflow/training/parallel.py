@@ -42,7 +42,11 @@ class Group:
         """Replace each gradient by its mean over the processes, by one all-reduce of all of them."""
         if self.count == 1:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None:  # no part of this process's loss, but maybe of another's
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         self._sum(flat)
         parts = (flat / self.count).split([gradient.numel() for gradient in gradients])
