@@ -18,9 +18,22 @@ from latticeflow.training.trainer import Trainer, TrainingDivergedError, Trainin
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.run import generate
 from mcmc.simulation import Settings
+from mcmc.stop import Stop
 from tests.test_flows import SMALL, make
 
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
+
+
+class After(Stop):
+    """Asks to stop after some steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def asked(self, seconds=0.0):
+        self.left -= 1
+        return self.left < 0
 
 
 @pytest.fixture(scope="module")
@@ -95,17 +108,6 @@ def test_augmentation_keeps_the_energy(reference):
 
 
 def test_training_resumes_bit_for_bit(ensemble, tmp_path):
-    from mcmc.stop import Stop
-
-    class After(Stop):
-        def __init__(self, steps):
-            super().__init__()
-            self.left = steps
-
-        def asked(self, seconds=0.0):
-            self.left -= 1
-            return self.left < 0
-
     settings = TrainingSettings(steps=12, temperatures=4, draws=4, warmup=2)
     sizes = {"width": 16, "invariants": 8}
     assert train(ensemble, tmp_path / "whole.pt", settings, sizes=sizes)

@@ -31,10 +31,9 @@ from mcmc import XY, InputError, Lattice
 from mcmc.ensemble import Ensemble
 from mcmc.run import generate
 from mcmc.simulation import Settings
-from mcmc.stop import Stop
 from tests.test_flows import make
+from tests.test_training import TEMPERATURES, After
 
-TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
 SIZES = {"width": 16, "invariants": 8}
 QUICK = {"temperatures": 4, "draws": 4, "warmup": 2}
 
@@ -53,18 +52,6 @@ def anything(temperatures=4):
         lambda n: rng.uniform(-np.pi, np.pi, (temperatures, n, 4, 4)).astype(np.float32),
         np.linspace(0.5, 2.0, temperatures),
     )
-
-
-class After(Stop):
-    """Asks to stop after some steps."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def asked(self, seconds=0.0):
-        self.left -= 1
-        return self.left < 0
 
 
 def test_average_is_served_and_resumes_bit_for_bit(ensemble, tmp_path):

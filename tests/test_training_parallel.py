@@ -14,7 +14,7 @@ from latticeflow.training.parallel import ALONE, Group
 from mcmc import XY, Lattice
 from mcmc.run import generate
 from mcmc.simulation import Settings
-from tests.test_training_options import TEMPERATURES
+from tests.test_training import TEMPERATURES
 
 TOGETHER = """
 import json, sys
