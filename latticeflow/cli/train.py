@@ -60,7 +60,7 @@ def add_parser(verbs: Any) -> None:
     either.add_argument("--steps", type=int, help="number of steps instead: the same flow every time")
     length.add_argument("--draws", type=int, default=16, help="draws per temperature in a batch (default 16)")
     length.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="in a batch (default 32)")
-    length.add_argument("--learning-rate", type=float, help="at its peak (default: the flow's, 0.004 for multiscale)")
+    length.add_argument("--learning-rate", type=float, help="at its peak (default: the flow's, 0.01 for multiscale)")
     length.add_argument("--warmup", type=int, default=50, metavar="STEPS", help="until that peak (default 50)")
     length.add_argument("--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (default 1)")
     length.add_argument(
