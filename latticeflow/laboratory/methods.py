@@ -92,15 +92,19 @@ class Method(ABC):
         title: in words, for tables and figures.
         group: "flow", "objective", "baseline" or whatever else heads its part of the table.
         source: the paper.
+        trained: whether seeds and effort matter.
+        pace: updates for each unit of effort in the table, so that methods cost about as much as one another.
     """
 
     name: str
     title: str
     group: str
     source: str
+    trained = True
+    pace = 1.0
 
     def supports(self, target: Target) -> bool:
-        """Whether the method can learn this target; all of them by default."""
+        """Whether the method can learn this target, at an affordable cost; all of them by default."""
         return True
 
     @abstractmethod

@@ -9,10 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from latticeflow.targets.base import Assignment, Target
-from latticeflow.targets.mixtures import GaussianMixture, ring8
+from latticeflow.targets.digits import StackedDigits
+from latticeflow.targets.lattice import XYLattice, xy8
+from latticeflow.targets.manifold import GaussiansOnManifold
+from latticeflow.targets.mixtures import GaussianMixture, grid25, mog4, mog4_weights, mog8, mog8_widths, ring8
+from latticeflow.targets.rings import ConcentricRings, rings4
 from mcmc import InputError
 
-TARGETS: dict[str, Callable[[], Target]] = {"ring8": ring8}
+TARGETS: dict[str, Callable[[], Target]] = {
+    "mog4": mog4,
+    "mog8": mog8,
+    "rings4": rings4,
+    "ring8": ring8,
+    "grid25": grid25,
+    "mog4_weights": mog4_weights,
+    "mog8_widths": mog8_widths,
+    "xy8": xy8,
+    "digits": StackedDigits,
+    "manifold1200": GaussiansOnManifold,
+}
 """Every density by name; the law-book of the tests runs over this registry."""
 
 
@@ -27,4 +42,14 @@ def build_target(name: str) -> Target:
     return TARGETS[name]()
 
 
-__all__ = ["TARGETS", "Assignment", "GaussianMixture", "Target", "build_target"]
+__all__ = [
+    "TARGETS",
+    "Assignment",
+    "ConcentricRings",
+    "GaussianMixture",
+    "GaussiansOnManifold",
+    "StackedDigits",
+    "Target",
+    "XYLattice",
+    "build_target",
+]

@@ -39,6 +39,10 @@ class Target(ABC):
     """Whether `log_prob` includes the normalising constant."""
     bounds: tuple[float, float] | None = None
     """Interval that holds every coordinate; None for the whole line."""
+    draws = 2500
+    """Number of draws in which the published protocol counts modes."""
+    blur = 0.0
+    """Deviation of the normal noise that flows need on draws without a density, lest their own diverge."""
 
     def __init__(self, name: str, dimension: int, mode_count: int, condition_size: int = 0):
         self.name, self.dimension, self.mode_count = name, dimension, mode_count
@@ -84,6 +88,12 @@ class Target(ABC):
         if not self.condition_size:
             return None
         return torch.rand(n, self.condition_size, generator=generator, device=device_of(generator))
+
+    def conditions(self) -> Tensor | None:
+        """A few conditions at which samplers are judged, float32 (k, condition_size); None without condition."""
+        if not self.condition_size:
+            return None
+        return torch.tensor([0.125, 0.375, 0.625, 0.875])[:, None].expand(-1, self.condition_size)
 
     def _check(self, x: Tensor, condition: Tensor | None) -> None:
         if x.ndim != 2 or x.shape[1] != self.dimension:

@@ -1,4 +1,4 @@
-"""Mixtures of isotropic Gaussians in the plane, with or without a condition."""
+"""Mixtures of isotropic Gaussians, with or without a condition that moves their weights or widths."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ class GaussianMixture(Target):
         means: centres, (modes, d).
         sigma: standard deviation of each mode.
         weights: of the modes; equal unless given.
+        condition_size: features of the condition, for subclasses that heed one.
 
     Raises:
         InputError: widths or weights that are no mixture.
     """
 
-    def __init__(self, name: str, means: Tensor, sigma: float, weights: Tensor | None = None, condition_size: int = 0):
+    def __init__(
+        self, name: str, means: Tensor, sigma: float, *, weights: Tensor | None = None, condition_size: int = 0
+    ):
         modes, dimension = means.shape
         super().__init__(name, dimension, modes, condition_size)
         self.means, self.sigma = means.double(), sigma
@@ -37,7 +40,9 @@ class GaussianMixture(Target):
 
     def mode_weights(self, condition: Tensor | None = None) -> Tensor:
         """See `Target.mode_weights`."""
-        return self.weights.expand(1 if condition is None else len(condition), -1)
+        if condition is None:
+            return self.weights[None]
+        return self.weights.to(condition.device).expand(len(condition), -1)
 
     def width(self, condition: Tensor | None) -> Tensor:
         """Standard deviation of the modes at each condition, float64 (n, 1) or (1, 1)."""
@@ -63,12 +68,69 @@ class GaussianMixture(Target):
         return Assignment(nearest.indices, nearest.values.sqrt() < 3 * self.width(condition).to(x.device)[:, 0])
 
 
+class MovingWeights(GaussianMixture):
+    """A mixture whose condition c in [0, 1] moves weight between its even and its odd modes.
+
+    The even modes share 0.1 + 0.8 c, the odd ones 0.9 - 0.8 c; no mode ever vanishes.
+    """
+
+    def __init__(self, name: str, means: Tensor, sigma: float):
+        super().__init__(name, means, sigma, condition_size=1)
+
+    def mode_weights(self, condition: Tensor | None = None) -> Tensor:
+        """See `Target.mode_weights`; the mean over conditions where there is none."""
+        if condition is None:
+            return self.weights[None]
+        even = torch.arange(self.mode_count, device=condition.device) % 2 == 0
+        share = 0.1 + 0.8 * condition.double()
+        return torch.where(even, share / even.sum(), (1 - share) / (~even).sum())
+
+
+class MovingWidths(GaussianMixture):
+    """A mixture whose condition c in [0, 1] sets the width of its modes, sigma (1 + 3 c)."""
+
+    def __init__(self, name: str, means: Tensor, sigma: float):
+        super().__init__(name, means, sigma, condition_size=1)
+
+    def width(self, condition: Tensor | None) -> Tensor:
+        """See `GaussianMixture.width`."""
+        if condition is None:
+            return super().width(None)
+        return self.sigma * (1 + 3 * condition.double())
+
+
+def mog4() -> GaussianMixture:
+    """MOG-4 of AdvNF (arXiv:2401.15948): four Gaussians at (+-2, +-2); centres and width 0.3 are our choice."""
+    return GaussianMixture("mog4", circle(4, math.sqrt(8), 0.5), 0.3)
+
+
+def mog8() -> GaussianMixture:
+    """MOG-8 of AdvNF: eight Gaussians on a circle of radius 4; radius and width 0.3 are our choice."""
+    return GaussianMixture("mog8", circle(8, 4.0), 0.3)
+
+
+def mog4_weights() -> GaussianMixture:
+    """MOG-4 whose condition moves the weights, each between 0.05 and 0.45."""
+    return MovingWeights("mog4_weights", circle(4, math.sqrt(8), 0.5), 0.3)
+
+
+def mog8_widths() -> GaussianMixture:
+    """MOG-8 whose condition moves the width of the modes between 0.1 and 0.4."""
+    return MovingWidths("mog8_widths", circle(8, 4.0), 0.1)
+
+
 def ring8() -> GaussianMixture:
-    """Eight Gaussians of width 0.01 on the unit circle (VEEGAN and PacGAN, arXiv:1712.04086)."""
+    """Eight Gaussians of width 0.01 on the unit circle (VEEGAN; numbers of PacGAN's code, arXiv:1712.04086)."""
     return GaussianMixture("ring8", circle(8, 1.0), 0.01)
 
 
-def circle(modes: int, radius: float) -> Tensor:
-    """Centres equally spaced on a circle, float64 (modes, 2)."""
-    angle = 2 * math.pi * torch.arange(modes, dtype=torch.float64) / modes
+def grid25() -> GaussianMixture:
+    """25 Gaussians of width 0.05 on a square grid of spacing 2 (VEEGAN; numbers of PacGAN's code)."""
+    x = torch.arange(-4, 5, 2, dtype=torch.float64)
+    return GaussianMixture("grid25", torch.cartesian_prod(x, x), 0.05)
+
+
+def circle(modes: int, radius: float, offset: float = 0.0) -> Tensor:
+    """Centres equally spaced on a circle, the first turned by ``offset`` spacings; float64 (modes, 2)."""
+    angle = 2 * math.pi * (torch.arange(modes, dtype=torch.float64) + offset) / modes
     return radius * torch.stack((angle.cos(), angle.sin()), dim=1)

@@ -1,4 +1,4 @@
-"""The simplest learner: one Gaussian with the mean and covariance of the draws."""
+"""Controls: the exact sampler, which no method can beat, and one Gaussian, which any method should."""
 
 from __future__ import annotations
 
@@ -36,12 +36,42 @@ class GaussianSampler(Sampler):
         return normal.log_prob(x.double())
 
 
+class ExactSampler(Sampler):
+    """The target's own draws and density."""
+
+    def __init__(self, target: Target):
+        self.target, self.has_density = target, target.has_density and target.normalised
+
+    def sample(self, n: int, *, condition: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+        """See `Sampler.sample`."""
+        return self.target.sample(n, condition=condition, generator=generator)
+
+    def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """See `Sampler.log_prob`."""
+        return self.target.log_prob(x, condition) if self.has_density else super().log_prob(x, condition)
+
+
+class Exact(Method):
+    """The truth: what every measure says of perfect draws."""
+
+    name = "exact"
+    title = "exact draws"
+    group = "control"
+    source = "the target"
+    trained = False
+
+    def fit(self, target: Target, effort: Effort, *, seed: int = 0, report: Report = lambda fraction: None) -> Sampler:
+        """See `Method.fit`; learns nothing."""
+        report(1.0)
+        return ExactSampler(target)
+
+
 class Moments(Method):
     """One Gaussian of the same mean and covariance: reaches every mode and resolves none."""
 
     name = "gaussian"
     title = "one Gaussian"
-    group = "baseline"
+    group = "control"
     source = "moments"
 
     def fit(self, target: Target, effort: Effort, *, seed: int = 0, report: Report = lambda fraction: None) -> Sampler:
@@ -54,4 +84,5 @@ class Moments(Method):
         return sampler
 
 
+register(Exact())
 register(Moments())
