@@ -27,6 +27,7 @@ VERBS = (
     "verify",
     "merge",
     "bench",
+    "modes",
     "demo",
 )
 

@@ -131,11 +131,11 @@ def warn(message: str) -> None:
     print(f"latticeflow: {message}", file=sys.stderr)
 
 
-def stopped(stop: Stop, complete: bool) -> int:
+def stopped(stop: Stop, complete: bool, remedy: str = "the same command and --resume") -> int:
     """Exit status of a run that a signal (128 + its number) or a limit of time (75) may have ended early."""
     if complete:
         return 0
-    warn(f"stopped by {stop.reason}: go on with the same command and --resume")
+    warn(f"stopped by {stop.reason}: go on with {remedy}")
     return 128 + stop.signal if stop.signal else 75
 
 
@@ -151,3 +151,15 @@ def require_torch() -> None:
     # With this, read when torch loads its OpenMP, a training step takes as long on an idle machine, and 0.7 of the time
     # beside two busy processes.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def require_laboratory() -> None:
+    """Refuse the laboratory where its libraries are not installed.
+
+    Raises:
+        InputError: with the command that installs them.
+    """
+    missing = [name for name in ("zuko", "torchdiffeq", "sklearn") if find_spec(name) is None]
+    if missing:
+        text = f"the laboratory needs {', '.join(missing)}"
+        raise InputError(f"{text}: install them with `pip install 'latticeflow[modes]'`")

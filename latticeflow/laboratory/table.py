@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import time
@@ -11,18 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, replace
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from latticeflow.laboratory.measures import measure
-from latticeflow.laboratory.methods import METHODS, DivergedError, Effort, Method, get_method
-from latticeflow.targets import TARGETS, Target, build_target
+from latticeflow.laboratory.methods import DivergedError, Effort, Method, Sampler, get_method
+from latticeflow.targets import Target, build_target
 from mcmc import InputError
 from mcmc.stop import Stop
-
-logger = logging.getLogger(__name__)
 
 
 class Cell(NamedTuple):
@@ -69,6 +67,17 @@ def cells(targets: Sequence[str], methods: Sequence[str], seeds: int) -> list[Ce
     return [Cell(t, m, seed) for seed in range(seeds) for t, m in supported if seed == 0 or find_method(m).trained]
 
 
+def fit(cell: Cell, effort: Effort) -> Sampler:
+    """Train one method on one target, at the method's pace.
+
+    Raises:
+        DivergedError: it diverged.
+    """
+    method = find_method(cell.method)
+    paced = replace(effort, steps=max(1, round(effort.steps * method.pace)))
+    return method.fit(find_target(cell.target), paced, seed=cell.seed)
+
+
 def run_cell(cell: Cell, effort: Effort) -> dict[str, Any]:
     """Train one method on one target and judge it, in one thread.
 
@@ -77,13 +86,12 @@ def run_cell(cell: Cell, effort: Effort) -> dict[str, Any]:
         `diverged` and why, and the `Measures` (None where not finite, and all None where it diverged).
     """
     torch.set_num_threads(1)
-    target, method = find_target(cell.target), find_method(cell.method)
-    paced = replace(effort, steps=max(1, round(effort.steps * method.pace)))
+    target = find_target(cell.target)
     row: dict[str, Any] = {**cell._asdict(), "effort": asdict(effort), "diverged": None}
     target.sample(1, condition=target.sample_conditions(1))  # what a target prepares at its first draw is no training
     started = time.process_time()
     try:
-        sampler = method.fit(target, paced, seed=cell.seed)
+        sampler = fit(cell, effort)
         row["seconds"] = round(time.process_time() - started, 3)
         found = measure(sampler, target, seed=cell.seed)._asdict()
     except DivergedError as error:
@@ -95,16 +103,19 @@ class Rows:
     """A file with one JSON object a line, one line a finished cell; a line cut short by a kill is dropped.
 
     Args:
-        path: of the file, which need not exist.
+        path: of the file, which need not exist; None keeps the rows in memory alone.
         effort: of all its rows.
 
     Raises:
         InputError: the file holds something else, or rows of another effort.
     """
 
-    def __init__(self, path: Path, effort: Effort):
-        self.path, self.rows = path, []
-        if path.exists():
+    def __init__(self, path: Path | None, effort: Effort):
+        self.path, self.effort = path, effort
+        self.rows: list[dict[str, Any]] = []
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"folder {path.parent} of {path} does not exist: make it first")
+        if path is not None and path.exists():
             text = path.read_text(encoding="utf-8")
             whole = text[: text.rfind("\n") + 1]
             self.rows = parse(whole, path)
@@ -115,11 +126,12 @@ class Rows:
             raise InputError(f"{path} holds rows of the effort {other[0]}, not {asdict(effort)}: name another file")
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append a row and force it to the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Append a row, and force it to the disk."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         self.rows.append(row)
 
     @property
@@ -181,7 +193,7 @@ def run(
         assert crew is not None  # only MPI ranks get None
         queue, running = iter(missing), dict[Future, Cell]()
         while True:
-            while len(running) < workers and (cell := next(queue, None)) is not None:
+            for cell in islice(queue, workers - len(running)):
                 running[crew.executor.submit(run_cell, cell, effort)] = cell
             if not running:
                 return True
@@ -194,13 +206,3 @@ def run(
                 for process in (getattr(crew.executor, "_processes", None) or {}).values():
                     process.kill()
                 return False
-
-
-def default_methods() -> list[str]:
-    """All registered methods."""
-    return [*METHODS]
-
-
-def default_targets() -> list[str]:
-    """All registered targets."""
-    return [*TARGETS]
