@@ -221,6 +221,7 @@ class NeuralChains:
         for i in range(n):
             accepted = log_u[:, :, i] < log_w[:, :, i] - self._log_weight
             self._theta = np.where(accepted[..., None, None], proposed[:, :, i], self._theta)
+            self._log_weight = np.where(accepted, log_w[:, :, i], self._log_weight)
             self._move(self._steps + i)
             # Whatever has moved, the next test must know the weight of where the state is now.
             self._log_weight = self._weigh()
