@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latticeflow.comparison import Row
+    from latticeflow.free_energy_contest import Row as FreeEnergy
     from latticeflow.head_to_head import Row as Contest
     from latticeflow.modes import Kinds
     from mcmc.thermodynamics import Table
@@ -121,8 +122,33 @@ def head_to_head(rows: Sequence[Contest]) -> Figure:
                     found = [row for row in rows if (row.system, row.method) == (system, method)]
                     if found:
                         T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
-                        panel.plot(T, rates, color=COLOURS[number], marker=MARKERS[number], label=method)
+                        panel.plot(T, rates, color=COLOURS[number % 7], marker=MARKERS[number % 7], label=method)
                 panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
             panels[0].set_ylabel("effective draws a second")
         figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+        return figure
+
+
+def free_energy_errors(rows: Sequence[FreeEnergy]) -> Figure:
+    """Errors of free energy and entropy at equal time against temperature, a row of panels for each system.
+
+    Args:
+        rows: from `latticeflow.free_energy_contest.contest`, of one system or several.
+    """
+    systems = list(dict.fromkeys(row.system for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    with style():
+        figure, axes = new_figure(len(systems), 2)
+        for system, panels in zip(systems, np.atleast_2d(axes), strict=True):
+            for panel, name, letter in zip(panels, ("free_energy", "entropy"), "fs", strict=True):
+                for number, method in enumerate(methods):
+                    found = [row for row in rows if (row.system, row.method) == (system, method)]
+                    errors = [getattr(row, f"{name}_error") for row in found]
+                    if np.isfinite(errors).all():
+                        T = [row.temperature for row in found]
+                        panel.plot(T, errors, color=COLOURS[number], marker=MARKERS[number], label=method)
+                seconds = max(row.seconds for row in rows if row.system == system)
+                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {seconds:.0f} s each")
+                panel.set_ylabel(f"error of ${letter}$ per site")
+        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
         return figure

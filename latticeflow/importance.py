@@ -9,7 +9,7 @@ import numpy as np
 
 from latticeflow.diagnostics import ess_reverse
 from latticeflow.flows import Flow
-from latticeflow.neural_mcmc import UNIT, unit
+from latticeflow.neural_mcmc import unit, unit_size
 from mcmc import InputError
 from mcmc.free_energy import from_weights
 from mcmc.statistics import DRAWS_PER_TAU, Estimate, derived
@@ -50,8 +50,9 @@ def importance(
     for t, T in enumerate(temperatures):
         moments: dict[str, list[np.ndarray]] = {}
         log_w = []
-        for number in range(-(-draws // UNIT)):
-            n = min(UNIT, draws - number * UNIT)
+        size = unit_size(flow)
+        for number in range(-(-draws // size)):
+            n = min(size, draws - number * size)
             theta, log_weight, _ = unit(flow, T, seed, t, number)
             for name, values in measure(theta[:n], flow.model).items():
                 moments.setdefault(name, []).append(values)
@@ -75,15 +76,26 @@ def weighted(moments: Moments, log_weight: np.ndarray, system: System) -> dict[s
     row = {name: _ratio(observable, moments, w, system) for name, observable in OBSERVABLES.items()}
     T, N = system.temperature, system.lattice.N
     row["free_energy"] = from_weights(log_weight, moments["energy"], N, T)["free_energy"]
-    f = row["free_energy"].value
-    row["entropy"] = derived(
-        lambda mean, product: (product / mean - f) / T + math.log(mean) / N, w, w * moments["energy"]
-    )
+    row["entropy"] = entropy(log_weight, moments["energy"], N, T)
     tau_int = 0.5 / float(ess_reverse(log_weight))
     missing = max(0, math.ceil(DRAWS_PER_TAU * tau_int) - len(w))
     return {
         name: found._replace(tau_int=tau_int, tau_int_error=math.nan, missing=missing) for name, found in row.items()
     }
+
+
+def entropy(log_weight: np.ndarray, energy: np.ndarray, sites: int, temperature: float) -> Estimate:
+    """Entropy per site from independent weighted draws.
+
+    Args:
+        log_weight: float64 (n,).
+        energy: per site, of the flow's draws, (n,).
+        sites: N.
+        temperature: in units of J / k_B.
+    """
+    top = log_weight.max()
+    w = np.exp(log_weight - top)
+    return derived(lambda mean, product: product / mean / temperature + (math.log(mean) + top) / sites, w, w * energy)
 
 
 def _ratio(observable: Observable, moments: Moments, w: np.ndarray, system: System) -> Estimate:

@@ -15,10 +15,6 @@ from mcmc import InputError, observables
 from mcmc.rng import key
 from mcmc.simulation import Block
 
-UNIT = 512
-"""Proposals that one call of the flow makes. A constant: rounding in matrix products, and so the bytes of a run, depend
-on the shape of the call."""
-
 SERIES = ("energy", "magnetization", "log_weight", "accepted", "proposal_log_weight")
 
 
@@ -29,6 +25,15 @@ class Proposals(NamedTuple):
     """Angles in [-pi, pi), float32 (n, Ly, Lx)."""
     log_weight: np.ndarray
     """-E / T - log q, float64 (n,)."""
+
+
+def unit_size(flow: Flow) -> int:
+    """Proposals that one call of the flow makes: a function of lattice and kind of device alone.
+
+    Rounding in matrix products, and so the bytes of a run, depend on the shape of the call. On a CPU a unit of a large
+    lattice should not leave the cache; on a GPU the time of a call hardly depends on its size.
+    """
+    return 4096 if flow.device.type == "cuda" else min(512, max(128, 2**16 // flow.lattice.N))
 
 
 def propose(flow: Flow, temperature: float, n: int, *, generator: torch.Generator | None = None) -> Proposals:
@@ -65,15 +70,16 @@ def log_weights(flow: Flow, theta: np.ndarray, temperature: float, *, batch: int
 
 
 def unit(flow: Flow, temperature: float, seed: int, t: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`UNIT` proposals: number ``number`` of the stream of temperature index ``t`` below ``seed``.
+    """One unit of n = `unit_size` proposals: number ``number`` of the stream of temperature index ``t`` below ``seed``.
 
     Returns:
-        theta, float32 (UNIT, Ly, Lx); log weights and the logarithms of uniform numbers, float64 (UNIT,).
+        theta, float32 (n, Ly, Lx); log weights and the logarithms of uniform numbers, float64 (n,).
     """
+    n = unit_size(flow)
     seeds = key(seed, t, number)
     generator = torch.Generator(flow.device).manual_seed(int(seeds[0]) << 32 | int(seeds[1]))
-    theta, log_w = propose(flow, temperature, UNIT, generator=generator)
-    log_u = np.log1p(-np.random.default_rng(seeds).random(UNIT))  # of (0, 1]: never -inf
+    theta, log_w = propose(flow, temperature, n, generator=generator)
+    log_u = np.log1p(-np.random.default_rng(seeds).random(n))  # of (0, 1]: never -inf
     return theta, log_w, log_u
 
 
@@ -269,12 +275,12 @@ class NeuralChains:
 
     def _stream(self, t: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Proposals ``start`` to ``stop`` of temperature number ``t``: theta, log weights, log uniforms."""
-        pieces = []
-        for number in range(start // UNIT, -(-stop // UNIT)):
+        pieces, size = [], unit_size(self.flow)
+        for number in range(start // size, -(-stop // size)):
             if self._units.get(t, (None,))[0] != number:
                 self._units[t] = (number, unit(self.flow, self.temperatures[t], self.seed, t, number))
-            first = number * UNIT
-            wanted = slice(max(start - first, 0), min(stop - first, UNIT))
+            first = number * size
+            wanted = slice(max(start - first, 0), min(stop - first, size))
             pieces.append([values[wanted] for values in self._units[t][1]])
         theta, log_w, log_u = (np.concatenate(values) for values in zip(*pieces, strict=True))
         return theta, log_w, log_u

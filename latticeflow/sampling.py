@@ -12,7 +12,7 @@ import torch
 
 from latticeflow import checkpoint
 from latticeflow.diagnostics import ess_reverse, longest_run, normalise, predicted_tau_int
-from latticeflow.neural_mcmc import SERIES, UNIT, NeuralChains
+from latticeflow.neural_mcmc import SERIES, NeuralChains, unit_size
 from mcmc import InputError
 from mcmc.ensemble import Ensemble
 from mcmc.free_energy import from_weights
@@ -73,7 +73,7 @@ def sample(
         "sampler": "neural MCMC",
         "flow": checkpoint.fingerprint(flow),
         "seed": seed,
-        "unit": UNIT,
+        "unit": unit_size(flow),
         **moves,
         "device": flow.device.type,
     }

@@ -6,7 +6,7 @@ import torch
 
 from latticeflow.importance import importance
 from latticeflow.moves import LocalSweeps, Redraws, depth_of
-from latticeflow.neural_mcmc import UNIT, NeuralChains, log_weights
+from latticeflow.neural_mcmc import NeuralChains, log_weights, unit_size
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.simulation import Settings, Simulation
 from mcmc.statistics import estimate
@@ -103,11 +103,12 @@ def test_draws_with_moves_do_not_depend_on_blocks_or_restarts(moves):
     flow = make("multiscale", XY(), 4, 4)
     grid = [0.7, 1.3]
     whole = NeuralChains(flow, grid, chains=6, seed=74, **moves)
-    expected = whole.block(UNIT // 6 + 10)
+    unit = unit_size(flow)
+    expected = whole.block(unit // 6 + 10)
     first = NeuralChains(flow, grid, chains=6, seed=74, **moves)
     parts = [first.block(n) for n in (1, 7)]
     second = NeuralChains(flow, grid, chains=6, seed=74, state=first.state(), **moves)
-    parts += [second.block(n) for n in (2, UNIT // 6)]
+    parts += [second.block(n) for n in (2, unit // 6)]
     np.testing.assert_array_equal(np.concatenate([part.theta for part in parts], axis=2), expected.theta)
     for name, values in expected.series.items():
         np.testing.assert_array_equal(np.concatenate([part.series[name] for part in parts], axis=2), values)
@@ -148,7 +149,7 @@ def test_weighted_draws_are_exact(model, side):
 
 def test_weighted_errors_cover_the_truth():
     flow, exact = make("multiscale", XY(), 2, 2, disturb=0.1), oracle.exact(XY(), 2, 2, BETA)
-    rows = [importance(flow, [1 / BETA], draws=UNIT, seed=seed).rows[0]["energy"] for seed in range(80, 160)]
+    rows = [importance(flow, [1 / BETA], draws=512, seed=seed).rows[0]["energy"] for seed in range(80, 160)]
     pulls = np.array([(row.value - exact["energy"]) / row.error for row in rows])
     assert abs(pulls.mean()) < 0.5
     assert 0.75 < pulls.std() < 1.3

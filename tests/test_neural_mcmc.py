@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latticeflow.diagnostics import acceptance_of_weights, ess_forward, ess_reverse, longest_run, overlap
-from latticeflow.neural_mcmc import UNIT, NeuralChains, log_weights, propose
+from latticeflow.neural_mcmc import NeuralChains, log_weights, propose, unit_size
 from mcmc import XY, ExtendedXY, InputError
 from mcmc.kernels.independence import walk
 from mcmc.statistics import estimate
@@ -73,11 +73,12 @@ def test_draws_do_not_depend_on_blocks_or_restarts(chains):
     flow = make("multiscale", XY(), 4, 4)
     temperatures = [0.7, 1.3]
     whole = NeuralChains(flow, temperatures, chains=chains, seed=9)
-    expected = whole.block(UNIT + 40)
+    unit = unit_size(flow)
+    expected = whole.block(unit + 40)
     first = NeuralChains(flow, temperatures, chains=chains, seed=9)
     parts = [first.block(n) for n in (1, 7, 30)]
     second = NeuralChains(flow, temperatures, chains=chains, seed=9, state=first.state())
-    parts += [second.block(n) for n in (2, UNIT)]
+    parts += [second.block(n) for n in (2, unit)]
     np.testing.assert_array_equal(np.concatenate([part.theta for part in parts], axis=2), expected.theta)
     for name, values in expected.series.items():
         np.testing.assert_array_equal(np.concatenate([part.series[name] for part in parts], axis=2), values)

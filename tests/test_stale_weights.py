@@ -1,9 +1,9 @@
 """Sweeps between proposals change the weight of the state; a chain that forgets to weigh it anew is wrong.
 
-The chain that keeps the weight of the last accepted proposal still draws the right ensemble *of accepted proposals*, but
-a state of large weight is held for longer and swept more often. Its energies are biased by the covariance of energy
-and odds to leave: none where all weights are alike, and none where one sweep forgets the energy. It shows with
-proposals that are too cold, whose weights grow with the energy.
+The chain that keeps the weight of the last accepted proposal still accepts the right ensemble of proposals, but a state
+of large weight is held for longer and swept more often. Its energies are biased by the covariance of energy and odds to
+leave: not at all where weights are alike, or where one sweep forgets the energy. It shows with proposals that are too
+cold, whose weights grow with the energy.
 """
 
 from itertools import product

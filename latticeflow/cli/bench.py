@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-from pathlib import Path
 from typing import Any
 
-from latticeflow.cli import bench_flows, options
+from latticeflow.cli import bench_contests, bench_flows, options
 
 
 def add_parser(verbs: Any) -> None:
@@ -38,66 +36,8 @@ def add_parser(verbs: Any) -> None:
     observables.set_defaults(verb="bench observables")
     observables.add_argument("--size", type=int, default=16, metavar="L", help="side of the lattice (default 16)")
     observables.add_argument("--json", action="store_true", help="print one JSON object")
-    duel = options.add_verb(
-        subjects,
-        "head-to-head",
-        run_head_to_head,
-        "effective draws a second of neural MCMC beside the classical samplers",
-        "latticeflow bench head-to-head --flows xy8.pt exy8.pt --plot data/head-to-head.png",
-    )
-    duel.set_defaults(verb="bench head-to-head")
-    duel.add_argument("--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained (default: the shipped one)")
-    duel.add_argument(
-        "--temperatures",
-        type=options.temperatures,
-        metavar="A:B:N",
-        help="first:last:count, or a comma-separated list (default: eight over the flow's range)",
-    )
-    duel.add_argument("--seconds", type=float, default=4.0, help="about how long each method draws (default 4)")
-    duel.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
-    duel.add_argument("--device", default="auto", help="of the flow: auto, cpu, cuda, ... (default auto)")
-    duel.add_argument("--json", action="store_true", help="print one JSON object")
-    duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the rates (.png, .pdf or .svg)")
+    bench_contests.add_subjects(subjects)
     bench_flows.add_subjects(subjects)
-
-
-def run_head_to_head(arguments: argparse.Namespace) -> None:
-    """Measure flows against classical samplers."""
-    options.require_torch()
-    from latticeflow import head_to_head
-    from latticeflow.device import choose_device, describe
-    from mcmc.progress import Progress
-
-    if arguments.plot is not None:
-        from latticeflow import flow_plots, plots
-
-        plots.check_path(arguments.plot)
-    device = choose_device(arguments.device)
-    flows = arguments.flows or [head_to_head.SHIPPED]
-    rows, balances = [], []
-    with Progress("measuring", 100, unit="%") as progress:
-        for path in flows:
-            found, verdicts = head_to_head.contest(
-                path,
-                temperatures=arguments.temperatures,
-                seconds=arguments.seconds,
-                seed=arguments.seed,
-                device=device,
-                report=lambda method: progress.advance(100 / len(flows) / 5, method),
-            )
-            rows += found
-            balances += verdicts
-    if arguments.plot is not None:
-        plots.save(flow_plots.head_to_head(rows), arguments.plot)
-    if arguments.json:
-        plain = [
-            {**each._asdict(), "break_even": each.break_even if math.isfinite(each.break_even) else None}
-            for each in balances
-        ]
-        print(json.dumps({"device": describe(device), "rows": [row.as_json() for row in rows], "balance": plain}))
-        return
-    print(f"flows on {describe(device)}")
-    print(head_to_head.table(rows, balances))
 
 
 def run_observables(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,111 @@
+"""``latticeflow bench head-to-head`` and ``free-energy``: flows against classical chains at equal time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+
+def add_subjects(subjects: Any) -> None:
+    """Declare both subjects."""
+    _add_contest(
+        subjects,
+        "head-to-head",
+        run_head_to_head,
+        "effective draws a second of neural MCMC beside the classical samplers",
+        4.0,
+    )
+    _add_contest(
+        subjects,
+        "free-energy",
+        run_free_energy,
+        "errors of free energy and entropy at equal time, by flows and by classical chains",
+        10.0,
+    )
+
+
+def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float) -> None:
+    example = f"latticeflow bench {name} --flows xy8.pt exy8.pt --plot data/{name}.png"
+    duel = options.add_verb(subjects, name, run, summary, example)
+    duel.set_defaults(verb=f"bench {name}")
+    duel.add_argument("--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained (default: the shipped one)")
+    duel.add_argument(
+        "--temperatures",
+        type=options.temperatures,
+        metavar="A:B:N",
+        help="first:last:count, or a comma-separated list (default: eight over the flow's range)",
+    )
+    duel.add_argument(
+        "--seconds", type=float, default=seconds, help=f"about how long each method draws (default {seconds:g})"
+    )
+    duel.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    duel.add_argument("--device", default="auto", help="of the flow: auto, cpu, cuda, ... (default auto)")
+    duel.add_argument("--json", action="store_true", help="print one JSON object")
+    duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")
+
+
+def run_head_to_head(arguments: argparse.Namespace) -> None:
+    """Measure flows against classical samplers."""
+    options.require_torch()
+    from latticeflow import flow_plots, head_to_head
+    from latticeflow.device import choose_device, describe
+
+    device = choose_device(arguments.device)
+    rows, balances = _contests(arguments, head_to_head.contest, 8, flow_plots.head_to_head)
+    if arguments.json:
+        plain = [
+            {**each._asdict(), "break_even": each.break_even if math.isfinite(each.break_even) else None}
+            for each in balances
+        ]
+        print(json.dumps({"device": describe(device), "rows": [row.as_json() for row in rows], "balance": plain}))
+        return
+    print(f"flows on {describe(device)}")
+    print(head_to_head.table(rows, balances))
+
+
+def run_free_energy(arguments: argparse.Namespace) -> None:
+    """Measure free energies by flows against ladders of classical chains."""
+    options.require_torch()
+    from latticeflow import flow_plots, free_energy_contest
+    from latticeflow.device import choose_device, describe
+
+    device = choose_device(arguments.device)
+    rows, gains = _contests(arguments, free_energy_contest.contest, 3, flow_plots.free_energy_errors)
+    if arguments.json:
+        print(json.dumps({"device": describe(device), **free_energy_contest.as_json(rows, gains)}))
+        return
+    print(f"flows on {describe(device)}")
+    print(free_energy_contest.table(rows, gains))
+
+
+def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: Any) -> tuple[list[Any], list[Any]]:
+    """Measure one flow after the other, and draw the figure if one is wanted."""
+    from latticeflow import plots
+    from latticeflow.device import choose_device
+    from latticeflow.head_to_head import SHIPPED
+    from mcmc.progress import Progress
+
+    if arguments.plot is not None:
+        plots.check_path(arguments.plot)
+    flows = arguments.flows or [SHIPPED]
+    rows, judged = [], []
+    with Progress("measuring", 100, unit="%") as progress:
+        for path in flows:
+            found, judgements = contest(
+                path,
+                temperatures=arguments.temperatures,
+                seconds=arguments.seconds,
+                seed=arguments.seed,
+                device=choose_device(arguments.device),
+                report=lambda method: progress.advance(100 / len(flows) / methods, method),
+            )
+            rows += found
+            judged += judgements
+    if arguments.plot is not None:
+        plots.save(draw(rows), arguments.plot)
+    return rows, judged
