@@ -4,11 +4,7 @@ import csv
 import json
 import logging
 import math
-import os
-import signal
-import subprocess
 import sys
-import time
 import types
 
 import numpy as np
@@ -17,7 +13,7 @@ import torch
 
 from latticeflow import checkpoint
 from latticeflow.cli import main
-from latticeflow.flows import Multiscale, build_flow
+from latticeflow.flows import build_flow
 from latticeflow.training import critic
 from latticeflow.training.critic import Critic
 from latticeflow.training.data import ReferenceDraws
@@ -26,24 +22,13 @@ from latticeflow.training.objectives import OBJECTIVES, Objective, objective_fro
 from latticeflow.training.parallel import Group
 from latticeflow.training.run import train
 from latticeflow.training.settings import DEFAULTS, CriticSettings, TrainingSettings
-from latticeflow.training.trainer import Metrics, Trainer, TrainingDivergedError
+from latticeflow.training.trainer import Metrics, Trainer
 from mcmc import XY, InputError, Lattice
-from mcmc.ensemble import Ensemble
-from mcmc.run import generate
-from mcmc.simulation import Settings
 from tests.test_flows import make
-from tests.test_training import TEMPERATURES, After
+from tests.test_training import After
 
 SIZES = {"width": 16, "invariants": 8}
 QUICK = {"temperatures": 4, "draws": 4, "warmup": 2}
-
-
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ensemble") / "xy4.h5"
-    settings = Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=2, thermalise=20, thin=2, seed=1)
-    generate(settings, path, draws=20)
-    return path
 
 
 def anything(temperatures=4):
@@ -54,17 +39,17 @@ def anything(temperatures=4):
     )
 
 
-def test_average_is_served_and_resumes_bit_for_bit(ensemble, tmp_path):
+def test_average_is_served_and_resumes_bit_for_bit(few_draws, tmp_path):
     settings = TrainingSettings("advnf", steps=8, ema=0.9, **QUICK)
     plain = TrainingSettings("advnf", steps=8, **QUICK)
-    assert train(ensemble, tmp_path / "whole.pt", settings, sizes=SIZES)
-    assert train(ensemble, tmp_path / "plain.pt", plain, sizes=SIZES)
-    assert not train(ensemble, tmp_path / "part.pt", settings, sizes=SIZES, stop=After(3))
+    assert train(few_draws, tmp_path / "whole.pt", settings, sizes=SIZES)
+    assert train(few_draws, tmp_path / "plain.pt", plain, sizes=SIZES)
+    assert not train(few_draws, tmp_path / "part.pt", settings, sizes=SIZES, stop=After(3))
     kept = checkpoint.load(tmp_path / "part.pt")
     raw = kept.training["flow"]
     served = dict(kept.flow.state_dict())
     assert any(not torch.equal(raw[name], served[name]) for name in raw)
-    assert train(ensemble, tmp_path / "part.pt", settings, resume=True)
+    assert train(few_draws, tmp_path / "part.pt", settings, resume=True)
     whole, part, plain = (checkpoint.load(tmp_path / f"{name}.pt").flow for name in ("whole", "part", "plain"))
     assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(part)
     assert checkpoint.fingerprint(whole) != checkpoint.fingerprint(plain)
@@ -153,7 +138,7 @@ def test_a_critic_that_wins_or_loses_is_reported(loss, word, caplog):
         assert (word in caplog.text) == heard
 
 
-def test_metrics_go_to_jsonl_csv_and_tensorboard(ensemble, tmp_path, monkeypatch):
+def test_metrics_go_to_jsonl_csv_and_tensorboard(few_draws, tmp_path, monkeypatch):
     written = []
     board = types.SimpleNamespace(add_scalar=lambda *of: written.append(of), close=lambda: written.append("closed"))
     module = types.SimpleNamespace(SummaryWriter=lambda directory: board)
@@ -161,8 +146,8 @@ def test_metrics_go_to_jsonl_csv_and_tensorboard(ensemble, tmp_path, monkeypatch
     for suffix in ("jsonl", "csv"):
         out, log = tmp_path / f"{suffix}.pt", tmp_path / f"m.{suffix}"
         settings = TrainingSettings("reverse_kl", steps=3, **QUICK)
-        assert not train(ensemble, out, settings, sizes=SIZES, log=log, stop=After(2))
-        assert train(ensemble, out, settings, resume=True, log=log, tensorboard=tmp_path / "board")
+        assert not train(few_draws, out, settings, sizes=SIZES, log=log, stop=After(2))
+        assert train(few_draws, out, settings, resume=True, log=log, tensorboard=tmp_path / "board")
     rows = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     with open(tmp_path / "m.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -174,13 +159,13 @@ def test_metrics_go_to_jsonl_csv_and_tensorboard(ensemble, tmp_path, monkeypatch
     assert written[-1] == "closed"
 
 
-def test_metrics_that_cannot_go_anywhere_are_refused(ensemble, tmp_path, monkeypatch):
+def test_metrics_that_cannot_go_anywhere_are_refused(few_draws, tmp_path, monkeypatch):
     settings = TrainingSettings("reverse_kl", steps=1, **QUICK)
     with pytest.raises(InputError, match=r"metrics go to .jsonl or .csv, not to .*m\.txt"):
-        train(ensemble, tmp_path / "a.pt", settings, log=tmp_path / "m.txt")
+        train(few_draws, tmp_path / "a.pt", settings, log=tmp_path / "m.txt")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="TensorBoard is not installed"):
-        train(ensemble, tmp_path / "a.pt", settings, sizes=SIZES, tensorboard=tmp_path / "board")
+        train(few_draws, tmp_path / "a.pt", settings, sizes=SIZES, tensorboard=tmp_path / "board")
 
 
 @pytest.mark.parametrize(
@@ -214,90 +199,15 @@ def test_impossible_critics_and_sizes_are_named():
         Group(count=3).share(16)
 
 
-def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
-    settings = TrainingSettings(steps=1, **QUICK)
-    one = Settings(XY(), Lattice(4, 4), TEMPERATURES, thermalise=1, thin=1)
-    generate(one, tmp_path / "one.h5", draws=1)
-    with pytest.raises(InputError, match="holds 1 draws per temperature: training needs 2"):
-        train(tmp_path / "one.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
-    Ensemble.create(tmp_path / "none.h5", model=XY(), lattice=Lattice(4, 4), temperatures=TEMPERATURES).close()
-    with pytest.raises(InputError, match="holds 0 draws per temperature"):
-        train(tmp_path / "none.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
-    # The reverse KL needs none.
-    reverse = TrainingSettings("reverse_kl", steps=1, **QUICK)
-    assert train(tmp_path / "none.h5", tmp_path / "flow.pt", reverse, sizes=SIZES)
-    broken = ReferenceDraws(lambda n: np.full((4, n, 4, 4), np.nan, np.float32), np.array(TEMPERATURES))
-    with pytest.raises(InputError, match="angles that are not finite: see 'latticeflow verify'"):
-        Trainer(make("multiscale", XY(), 4, 4), settings, broken).step()
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
-        MemoryError(),
-    ],
-)
-def test_running_out_of_memory_saves_and_names_the_remedy(ensemble, tmp_path, monkeypatch, error):
-    steps, inner = 0, Multiscale._sample
-
-    def sample(self, temperature, generator):
-        nonlocal steps
-        steps += 1
-        if steps > 2:
-            raise error
-        return inner(self, temperature, generator)
-
-    monkeypatch.setattr(Multiscale, "_sample", sample)
-    with pytest.raises(InputError, match=r"out of memory at step 2.*fewer --draws than 4") as caught:
-        train(ensemble, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
-    assert "\n" not in str(caught.value)
-    assert checkpoint.load(tmp_path / "flow.pt").metadata["steps"] == 2
-
-
-def test_other_errors_of_torch_stay_what_they_are(ensemble, tmp_path, monkeypatch):
-    def sample(self, temperature, generator):
-        raise RuntimeError("a bug")
-
-    monkeypatch.setattr(Multiscale, "_sample", sample)
-    with pytest.raises(RuntimeError, match="a bug"):
-        train(ensemble, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
-
-
-def test_divergence_keeps_flow_average_and_critic_from_before(ensemble, tmp_path, monkeypatch):
-    """What is kept equals what a training stopped before that step keeps."""
-    settings = TrainingSettings("advnf", steps=10, ema=0.9, **QUICK)
-    assert not train(ensemble, tmp_path / "stopped.pt", settings, sizes=SIZES, stop=After(3))
-    steps, inner = 0, Multiscale._sample
-
-    def sample(self, temperature, generator):
-        nonlocal steps
-        theta, log_q = inner(self, temperature, generator)
-        steps += 1
-        return (theta * float("nan") if steps > 3 else theta), log_q
-
-    monkeypatch.setattr(Multiscale, "_sample", sample)
-    with pytest.raises(TrainingDivergedError, match="diverged at step 3"):
-        train(ensemble, tmp_path / "diverged.pt", settings, sizes=SIZES)
-    stopped, diverged = (checkpoint.load(tmp_path / f"{name}.pt") for name in ("stopped", "diverged"))
-    assert checkpoint.fingerprint(stopped.flow) == checkpoint.fingerprint(diverged.flow)
-    for name, value in stopped.training["flow"].items():
-        assert torch.equal(value, diverged.training["flow"][name])
-    for name, value in stopped.training["critic"].items():
-        if "_u" not in name and "_v" not in name:  # of the norm's power iteration, which goes on when it is asked
-            assert torch.equal(value, diverged.training["critic"][name])
-
-
 def test_settings_of_earlier_releases_are_read():
     old = {"objective": "advnf", "steps": 5, "minutes": None, "learning_rate": 4e-3, "critic_rate": 2e-3, "seed": 3}
     read = TrainingSettings.from_json(old)
     assert (read.objective, read.critic.learning_rate, read.seed) == ("advnf", 2e-3, 3)
 
 
-def test_command_line_sets_sizes_weights_and_critic(ensemble, tmp_path, capsys):
+def test_command_line_sets_sizes_weights_and_critic(few_draws, tmp_path, capsys):
     out = tmp_path / "flow.pt"
-    words = ["train", str(ensemble), "--out", str(out), "--steps", "1", "--batch-temperatures", "2", "--draws", "4"]
+    words = ["train", str(few_draws), "--out", str(out), "--steps", "1", "--batch-temperatures", "2", "--draws", "4"]
     more = ["--objective", "advnf", "--set", "width=16", "--weight", "adversarial=0.2", "--critic-channels", "4"]
     assert main([*words, *more, "--no-augmentation", "--ema", "0.5"]) == 0
     found = checkpoint.load(out)
@@ -312,26 +222,3 @@ def test_command_line_sets_sizes_weights_and_critic(ensemble, tmp_path, capsys):
     errors = capsys.readouterr().err
     assert "has no size 'wdith'" in errors
     assert "--from brings the sizes" in errors
-
-
-def test_interrupted_by_control_c_resumes_bit_for_bit(ensemble, tmp_path):
-    words = [str(ensemble), "--steps", "40", "--batch-temperatures", "4", "--draws", "4", "--device", "cpu"]
-    words += ["--set", "width=16", "--objective", "advnf", "--ema", "0.9"]
-    log, out = tmp_path / "m.jsonl", tmp_path / "part.pt"
-    command = [sys.executable, "-m", "latticeflow", "train", *words, "--out", str(out), "--log", str(log)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 60
-    while b"training multiscale" not in process.stderr.readline() and time.monotonic() < deadline:
-        pass
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert "go on with the same command and --resume" in process.stderr.read().decode()
-    process.stderr.close()
-    kept = checkpoint.load(out)
-    assert kept.training is not None
-    assert kept.metadata["steps"] < 40
-    torch.set_num_threads(1)
-    assert main(["train", *words, "--out", str(out), "--resume"]) == 0
-    assert main(["train", *words, "--out", str(tmp_path / "whole.pt")]) == 0
-    whole = checkpoint.load(tmp_path / "whole.pt").flow
-    assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(checkpoint.load(out).flow)

@@ -11,10 +11,6 @@ import torch
 
 from latticeflow import checkpoint
 from latticeflow.training.parallel import ALONE, Group
-from mcmc import XY, Lattice
-from mcmc.run import generate
-from mcmc.simulation import Settings
-from tests.test_training import TEMPERATURES
 
 TOGETHER = """
 import json, sys
@@ -76,21 +72,14 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory):
-    path = tmp_path_factory.mktemp("parallel") / "xy4.h5"
-    generate(Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=2, thermalise=20, thin=2, seed=1), path, draws=20)
-    return path
-
-
-def test_two_processes_hold_one_flow(ensemble):
+def test_two_processes_hold_one_flow(few_draws):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TOGETHER, str(ensemble.parent)],
+            [sys.executable, "-c", TOGETHER, str(few_draws.parent)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -107,7 +96,7 @@ def test_two_processes_hold_one_flow(ensemble):
     assert "diverged at step 0" in first["diverged"]
     assert "diverged at step 0" in second["diverged"]
     assert first["stream"] != second["stream"]
-    metadata = checkpoint.load(ensemble.parent / "whole.pt").metadata
+    metadata = checkpoint.load(few_draws.parent / "whole.pt").metadata
     assert metadata["processes"] == 2
 
 
@@ -123,9 +112,9 @@ def test_alone_nothing_is_exchanged():
 
 
 @pytest.mark.slow
-def test_torchrun_trains_by_the_command_line(ensemble, tmp_path):
+def test_torchrun_trains_by_the_command_line(few_draws, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "latticeflow"]
-    words = ["train", str(ensemble), "--out", str(tmp_path / "two.pt"), "--steps", "4", "--device", "cpu"]
+    words = ["train", str(few_draws), "--out", str(tmp_path / "two.pt"), "--steps", "4", "--device", "cpu"]
     words += ["--draws", "4", "--set", "width=16", "--log", str(tmp_path / "m.csv")]
     subprocess.run([*torchrun, *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     assert checkpoint.load(tmp_path / "two.pt").metadata["steps"] == 4
