@@ -11,10 +11,11 @@ from typing import Any
 from latticeflow.flows.base import Flow
 from latticeflow.flows.multiscale import Multiscale
 from latticeflow.flows.realnvp import RealNVP
+from latticeflow.flows.spline import Spline
 from mcmc import InputError, Lattice
 from mcmc.models import Model
 
-FLOWS: dict[str, type[Flow]] = {flow.name: flow for flow in (Multiscale, RealNVP)}
+FLOWS: dict[str, type[Flow]] = {flow.name: flow for flow in (Multiscale, RealNVP, Spline)}
 """Every flow by name; the law-book of the tests runs over this registry."""
 
 
@@ -38,4 +39,4 @@ def build_flow(name: str, model: Model, lattice: Lattice, temperatures: tuple[fl
     return FLOWS[name](model, lattice, temperatures, **sizes)
 
 
-__all__ = ["FLOWS", "Flow", "Multiscale", "RealNVP", "build_flow"]
+__all__ = ["FLOWS", "Flow", "Multiscale", "RealNVP", "Spline", "build_flow"]
