@@ -112,7 +112,7 @@ def compare(
 
     Args:
         flow: to be judged.
-        ensemble: of the same model and lattice.
+        ensemble: of the same model and lattice; where its temperatures leave the flow's range this warns.
         draws: at each temperature; of the ensemble the latest of each chain.
         seed: of the chain.
         report: called with each row when it is ready.
@@ -130,6 +130,7 @@ def compare(
     if n < 2:
         raise InputError(f"{ensemble.path} holds {n} draws per temperature: a comparison needs at least 2")
     latest = slice(max(ensemble.draws - -(-n // ensemble.chains), 0), ensemble.draws)
+    flow.warn_outside(ensemble.temperatures.tolist())
     rows = []
     for t, T in enumerate(ensemble.temperatures.tolist()):
         # Draw index first, so that all chains are in what is kept.

@@ -32,7 +32,7 @@ def importance(
 
     Args:
         flow: to draw from.
-        temperatures: where; in units of J / k_B.
+        temperatures: where; in units of J / k_B. Outside of the flow's range it warns.
         draws: at each temperature.
         seed: root of the random streams.
         report: called with the number of draws made since the last call.
@@ -46,6 +46,7 @@ def importance(
     """
     if draws < 2:
         raise InputError(f"draws = {draws} must be at least 2")
+    flow.warn_outside(temperatures)
     rows = []
     for t, T in enumerate(temperatures):
         moments: dict[str, list[np.ndarray]] = {}

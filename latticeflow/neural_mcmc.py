@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -122,14 +121,7 @@ class NeuralChains:
         for T in temperatures:
             if not (np.isfinite(T) and T > 0):
                 raise InputError(f"temperature {T!r} must be a positive finite number")
-        low, high = flow.temperatures
-        outside = [f"{T:g}" for T in temperatures if not low - 1e-9 <= T <= high + 1e-9]
-        if outside:
-            warnings.warn(
-                f"the flow was trained for temperatures {low:g} to {high:g}: at {', '.join(outside)} expect few "
-                "accepted proposals (the draws are exact all the same)",
-                stacklevel=2,
-            )
+        flow.warn_outside(temperatures)
         self.flow, self.temperatures, self.chains, self.seed = flow, tuple(temperatures), chains, seed
         self.redraws = redraws
         self._redraw = Redraws(flow, self.temperatures, chains, seed) if redraws else None

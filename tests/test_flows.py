@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from latticeflow import checkpoint
 from latticeflow.flows import FLOWS, build_flow, von_mises
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
@@ -17,17 +18,22 @@ MODELS = [XY(), ExtendedXY(1.0, 0.5)]
 SMALL = {
     "multiscale": {"invariants": 8, "vectors": 4, "products": 3, "components": 3, "width": 16},
     "realnvp": {"couplings": 4, "filters": 4},
+    "spline": {"couplings": 4, "bins": 4, "seen": 12, "invariants": 6, "vectors": 3, "width": 12},
 }
+# A colon goes before another base density than the flow's own.
+CASES = [*sorted(FLOWS), "spline:uniform"]
 RANGE = (0.5, 2.0)
 
-every_flow = pytest.mark.parametrize("name", sorted(FLOWS))
+every_flow = pytest.mark.parametrize("name", CASES)
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 
 
 def make(name, model, *shape, disturb=0.2):
     """A flow away from its initial state, which may be special."""
     torch.manual_seed(1)
-    flow = build_flow(name, model, Lattice(*shape), RANGE, **SMALL.get(name, {}))
+    name, _, base = name.partition(":")
+    sizes = SMALL.get(name, {}) | ({"base": base} if base else {})
+    flow = build_flow(name, model, Lattice(*shape), RANGE, **sizes)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter.add_(disturb * torch.randn_like(parameter))
@@ -38,9 +44,10 @@ def make(name, model, *shape, disturb=0.2):
 @every_model
 def test_density_is_normalised_on_2x2(name, model):
     flow = make(name, model, 2, 2, disturb=0.1).double()
+    smooth = flow.name == "multiscale"
     if flow.seamless:
-        # The trapezoidal rule of a smooth periodic function converges faster than any power.
-        points = 18
+        # The trapezoidal rule of a smooth periodic function converges faster than any power; splines have kinks.
+        points = 18 if smooth else 36
         grid = torch.arange(points, dtype=torch.float64) * 2 * math.pi / points - math.pi
         weight = torch.full_like(grid, 2 * math.pi / points)
     else:
@@ -50,11 +57,15 @@ def test_density_is_normalised_on_2x2(name, model):
         grid, weight = 2 * math.pi * z - math.pi, 2 * math.pi * z * (1 - z)
     weights = torch.cartesian_prod(weight, weight, weight).prod(-1)
     with torch.no_grad():
+        if flow.symmetric:  # then every first angle gives the same
+            grid_of_first, weight = grid[:1], torch.tensor([2 * math.pi])
+        else:
+            grid_of_first = grid
         total = sum(
             float(first_weight * (flow.log_prob(corner(first, grid), 1.5).exp() * weights).sum())
-            for first, first_weight in zip(grid, weight, strict=True)
+            for first, first_weight in zip(grid_of_first, weight, strict=True)
         )
-    assert total == pytest.approx(1, abs=1e-5 if flow.seamless else 2e-3)
+    assert total == pytest.approx(1, abs=1e-5 if smooth else 2e-3)
 
 
 def corner(first, grid):
@@ -63,16 +74,17 @@ def corner(first, grid):
 
 
 @every_model
-@pytest.mark.parametrize("shape", [(2, 2), (3, 3)])
-def test_mean_weight_of_draws_is_the_partition_function(model, shape):
-    """E_q[exp(-E/T) / q] = Z for normalised densities; the multiscale flow has all of the target in reach."""
-    flow, T = make("multiscale", model, *shape, disturb=0.1), 1.0
+@pytest.mark.parametrize(("name", "shape"), [("multiscale", (2, 2)), ("multiscale", (3, 3)), ("spline", (2, 2))])
+def test_mean_weight_of_draws_is_the_partition_function(name, model, shape):
+    """E_q[exp(-E/T) / q] = Z for normalised densities that have all of the target in reach."""
+    flow, T = make(name, model, *shape, disturb=0.1), 1.0
     log_Z, _ = oracle.log_partition(model, *shape, 1 / T, 8)
     theta, log_q = flow.sample(40_000, T, generator=torch.Generator().manual_seed(2))
     ratio = np.exp((-model.energy(theta) / T - log_q.detach()).numpy() - log_Z)
     error = ratio.std() / math.sqrt(len(ratio))
     assert error < 0.02
     assert abs(ratio.mean() - 1) < 5 * error
+    assert abs(1.2 * ratio.mean() - 1) > 5 * error  # a density that integrates to 1 / 1.2
 
 
 @every_flow
@@ -121,13 +133,64 @@ def test_density_is_periodic_in_every_angle(name, model):
     torch.testing.assert_close(flow.log_prob(before, 1.0), flow.log_prob(after, 1.0), rtol=0, atol=1e-6)
 
 
+@every_flow
 @every_model
-def test_multiscale_density_is_invariant_under_rotation_and_reflection(model):
-    flow = make("multiscale", model, 4, 4).double()
+def test_density_is_invariant_under_rotation_and_reflection_where_promised(name, model):
+    flow = make(name, model, 4, 4).double()
     theta = 2 * math.pi * torch.rand(8, 4, 4, dtype=torch.float64) - math.pi
     expected = flow.log_prob(theta, 1.0)
-    torch.testing.assert_close(flow.log_prob(theta + 1.234, 1.0), expected)
-    torch.testing.assert_close(flow.log_prob(-theta, 1.0), expected)
+    for same in (theta + 1.234, -theta):
+        if flow.symmetric:
+            torch.testing.assert_close(flow.log_prob(same, 1.0), expected, rtol=1e-7, atol=1e-7)
+        else:
+            assert float((flow.log_prob(same, 1.0) - expected).abs().max()) > 0.1
+    # What is no symmetry of the models changes the density of each.
+    theta[:, 1] += 1.234
+    assert float((flow.log_prob(theta, 1.0) - expected).abs().max()) > 0.1
+
+
+@every_flow
+@every_model
+def test_a_file_brings_back_the_same_density(name, model, tmp_path):
+    flow = make(name, model, 4, 4)
+    checkpoint.save(tmp_path / "flow.pt", flow, {})
+    loaded = checkpoint.load(tmp_path / "flow.pt").flow
+    theta = 2 * math.pi * torch.rand(8, 4, 4) - math.pi
+    torch.testing.assert_close(loaded.log_prob(theta, 1.0), flow.log_prob(theta, 1.0), rtol=0, atol=0)
+    assert (type(loaded), loaded.sizes, loaded.temperatures) == (type(flow), flow.sizes, flow.temperatures)
+    other = make(name, model, 4, 4, disturb=0.21).log_prob(theta, 1.0)
+    assert float((other - flow.log_prob(theta, 1.0)).abs().max()) > 1e-3
+
+
+@every_flow
+@every_model
+@pytest.mark.parametrize("shape", [(2, 4), (8, 4), (6, 6)])
+def test_rectangles_are_drawn(name, model, shape):
+    flow = make(name, model, *shape, disturb=0.05)
+    T = torch.linspace(*RANGE, 20)
+    theta, log_q = flow.sample(20, T, generator=torch.Generator().manual_seed(7))
+    assert theta.shape == (20, *Lattice(*shape).shape)
+    torch.testing.assert_close(flow.log_prob(theta, T), log_q, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["realnvp", "spline"])
+def test_lattices_whose_colours_do_not_close_are_refused(name):
+    for shape in ((3, 3), (4, 5)):
+        with pytest.raises(InputError, match=f"a {shape[0]}x{shape[1]} lattice .*both sides must be even"):
+            build_flow(name, XY(), Lattice(*shape), RANGE)
+
+
+@every_flow
+@every_model
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_gpu_follows_cpu(name, model):
+    flow = make(name, model, 4, 4)
+    theta, _ = flow.sample(64, 1.0, generator=torch.Generator().manual_seed(8))
+    there = copy.deepcopy(flow).cuda()
+    torch.testing.assert_close(there.log_prob(theta.cuda(), 1.0).cpu(), flow.log_prob(theta, 1.0), rtol=1e-4, atol=1e-3)
+    drawn, log_q = there.sample(64, 1.0, generator=torch.Generator("cuda").manual_seed(8))
+    assert drawn.is_cuda
+    torch.testing.assert_close(flow.log_prob(drawn.cpu(), 1.0), log_q.cpu(), rtol=1e-4, atol=1e-3)
 
 
 @every_flow

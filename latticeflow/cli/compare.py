@@ -63,9 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
     flow = checkpoint.load(arguments.flow, choose_device(arguments.device)).flow
     with Ensemble.open(arguments.ensemble) as ensemble, Progress("comparing", 100, unit="%") as progress:
         share = 100 / len(ensemble.temperatures)
-        rows = comparison.compare(
-            flow, ensemble, draws=arguments.draws, seed=arguments.seed, report=lambda row: progress.advance(share)
-        )
+        with options.plain_warnings():
+            rows = comparison.compare(
+                flow, ensemble, draws=arguments.draws, seed=arguments.seed, report=lambda row: progress.advance(share)
+            )
         judgement = verdict(rows, min(arguments.draws, ensemble.draws * ensemble.chains))
     mean = comparison.mean_row(rows)
     if arguments.plot is not None:

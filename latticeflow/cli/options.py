@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +131,15 @@ def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> 
 def warn(message: str) -> None:
     """Say one line on stderr."""
     print(f"latticeflow: {message}", file=sys.stderr)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Let what the library warns of appear as one line on stderr, without a source line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest: warn(str(message))
+        yield
 
 
 def stopped(stop: Stop, complete: bool, remedy: str = "the same command and --resume") -> int:

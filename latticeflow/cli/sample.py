@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.importance:
         if arguments.out or arguments.local_sweeps or arguments.redraws or arguments.chains != 1:
             raise InputError("--importance has no chain: leave out --out, --chains, --local-sweeps and --redraws")
-        return _importance(arguments, device)
+        with options.plain_warnings():
+            return _importance(arguments, device)
     if arguments.out is None:
         raise InputError("no file to write to: name one by --out FILE.h5, or ask for --importance")
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *rest: options.warn(str(message))
+    with options.plain_warnings():
         return _chains(arguments, device)
 
 

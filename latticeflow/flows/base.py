@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -29,6 +31,8 @@ class Flow(nn.Module, ABC):
     """Name in the registry and in checkpoints."""
     seamless: ClassVar[bool] = True
     """Whether the density is continuous where an angle passes from pi to -pi."""
+    symmetric: ClassVar[bool] = True
+    """Whether the density is exactly invariant when all angles turn together, or change sign together."""
 
     def __init__(
         self, model: Model, lattice: Lattice, temperatures: tuple[float, float], sizes: dict[str, Any] | None = None
@@ -82,6 +86,23 @@ class Flow(nn.Module, ABC):
             expected = ", ".join(str(side) for side in self.lattice.shape)
             raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
         return self._log_prob(theta, self._temperatures(len(theta), temperature, theta.dtype))
+
+    def warn_outside(self, temperatures: Iterable[float]) -> None:
+        """Warn, in one line, of temperatures that the flow was not trained for; whoever uses a flow calls this once.
+
+        Draws follow `log_prob` there as everywhere, so chains and weights stay exact: only their worth is in doubt.
+
+        Args:
+            temperatures: where the flow is about to be used.
+        """
+        low, high = self.temperatures
+        outside = [f"{T:g}" for T in temperatures if not low - 1e-9 <= T <= high + 1e-9]
+        if outside:
+            warnings.warn(
+                f"the flow was trained for temperatures {low:g} to {high:g}: at {', '.join(outside)} expect few "
+                "accepted proposals (the draws are exact all the same)",
+                stacklevel=3,
+            )
 
     @property
     def depths(self) -> int:

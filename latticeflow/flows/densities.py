@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from latticeflow.flows import von_mises
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import InputError, Lattice
 from mcmc.models import Model
+
+MASSES = (0.0, 0.1, 0.4, 1.6)
+"""Squares of the masses of the spin waves, in units of the largest stiffness."""
 
 
 class Uniform(nn.Module):
@@ -31,20 +35,25 @@ class Uniform(nn.Module):
 
     def sample(self, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draw angles in radians at each temperature, (B,) -> (B, n)."""
-        u = torch.rand(len(temperature), self.n, generator=generator, device=temperature.device, dtype=temperature.dtype)
+        shape, device = (len(temperature), self.n), temperature.device
+        u = torch.rand(shape, generator=generator, device=device, dtype=temperature.dtype)
         return math.pi * (2 * u - 1)
 
 
 class SpinWave(nn.Module):
     """Spin waves on the torus: one site after the other, each from a von Mises law.
 
-    The first angle is uniform. With u_j = exp(i theta_j), the angle of site i given the earlier ones has mean arg Z_i and
-    concentration p_i |Z_i| exp(g_i) / T, where Z_i = sum_{j < i} W_ij u_j and W, p are the regression and the precision
-    of the harmonic model, all later sites integrated out. So for T -> 0 the draws are exact spin waves with all their
-    correlations. The learnt g_i = c_i1 t + c_i2 t^2 + c_i3 t^3 with t = T / (1 + T), zero before training, softens the
-    waves where it gets warmer.
+    The first angle is uniform. With u_j = exp(i theta_j), the angle of site i given the earlier ones has mean arg eta_i
+    and concentration |eta_i|, where
 
-    `log_prob` takes one matrix product; `sample` takes n small steps.
+        eta_i = (1/T) sum_k (delta_k0 + c_ik(T)) Z^k_i,      Z^k_i = sum_{j < i} W^k_ij u_j.
+
+    W^0 holds the harmonic model's regression times its precision, all later sites integrated out: where c = 0, as
+    it is before training, the draws for T -> 0 are exact spin waves with all their correlations. The other W^k
+    belong to the harmonic model with a mass, whose correlations end after a few sites, as those of the spins do where
+    it is warm. c is a polynomial in t = T / (1 + T) without constant term, and is learnt.
+
+    `log_prob` takes one matrix product for each mass; `sample` takes n small steps.
 
     Args:
         model, lattice: decide the stiffness.
@@ -54,35 +63,43 @@ class SpinWave(nn.Module):
     def __init__(self, model: Model, lattice: Lattice, sites: Tensor):
         super().__init__()
         n = len(sites)
-        self.register_buffer("_weights", torch.zeros(n, n), persistent=False)
+        weights = torch.zeros(n, len(MASSES), n)
         Q, order = stiffness(model, lattice), sites.numpy()
-        for i in range(1, n):
-            weights, precision = regression(Q, order[i], order[:i])
-            self.get_buffer("_weights")[i, :i] = torch.tensor(weights * precision)
-        self.softness = nn.Parameter(torch.zeros(n - 1, 3))
+        scale = np.abs(Q).max()
+        for k, mass in enumerate(MASSES):
+            massive = Q + mass * scale * np.eye(lattice.N)
+            for i in range(1, n):
+                regressed, precision = regression(massive, order[i], order[:i])
+                weights[i, k, :i] = torch.tensor(regressed * precision)
+        self.register_buffer("_weights", weights, persistent=False)
+        self.coefficients = nn.Parameter(torch.zeros(3, n - 1, len(MASSES)))
 
-    def _scales(self, temperature: Tensor) -> Tensor:
-        """What multiplies each p_i Z_i, (B,) -> (B, n)."""
-        t = temperature[:, None] / (1 + temperature[:, None])
-        scales = torch.exp(torch.cat((t, t**2, t**3), dim=-1) @ self.softness.T) / temperature[:, None]
-        return torch.cat((torch.zeros_like(t), scales), dim=-1)
+    def _amplitudes(self, temperature: Tensor) -> Tensor:
+        """What multiplies each Z^k_i but that of the first site, (B,) -> (B, n - 1, K)."""
+        t = temperature / (1 + temperature)
+        amplitudes = torch.einsum("pb,pik->bik", torch.stack((t, t**2, t**3)), self.coefficients)
+        return (amplitudes + self._weights.new_tensor([1.0] + [0.0] * (len(MASSES) - 1))) / temperature[:, None, None]
 
     def log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         """Log density of angles in radians, (B, n) and (B,) -> float64 (B,)."""
         u = torch.stack((theta.cos(), theta.sin()))
-        eta = (u @ self.get_buffer("_weights").T) * self._scales(temperature)
+        Z = (u @ self._weights[1:].flatten(0, 1).T).unflatten(-1, (-1, len(MASSES)))
+        eta = (Z * self._amplitudes(temperature)).sum(-1)
         kappa = torch.sqrt((eta**2).sum(0) + 1e-12)  # the root has no derivative at 0
-        log_q = (eta * u).sum(0) - kappa - von_mises.log_i0e(kappa) - von_mises.LOG_2PI
-        return log_q.sum(-1, dtype=torch.float64)
+        log_q = (eta * u[:, :, 1:]).sum(0) - kappa - von_mises.log_i0e(kappa) - von_mises.LOG_2PI
+        return log_q.sum(-1, dtype=torch.float64) - von_mises.LOG_2PI
 
     def sample(self, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
         """Draw angles in radians at each temperature, (B,) -> (B, n)."""
-        weights, scales = self.get_buffer("_weights"), self._scales(temperature)
+        amplitudes = self._amplitudes(temperature)
         rounds = 24 if temperature.is_cuda else None  # a GPU would wait for the count of pending draws
-        theta = torch.zeros_like(scales)
+        theta = temperature.new_zeros(len(temperature), len(self._weights))
         u = theta.new_zeros(2, *theta.shape)
-        for i in range(len(weights)):
-            x, y = (u[:, :, :i] @ weights[i, :i]) * scales[:, i]
+        for i in range(theta.shape[1]):
+            if i:
+                x, y = ((u[:, :, :i] @ self._weights[i, :, :i].T) * amplitudes[:, i - 1]).sum(-1)
+            else:
+                x = y = temperature.new_zeros(len(temperature))
             theta[:, i] = torch.atan2(y, x) + von_mises.sample(torch.hypot(x, y), generator=generator, rounds=rounds)
             u[:, :, i] = torch.stack((theta[:, i].cos(), theta[:, i].sin()))
         return theta

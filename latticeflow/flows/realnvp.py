@@ -52,6 +52,7 @@ class RealNVP(Flow):
 
     name = "realnvp"
     seamless = False
+    symmetric = False
 
     def __init__(
         self,

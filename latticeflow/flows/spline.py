@@ -32,10 +32,10 @@ class Coupling(nn.Module):
 
         eta = Z^0 + sum_a G_a Z^C_a,    x -> arg eta + f(x - arg eta)
 
-    with Z^0 the spin-wave regression, and the parameters of the spline f. These are even under reflection, but for a part
-    that is linear in the odd invariants o = Im(Z^A conj(Z^B)): reflected surroundings reflect the map. The spline acts
-    in a coordinate stretched by sqrt(1 + 1 / T), the width of a thermal fluctuation. Where eta vanishes its direction
-    jumps; there f becomes the identity, and the density stays continuous.
+    with Z^0 the spin-wave regression, and the parameters of the spline f. These are even under reflection, but for a
+    part that is linear in the odd invariants o = Im(Z^A conj(Z^B)): reflected surroundings reflect the map. The spline
+    acts in a coordinate stretched by sqrt(1 + 1 / T), the width of a thermal fluctuation. Where eta vanishes its
+    direction jumps; there f becomes the identity, and the density stays continuous.
 
     Args:
         weights: float32 (n,), spin-wave weights of the n seen sites.
@@ -61,7 +61,9 @@ class Coupling(nn.Module):
         self.net = nn.Sequential(*hidden, output)
         self.odd = nn.Parameter(torch.randn(invariants, odd) / math.sqrt(invariants))
 
-    def forward(self, x: Tensor, frozen: Tensor, temperature: Tensor, *, inverse: bool = False) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, frozen: Tensor, temperature: Tensor, *, inverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Map the targets from the flow's draws towards the base density; the inverse leads back.
 
         Args:
@@ -82,7 +84,8 @@ class Coupling(nn.Module):
         ex, ey = Z0.squeeze(-1) + (G * Zc).sum(-1)
         r2 = ex**2 + ey**2
         direction = torch.atan2(ey, ex.masked_fill(r2 == 0, 1.0))  # no derivative at 0 otherwise
-        parameters = _BOUND * torch.tanh(mirrored(even, (gates * o) @ self.odd) / _BOUND) * (r2 / (r2 + _CALM))[..., None]
+        bounded = _BOUND * torch.tanh(mirrored(even, (gates * o) @ self.odd) / _BOUND)
+        parameters = bounded * (r2 / (r2 + _CALM))[..., None]
         factor = torch.sqrt(1 + 1 / temperature[:, None])
         before, log_before = stretch(wrap(x - direction), factor)
         mapped, log_slope = circular_spline(before, parameters, inverse=inverse)
@@ -93,7 +96,7 @@ class Coupling(nn.Module):
 
 
 class Spline(Flow):
-    """Circular splines on colours, after Rezende et al. (arXiv:2002.02428), with the symmetries of the spin models exact.
+    """Circular splines on colours, after Rezende et al. (arXiv:2002.02428), exactly symmetric as the spin models are.
 
     The four colours of a 2x2 tile: XY draws the two of one checkerboard colour, EXY three, and the last colour follows
     its exact conditional, a von Mises law about the local field. Draws of the base density pass through the couplings,
