@@ -8,10 +8,16 @@ import pytest
 import torch
 
 from latticeflow import checkpoint
+from latticeflow.comparison import compare
 from latticeflow.flows import FLOWS, build_flow, von_mises
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
+from latticeflow.importance import importance
+from latticeflow.neural_mcmc import NeuralChains
 from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.ensemble import Ensemble
+from mcmc.run import generate
+from mcmc.simulation import Settings
 from tests import oracle
 
 MODELS = [XY(), ExtendedXY(1.0, 0.5)]
@@ -143,10 +149,10 @@ def test_density_is_invariant_under_rotation_and_reflection_where_promised(name,
         if flow.symmetric:
             torch.testing.assert_close(flow.log_prob(same, 1.0), expected, rtol=1e-7, atol=1e-7)
         else:
-            assert float((flow.log_prob(same, 1.0) - expected).abs().max()) > 0.1
+            assert (flow.log_prob(same, 1.0) - expected).abs().max().item() > 0.1
     # What is no symmetry of the models changes the density of each.
     theta[:, 1] += 1.234
-    assert float((flow.log_prob(theta, 1.0) - expected).abs().max()) > 0.1
+    assert (flow.log_prob(theta, 1.0) - expected).abs().max().item() > 0.1
 
 
 @every_flow
@@ -159,7 +165,7 @@ def test_a_file_brings_back_the_same_density(name, model, tmp_path):
     torch.testing.assert_close(loaded.log_prob(theta, 1.0), flow.log_prob(theta, 1.0), rtol=0, atol=0)
     assert (type(loaded), loaded.sizes, loaded.temperatures) == (type(flow), flow.sizes, flow.temperatures)
     other = make(name, model, 4, 4, disturb=0.21).log_prob(theta, 1.0)
-    assert float((other - flow.log_prob(theta, 1.0)).abs().max()) > 1e-3
+    assert (other - flow.log_prob(theta, 1.0)).abs().max().item() > 1e-3
 
 
 @every_flow
@@ -340,3 +346,20 @@ def test_redrawing_keeps_the_coarse_sites_and_follows_its_density(model):
         torch.testing.assert_close(new - old, flow.log_prob(drawn, 1.0) - flow.log_prob(theta, 1.0), atol=1e-3, rtol=0)
     with pytest.raises(InputError, match="there is no depth"):
         flow.redraw(theta, 1.0, flow.depths)
+
+
+def test_every_use_outside_of_the_range_warns_once(tmp_path):
+    flow, temperatures = make("multiscale", XY(), 4, 4), (1.0, 3.0)
+    generate(Settings(XY(), Lattice(4, 4), temperatures, thermalise=20, thin=1), tmp_path / "xy4.h5", draws=8)
+    with Ensemble.open(tmp_path / "xy4.h5") as ensemble:
+        uses = [
+            lambda: NeuralChains(flow, temperatures),
+            lambda: importance(flow, temperatures, draws=10),
+            lambda: compare(flow, ensemble, draws=10),
+        ]
+        for use in uses:
+            with pytest.warns(UserWarning, match=r"temperatures 0.5 to 2: at 3 expect few accepted") as caught:
+                use()
+            assert len(caught) == 1
+            assert caught[0].filename == __file__  # it names the line that used the flow
+    NeuralChains(flow, RANGE)  # silent at the ends

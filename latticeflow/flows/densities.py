@@ -15,6 +15,8 @@ from mcmc.models import Model
 
 MASSES = (0.0, 0.1, 0.4, 1.6)
 """Squares of the masses of the spin waves, in units of the largest stiffness."""
+_REACH = 5.0
+"""What multiplies their learnt coefficients: these must become about 1, in as many steps as nets move by 0.1."""
 
 
 class Uniform(nn.Module):
@@ -77,7 +79,7 @@ class SpinWave(nn.Module):
     def _amplitudes(self, temperature: Tensor) -> Tensor:
         """What multiplies each Z^k_i but that of the first site, (B,) -> (B, n - 1, K)."""
         t = temperature / (1 + temperature)
-        amplitudes = torch.einsum("pb,pik->bik", torch.stack((t, t**2, t**3)), self.coefficients)
+        amplitudes = torch.einsum("pb,pik->bik", _REACH * torch.stack((t, t**2, t**3)), self.coefficients)
         return (amplitudes + self._weights.new_tensor([1.0] + [0.0] * (len(MASSES) - 1))) / temperature[:, None, None]
 
     def log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
