@@ -62,6 +62,8 @@ class SpinWave(nn.Module):
         sites: int64 (n,), the sites to be drawn, in order.
     """
 
+    _weights: Tensor
+
     def __init__(self, model: Model, lattice: Lattice, sites: Tensor):
         super().__init__()
         n = len(sites)
