@@ -8,7 +8,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +132,7 @@ def warn(message: str) -> None:
     print(f"latticeflow: {message}", file=sys.stderr)
 
 
-@contextmanager
+@contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Let what the library warns of appear as one line on stderr, without a source line."""
     with warnings.catch_warnings():
