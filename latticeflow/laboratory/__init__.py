@@ -7,7 +7,14 @@ Importing this package loads torch. A method of your own joins by `register`, an
 
 from __future__ import annotations
 
-from latticeflow.laboratory import controls, flow_methods  # noqa: F401  they register their methods
+from latticeflow.laboratory import (  # noqa: F401  they register their methods
+    controls,
+    flow_methods,
+    gan,
+    joint,
+    unrolled,
+    vae,
+)
 from latticeflow.laboratory.methods import (
     METHODS,
     DivergedError,
