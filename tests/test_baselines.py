@@ -78,7 +78,7 @@ def test_condition_is_learned(name):
     sampler = method.fit(Shifted(), Effort(steps=120, batch=64, width=16), seed=0)
     generator = torch.Generator().manual_seed(1)
     low, high = (sampler.sample(200, condition=torch.full((200, 1), c), generator=generator) for c in (0.0, 1.0))
-    assert (high.mean(0) - low.mean(0)).min() > 0.8  # 2 in truth, 0 for a method that does not look
+    assert (high.mean(0) - low.mean(0)).min() > 0.5  # 2 in truth, 0 for a method that does not look
 
 
 @every_baseline
@@ -88,7 +88,7 @@ def test_divergence_is_noticed(name):
 
 
 def test_a_rate_that_is_far_too_high_diverges():
-    with pytest.raises(DivergedError, match="lower the rate"):
+    with pytest.raises(DivergedError, match="lower the learning rate"):
         dataclasses.replace(METHODS["gan"], rate=1e30, critic_rate=1e30).fit(Shifted(), Effort(steps=20, batch=16))
 
 
@@ -126,7 +126,7 @@ def test_slope_penalty_of_a_linear_critic():
     critic = torch.nn.Linear(3, 1)
     players = Players(torch.nn.Identity(), critic, noise=2)
     penalty = slope_penalty(players, torch.randn(5, 2), torch.rand(5, 1))
-    assert float(penalty) == pytest.approx((float(critic.weight[0, :2].norm()) - 1) ** 2, rel=1e-5)
+    assert penalty.item() == pytest.approx((critic.weight[0, :2].norm().item() - 1) ** 2, rel=1e-5)
     penalty.backward()
     assert critic.weight.grad[0, :2].abs().min() > 0
 
