@@ -83,17 +83,20 @@ class Adversarial(Method):
     (arXiv:1712.04086); all are trained by Adam.
 
     Args:
-        name, title, source: see `Method`.
+        name, title, source, pace: see `Method`.
         packing: draws judged together.
         critic_updates: in each step.
         rate, critic_rate: learning rates.
         betas: of Adam.
         fall: share of the steps, at the end, over which the rates fall to zero.
+        joint: whether the critic judges draws with their noise, and there is an encoder.
+        normalise: whether generator and encoder have batch normalisation.
     """
 
     name: str
     title: str
     source: str
+    pace: float = 5.0
     packing: int = 1
     critic_updates: int = 1
     rate: float = 1e-3

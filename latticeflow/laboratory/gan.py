@@ -48,6 +48,6 @@ for packing in (2, 3, 4):
     register(Adversarial(f"pacgan{packing}", f"PacGAN {packing}", "Lin et al., arXiv:1712.04086", packing=packing))
 register(
     Wasserstein(
-        "wgan_gp", "WGAN-GP", "Gulrajani et al., arXiv:1704.00028", critic_updates=5, rate=1e-3, betas=(0.5, 0.9)
+        "wgan_gp", "WGAN-GP", "Gulrajani et al., arXiv:1704.00028", pace=1.5, critic_updates=5, betas=(0.5, 0.9)
     )
 )

@@ -256,6 +256,7 @@ class HamiltonianVae(VariationalAutoencoder):
     name = "c_hg_vae"
     title = "C-HG-VAE"
     source = "Kanaujia, Scheurer, Arora, arXiv:2401.15948"
+    pace = 3.0
 
     def supports(self, target: Target) -> bool:
         """Lattices of side 8 or more."""
@@ -291,8 +292,15 @@ def site_energies(theta: Tensor) -> Tensor:
 
 
 ADVNF_PAPER = "Kanaujia, Scheurer, Arora, arXiv:2401.15948"
-register(ConditionalGan("c_gan", "C-GAN", ADVNF_PAPER, rate=5e-4, critic_rate=5e-4))
+register(ConditionalGan("c_gan", "C-GAN", ADVNF_PAPER, pace=3.0, rate=5e-4, critic_rate=5e-4))
 register(
-    ImplicitGan("implicit_gan", "implicit GAN", "Singh, Scheurer, Arora, arXiv:2006.11868", rate=5e-4, critic_rate=5e-4)
+    ImplicitGan(
+        "implicit_gan",
+        "implicit GAN",
+        "Singh, Scheurer, Arora, arXiv:2006.11868",
+        pace=3.0,
+        rate=5e-4,
+        critic_rate=5e-4,
+    )
 )
 register(HamiltonianVae())

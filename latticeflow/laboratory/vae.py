@@ -74,6 +74,7 @@ class VariationalAutoencoder(Method):
     title = "VAE"
     group = "baseline"
     source = "Kingma, Welling, arXiv:1312.6114"
+    pace = 5.0
 
     def build(self, target: Target, effort: Effort) -> Autoencoder:
         """An untrained autoencoder."""
