@@ -140,14 +140,14 @@ def unrolled_case():
 
 def test_unrolled_objective_is_that_of_the_critic_after_adam():
     critic, real, fake, _, method = unrolled_case()
-    foreseen = float(method.foresee(critic, real, fake))
+    foreseen = method.foresee(critic, real, fake).item()
     trained = copy.deepcopy(critic)
     optimiser = torch.optim.Adam(trained.parameters(), 0.05, betas=method.betas)
     for _ in range(3):
         optimiser.zero_grad()
         critic_loss(trained(real), trained(fake)).backward()
         optimiser.step()
-    loss = [float(torch.nn.functional.softplus(-network(fake)).mean()) for network in (trained, critic)]
+    loss = [torch.nn.functional.softplus(-network(fake)).mean().item() for network in (trained, critic)]
     assert foreseen == pytest.approx(loss[0], rel=1e-6)
     assert abs(foreseen - loss[1]) > 0.01  # the critic at hand
 
@@ -160,7 +160,7 @@ def test_unrolled_gradient_is_that_of_finite_differences():
         return float(torch.autograd.grad(method.foresee(critic, real, fake + t * way), t)[0])
 
     h = 1e-6
-    up, down = (float(method.foresee(critic, real, fake + s * way)) for s in (h, -h))
+    up, down = (method.foresee(critic, real, fake + s * way).item() for s in (h, -h))
     assert slope(method) == pytest.approx((up - down) / (2 * h), rel=1e-4)
     # What does not look ahead, or not through the updates, is another number.
     assert abs(slope(dataclasses.replace(method, unrolling=0)) - slope(method)) > 1e-3
@@ -182,8 +182,8 @@ def test_joint_losses_of_an_undecided_critic():
     z = players.draw_noise(batch, seeds[1])
     expected = reconstruction(z, players.encode(Batch(players.generate(z, None), None), seeds[1]))
     torch.testing.assert_close(loss, expected)
-    assert float(method.critic_objective(players, batch, seeds[2])) == pytest.approx(math.log(4))
-    assert float(METHODS["ali"].generator_objective(players, batch, seeds[3])) == pytest.approx(math.log(4))
+    assert method.critic_objective(players, batch, seeds[2]).item() == pytest.approx(math.log(4))
+    assert METHODS["ali"].generator_objective(players, batch, seeds[3]).item() == pytest.approx(math.log(4))
     by_hand = reconstruction(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 2))
     assert float(by_hand) == pytest.approx((1 + 4) / 4)
 

@@ -54,5 +54,5 @@ def reconstruction(z: Tensor, reconstructed: Tensor) -> Tensor:
     return 0.5 * (z - reconstructed).square().sum(1).mean()
 
 
-register(AdversariallyLearnedInference("ali", "ALI", "Dumoulin et al., arXiv:1606.00704", joint=True))
-register(Veegan("veegan", "VEEGAN", "Srivastava et al., arXiv:1705.07761", joint=True))
+register(AdversariallyLearnedInference("ali", "ALI", "arXiv:1606.00704", joint=True))
+register(Veegan("veegan", "VEEGAN", "arXiv:1705.07761", joint=True))

@@ -255,7 +255,7 @@ class HamiltonianVae(VariationalAutoencoder):
     energy: float = 20.0
     name = "c_hg_vae"
     title = "C-HG-VAE"
-    source = "Kanaujia, Scheurer, Arora, arXiv:2401.15948"
+    source = "arXiv:2401.15948"
     pace = 3.0
 
     def supports(self, target: Target) -> bool:
@@ -291,13 +291,13 @@ def site_energies(theta: Tensor) -> Tensor:
     return -0.5 * torch.stack(bonds).sum(0).flatten(1)
 
 
-ADVNF_PAPER = "Kanaujia, Scheurer, Arora, arXiv:2401.15948"
+ADVNF_PAPER = "arXiv:2401.15948"
 register(ConditionalGan("c_gan", "C-GAN", ADVNF_PAPER, pace=3.0, rate=5e-4, critic_rate=5e-4))
 register(
     ImplicitGan(
         "implicit_gan",
         "implicit GAN",
-        "Singh, Scheurer, Arora, arXiv:2006.11868",
+        "arXiv:2006.11868",
         pace=3.0,
         rate=5e-4,
         critic_rate=5e-4,

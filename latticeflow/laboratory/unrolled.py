@@ -57,4 +57,4 @@ class Unrolled(Adversarial):
         return softplus(-judge(weights, fake)).mean()
 
 
-register(Unrolled("unrolled_gan", "unrolled GAN", "Metz et al., arXiv:1611.02163", pace=1.5))
+register(Unrolled("unrolled_gan", "unrolled GAN", "arXiv:1611.02163", pace=1.5))

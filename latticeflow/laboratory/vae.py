@@ -73,7 +73,7 @@ class VariationalAutoencoder(Method):
     name = "vae"
     title = "VAE"
     group = "baseline"
-    source = "Kingma, Welling, arXiv:1312.6114"
+    source = "arXiv:1312.6114"
     pace = 5.0
 
     def build(self, target: Target, effort: Effort) -> Autoencoder:
