@@ -30,7 +30,6 @@ from latticeflow.flows import FLOWS
 from latticeflow.training.objectives import OBJECTIVES, objective_from_name
 from latticeflow.training.run import train
 from latticeflow.training.settings import TrainingSettings
-from latticeflow.training.trainer import TrainingDivergedError
 from mcmc import InputError, Lattice, model_from_name
 from mcmc.ensemble import Ensemble
 from mcmc.run import generate
@@ -272,7 +271,9 @@ def _row(plan: Plan, cell: Cell, directory: Path, stop: Stop) -> dict[str, Any] 
                 source, path, settings, flow_name=cell.flow, sizes=cell.sizes, resume=path.exists(), stop=stop
             ):
                 return None
-        except TrainingDivergedError as error:
+        except InputError as error:  # it diverged, or memory ran out; what was saved before is judged
+            if not path.exists():
+                raise
             note = str(error).partition(";")[0]
     flow, metadata, _ = checkpoint.load(path)
     with Ensemble.open(_ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:

@@ -195,6 +195,8 @@ def test_impossible_critics_and_sizes_are_named():
         Trainer(make("multiscale", XY(), 4, 4), settings, anything())
     with pytest.raises(InputError, match="'multiscale' has no size 'widht': choose of seen, invariants"):
         build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), widht=3)
+    with pytest.raises(InputError, match="width = 'wide' of flow 'multiscale' must be int, such as"):
+        build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), width="wide")
     with pytest.raises(InputError, match="do not divide into 3 equal even parts"):
         Group(count=3).share(16)
 

@@ -79,7 +79,7 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--minutes", type=float, help="of each training (default 2)")
     length.add_argument("--steps", type=int, help="of each training instead")
     parser.add_argument("--workers", type=int, default=1, help="trainings at a time, of one thread each (default 1)")
-    parser.add_argument("--set", action="append", type=options.assignment, default=[], metavar="FLOW.SIZE=N")
+    parser.add_argument("--set", action="append", type=options.size, default=[], metavar="FLOW.SIZE=N")
     parser.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="(default 32)")
     parser.add_argument("--batch-draws", type=int, default=16, metavar="N", help="per temperature (default 16)")
     parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
@@ -144,7 +144,7 @@ def run_ensemble_size(arguments: argparse.Namespace) -> int:
     return _study(arguments, cells, "ensemble-size", "How few draws a training needs")
 
 
-def _sizes(assignments: list[tuple[str, int | float]]) -> dict[str, dict[str, Any]]:
+def _sizes(assignments: list[tuple[str, int | float | str]]) -> dict[str, dict[str, Any]]:
     from mcmc.errors import InputError
 
     sizes: dict[str, dict[str, Any]] = {}

@@ -84,15 +84,29 @@ def assignment(text: str) -> tuple[str, int | float]:
     """Parse ``name=number``.
 
     Example:
-        >>> assignment("width=256"), assignment("nll=0.5")
-        (('width', 256), ('nll', 0.5))
+        >>> assignment("nll=0.5")
+        ('nll', 0.5)
+    """
+    name, value = size(text)
+    if isinstance(value, str):
+        raise argparse.ArgumentTypeError(f"{text!r} is no assignment of a number, such as nll=0.5")
+    return name, value
+
+
+def size(text: str) -> tuple[str, int | float | str]:
+    """Parse ``name=value``, the value a number if it looks like one.
+
+    Example:
+        >>> size("width=256"), size("base=uniform")
+        (('width', 256), ('base', 'uniform'))
     """
     name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no assignment, such as width=256")
     for number in (int, float):
         with contextlib.suppress(ValueError):
-            if name and equals:
-                return name, number(value)
-    raise argparse.ArgumentTypeError(f"{text!r} is no assignment of a number, such as width=256")
+            return name, number(value)
+    return name, value
 
 
 def words(text: str) -> tuple[str, ...]:

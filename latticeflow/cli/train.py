@@ -26,7 +26,7 @@ def add_parser(verbs: Any) -> None:
     flow.add_argument(
         "--set",
         action="append",
-        type=options.assignment,
+        type=options.size,
         default=[],
         metavar="SIZE=N",
         help="width=256; repeatable",

@@ -32,10 +32,13 @@ def build_flow(name: str, model: Model, lattice: Lattice, temperatures: tuple[fl
     """
     if name not in FLOWS:
         raise InputError(f"unknown flow {name!r}: choose one of {', '.join(FLOWS)}")
-    known = [*signature(FLOWS[name]).parameters][3:]
-    for size in sizes:
+    known = dict([*signature(FLOWS[name]).parameters.items()][3:])
+    for size, value in sizes.items():
         if size not in known:
             raise InputError(f"flow {name!r} has no size {size!r}: choose of {', '.join(known)}")
+        usual = known[size].default
+        if isinstance(usual, (int, str)) and type(value) is not type(usual):
+            raise InputError(f"{size} = {value!r} of flow {name!r} must be {type(usual).__name__}, such as {usual!r}")
     return FLOWS[name](model, lattice, temperatures, **sizes)
 
 
