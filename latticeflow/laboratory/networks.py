@@ -89,13 +89,12 @@ class Pool:
     def batch(self) -> Batch:
         """A random batch."""
         chosen = torch.randint(self.groups, (self.rows,), generator=self.generator, device=self.x.device)
-        parts = []
-        for values in (self.x, self.condition):
-            if values is None:
-                return Batch(parts[0], None)
-            grouped = values.view(self.groups, self.packing, -1)[chosen]
-            parts.append(grouped.flatten(0, 1))
-        return Batch(*parts)
+        x, condition = (
+            None if values is None else values.view(self.groups, self.packing, -1)[chosen].flatten(0, 1)
+            for values in (self.x, self.condition)
+        )
+        assert x is not None
+        return Batch(x, condition)
 
 
 def join(*parts: Tensor | None) -> Tensor:

@@ -20,8 +20,6 @@ from latticeflow.laboratory.vae import Autoencoder, VariationalAutoencoder, dive
 from latticeflow.targets import Target, XYLattice
 from mcmc import wrap
 
-PERIODIC = "circular"
-
 
 class Angles(Coordinates):
     """Angles as they are, wrapped on the way back."""
@@ -61,7 +59,7 @@ class SpinReader(nn.Module):
         super().__init__()
         self.side = side
         self.layers = nn.Sequential(
-            nn.Conv2d(2 + condition_size, 8, 3, padding=1, padding_mode=PERIODIC),
+            nn.Conv2d(2 + condition_size, 8, 3, padding=1, padding_mode="circular"),
             nn.Tanh(),
             nn.Conv2d(8, 10, 3),
             nn.Tanh(),
@@ -146,7 +144,7 @@ class SiteGenerator(nn.Module):
         sizes = ((2, 8, 5), (8, 16, 5), (16, 32, 3), (32, 2, 3))
         layers: list[nn.Module] = []
         for inputs, outputs, kernel in sizes:
-            layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode=PERIODIC), nn.Tanh()]
+            layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, padding_mode="circular"), nn.Tanh()]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, z: Tensor) -> Tensor:

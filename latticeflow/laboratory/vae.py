@@ -20,8 +20,8 @@ class Autoencoder(nn.Module):
     def __init__(self, target: Target, width: int):
         super().__init__()
         d, c, self.noise = target.dimension, target.condition_size, noise_size(target)
-        self.encoder = perceptron(d + c, 2 * self.noise, width=width)
-        self.decoder = perceptron(self.noise + c, 2 * d, width=width)
+        self.encoder: nn.Module = perceptron(d + c, 2 * self.noise, width=width)
+        self.decoder: nn.Module = perceptron(self.noise + c, 2 * d, width=width)
 
     def decode(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of x, (n, d) each."""
