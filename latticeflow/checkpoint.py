@@ -98,17 +98,27 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         raise InputError(f"{path} is no latticeflow checkpoint, or is truncated: nothing in it was executed") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is no latticeflow checkpoint: expected a file made by `latticeflow train`")
+    damaged = f"{path} is damaged: its parts do not fit together; take a copy, or train again"
+    if not isinstance(content.get("version"), int):
+        raise InputError(damaged)
     if content["version"] > VERSION:
         raise InputError(
             f"{path} has checkpoint version {content['version']}, newer than {VERSION}: update latticeflow to read it"
         )
-    description = json.loads(content["json"])
-    recipe = description["recipe"]
-    model = model_from_name(recipe["model"], recipe["J"], recipe["K"])
-    low, high = recipe["temperatures"]
-    flow = build_flow(recipe["flow"], model, Lattice(recipe["Lx"], recipe["Ly"]), (low, high), **recipe["sizes"])
-    flow.load_state_dict(content["parameters"])
-    return Checkpoint(flow.to(device), description["metadata"], content["training"])
+    try:
+        description = json.loads(content["json"])
+        recipe, metadata = description["recipe"], description["metadata"]
+        model = model_from_name(recipe["model"], recipe["J"], recipe["K"])
+        low, high = recipe["temperatures"]
+        flow = build_flow(recipe["flow"], model, Lattice(recipe["Lx"], recipe["Ly"]), (low, high), **recipe["sizes"])
+        flow.load_state_dict(content["parameters"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError):
+        raise InputError(damaged) from None
+    if not all(bool(torch.isfinite(value).all()) for value in flow.state_dict().values()):
+        raise InputError(f"{path} holds a flow whose parameters are not finite: train it at a lower rate")
+    return Checkpoint(flow.to(device), metadata, content.get("training"))
 
 
 def fingerprint(flow: Flow) -> str:

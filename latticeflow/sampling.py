@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def sample(
     if draws < 1:
         raise InputError(f"draws = {draws} must be at least 1")
     flow, metadata, _ = checkpoint.load(flow_path, device)
-    temperatures = tuple(temperatures or metadata["source"]["temperatures"])
+    temperatures = tuple(temperatures or trained_temperatures(flow_path, metadata))
     moves = {"local_sweeps": local_sweeps, "redraws": redraws}
     # Made first, to complain before there is a file.
     source = NeuralChains(flow, temperatures, chains=chains, seed=seed, local_sweeps=local_sweeps, redraws=redraws)
@@ -101,6 +101,22 @@ def sample(
             source.restore(state)
         fill(ensemble, source, draws, stop or Stop(), progress)
         return ensemble.draws >= draws
+
+
+def trained_temperatures(path: str | Path, metadata: Mapping[str, Any]) -> list[float]:
+    """Temperatures of the ensemble that a flow was trained on.
+
+    Args:
+        path: of the checkpoint, for the complaint.
+        metadata: the checkpoint's.
+
+    Raises:
+        InputError: it does not say.
+    """
+    try:
+        return metadata["source"]["temperatures"]
+    except (LookupError, TypeError):
+        raise InputError(f"{path} does not say where it was trained: name some --temperatures") from None
 
 
 class ChainRow(NamedTuple):

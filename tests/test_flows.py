@@ -312,6 +312,13 @@ def test_spin_waves_of_an_antiferromagnet_are_uniform():
     assert not weights.any()
 
 
+@pytest.mark.parametrize("rounds", [None, 24])
+def test_no_concentration_gives_no_angle_rather_than_no_end(rounds):
+    kappa = torch.tensor([math.nan, 1.0, math.inf])
+    draws = von_mises.sample(kappa, generator=torch.Generator().manual_seed(1), rounds=rounds)
+    assert draws.isfinite().tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("kappa", [0.0, 0.3, 5.0, 800.0])
 @pytest.mark.parametrize("rounds", [None, 24])
 def test_von_mises_draws_follow_their_density(kappa, rounds):

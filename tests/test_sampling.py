@@ -31,7 +31,20 @@ def folder(tmp_path_factory):
     (folder / "truncated.pt").write_bytes((folder / "flow.pt").read_bytes()[:5000])
     (folder / "text.pt").write_text("no flow at all")
     content = torch.load(folder / "flow.pt", weights_only=True)
-    torch.save({**content, "version": 99}, folder / "newer.pt")
+    description = json.loads(content["json"])
+    large = {**description, "recipe": {**description["recipe"], "Lx": 8, "Ly": 8}}
+    damaged = {
+        "newer": {"version": 99},
+        "versionless": {"version": None},
+        "halfway": {"json": content["json"][:90]},
+        "nameless": {"json": json.dumps({**description, "metadata": {}})},
+        "larger": {"json": json.dumps(large)},
+        "diverged": {"parameters": {k: v * float("nan") for k, v in content["parameters"].items()}},
+    }
+    for name, change in damaged.items():
+        torch.save({**content, **change}, folder / f"{name}.pt")
+    (folder / "empty.pt").touch()
+    (folder / "folder.pt").mkdir()
     return folder
 
 
@@ -59,6 +72,15 @@ class Bomb:
         (["sample", "truncated.pt", "--out", "new.h5"], "is no latticeflow checkpoint, or is truncated: nothing in it"),
         (["sample", "text.pt", "--out", "new.h5"], "is no latticeflow checkpoint"),
         (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 1: update latticeflow"),
+        (["sample", "empty.pt", "--out", "new.h5"], "is no latticeflow checkpoint"),
+        (["sample", "folder.pt", "--out", "new.h5"], "no flow at folder.pt"),
+        (["sample", "versionless.pt", "--out", "new.h5"], "versionless.pt is damaged"),
+        (["sample", "halfway.pt", "--out", "new.h5"], "halfway.pt is damaged: its parts do not fit together"),
+        (["sample", "larger.pt", "--out", "new.h5"], "larger.pt is damaged"),
+        (["sample", "diverged.pt", "--out", "new.h5"], "whose parameters are not finite"),
+        (["compare", "diverged.pt", "xy4.h5"], "whose parameters are not finite"),
+        (["sample", "nameless.pt", "--out", "new.h5"], "nameless.pt does not say where it was trained"),
+        (["sample", "nameless.pt", "--importance"], "name some --temperatures"),
         (["sample", "absent.pt", "--out", "new.h5"], "train one with `latticeflow train`"),
         (["sample", "flow.pt", "--out", "new.h5", "--draws", "0"], "draws = 0 must be at least 1"),
         (["sample", "flow.pt", "--out", "new.h5", "--chains", "0"], "chains = 0 must be at least 1"),
@@ -74,7 +96,7 @@ class Bomb:
 )
 def test_bad_input_gets_one_line_and_costs_nothing(folder, monkeypatch, capsys, words, complaint):
     monkeypatch.chdir(folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     device = [] if "--device" in words else ["--device", "cpu"]
     assert main([*words, *device]) == 2
     printed = capsys.readouterr()
@@ -82,7 +104,7 @@ def test_bad_input_gets_one_line_and_costs_nothing(folder, monkeypatch, capsys, 
     lines = [line for line in printed.err.splitlines() if "error" in line]
     assert len(lines) == 1
     assert complaint in lines[0]
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize("verb", ["sample", "compare"])

@@ -113,10 +113,11 @@ def _importance(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow import checkpoint
     from latticeflow.cli.observe import table_text
     from latticeflow.importance import importance
+    from latticeflow.sampling import trained_temperatures
     from mcmc.progress import Progress
 
     flow, metadata, _ = checkpoint.load(arguments.flow, device)
-    temperatures = arguments.temperatures or metadata["source"]["temperatures"]
+    temperatures = arguments.temperatures or trained_temperatures(arguments.flow, metadata)
     with Progress("drawing", arguments.draws * len(temperatures), unit="draws") as progress:
         table = importance(flow, temperatures, draws=arguments.draws, seed=arguments.seed, report=progress.advance)
     print(json.dumps(table.as_json(), indent=1) if arguments.json else table_text(arguments.flow, table))
