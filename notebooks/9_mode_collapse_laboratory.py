@@ -33,7 +33,7 @@ mode_plots.targets(
 # ## One flow, four trainings
 #
 # The same RealNVP learns eight Gaussians on a circle: by forward KL (fit the draws), by reverse KL (fit the density at
-# its own draws), by half of each, and by AdvNF, which adds a critic to that. The trainings are short: a few seconds each.
+# its own draws), by half of each, and by AdvNF, which adds a critic to that. The trainings take a few seconds each.
 
 # %%
 target, effort = build_target("mog8"), Effort(steps=300, batch=256)
@@ -94,7 +94,8 @@ measure(forgetful, target)._asdict()
 # %%
 stored = json.loads(Path("tables/modes.json").read_text())
 means = [
-    Mean(**{**row, "values": {name: Spread(**value) for name, value in row["values"].items()}}) for row in stored["means"]
+    Mean(**{**row, "values": {name: Spread(**value) for name, value in row["values"].items()}})
+    for row in stored["means"]
 ]
 mode_plots.table(means)
 

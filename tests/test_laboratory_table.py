@@ -139,6 +139,16 @@ def test_pictures_of_targets(tmp_path):
     plots.save(mode_plots.targets(["mog8", "mog4_weights", "digits", "manifold1200"]), tmp_path / "targets.png")
 
 
+def test_quick_table(tmp_path, capsys):
+    words = ["modes", "--table", "--quick", "--steps", "2", "--rows", str(tmp_path / "rows.jsonl")]
+    assert main([*words, "--plot", str(tmp_path / "a.png"), "--report", str(tmp_path / "a.md")]) == 0
+    assert "realnvp_advnf" in capsys.readouterr().out
+    text = (tmp_path / "a.md").read_text()
+    assert "## ring8" in text
+    assert "against" in text.partition("Does AdvNF lose fewer modes?")[2]
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 12
+
+
 def test_command(tmp_path, capsys):
     words = ["modes", "--target", "ring8", "--method", "exact", "gaussian", "--steps", "3"]
     plot = ["--plot", str(tmp_path / "a.png"), "--report", str(tmp_path / "a.md")]

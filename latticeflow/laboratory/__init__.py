@@ -12,6 +12,7 @@ from latticeflow.laboratory import (  # noqa: F401  they register their methods
     flow_methods,
     gan,
     joint,
+    lattice_methods,
     spins,
     unrolled,
     vae,
