@@ -147,6 +147,10 @@ def test_quick_table(tmp_path, capsys):
     assert "## ring8" in text
     assert "against" in text.partition("Does AdvNF lose fewer modes?")[2]
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 12
+    capsys.readouterr()
+    assert main([*words, "--show", "--target", "ring8", "--json"]) == 0
+    assert {row["target"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"ring8"}
+    assert main(["modes", "--table", "--quick", "--show"]) == 2
 
 
 def test_command(tmp_path, capsys):

@@ -48,6 +48,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--rows", type=Path, metavar="FILE.jsonl", help=f"finished cells (default with --table {TABLE})"
     )
+    parser.add_argument("--show", action="store_true", help="with --table: run nothing, show what the file holds")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table, and a .json beside it")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the draws, or with --table the modes lost")
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("name what to run by --target and --method, or ask for --table; --list names the choices")
     if arguments.quick and not arguments.table:
         raise InputError("--quick makes a small table: give --table with it")
+    if arguments.show and not arguments.table:
+        raise InputError("--show shows a table: give --table with it")
     for path in (arguments.plot, arguments.report):
         _check_folder(path)
     targets = arguments.target or (summary.QUICK_TARGETS if arguments.quick else [*TARGETS])
@@ -83,6 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("none of the methods can learn any of the targets; see `latticeflow modes --list`")
     path = arguments.rows or (TABLE if arguments.table and not arguments.quick else None)
     rows = table.Rows(path, effort)
+    if arguments.show:
+        if not rows.rows:
+            raise InputError(f"{path} holds no rows: leave out --show to make some, or name another file by --rows")
+        _show(arguments, [cell for cell in cells if cell in rows.done], rows)
+        return 0
     with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
         progress.advance(len(rows.done & {*cells}))
         complete = table.run(
