@@ -217,9 +217,64 @@ def test_bound_of_the_autoencoder_never_exceeds_the_likelihood():
     torch.testing.assert_close(autoencoder.bound(batch, epsilon), truth)
 
 
-def modes_reached(name, seed, effort):
-    target = build_target("ring8")
-    generator = torch.Generator().manual_seed(100 + seed)
-    x = METHODS[name].fit(target, effort, seed=seed).sample(2500, generator=generator)
-    found = target.assign(x)
+def trained(network, loss, steps=150):
+    """The mean loss of the last of these steps; each draws afresh."""
+    optimiser, last = torch.optim.Adam(network.parameters(), 0.01), []
+    for _ in range(steps):
+        value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        last.append(value.item())
+    return sum(last[-20:]) / 20
+
+
+@pytest.mark.parametrize("packing", [1, 2])
+def test_packing_shows_a_lack_of_diversity(packing):
+    """Draws that are right one by one, but agree with their neighbour in the mode, +1 or -1.
+
+    One by one the critic can do nothing, log 4. In pairs it knows those of unlike modes as real, half of the real ones,
+    and gives the others odds of one to two: log(3) / 2 + log(3 / 2).
+    """
+    torch.manual_seed(0)
+    players = Players(torch.nn.Identity(), perceptron(packing, 1, width=16), noise=1, packing=packing)
+
+    def draws(modes):
+        return torch.sign(modes - 0.5) + 0.1 * torch.randn(256, 1)
+
+    def loss():
+        real, fake = draws(torch.rand(256, 1)), draws(torch.rand(128, 1).repeat_interleave(2, 0))
+        return critic_loss(players.judge(real, None), players.judge(fake, None))
+
+    expected = {1: math.log(4), 2: math.log(3) / 2 + math.log(1.5)}
+    assert trained(players.critic, loss) == pytest.approx(expected[packing], abs=0.06)
+
+
+@pytest.mark.parametrize(("stretch", "expected"), [(1.0, 0.0), (0.0, 1.0)])
+def test_reconstructor_shows_a_collapsed_generator(stretch, expected):
+    """Noise of two numbers cannot be told from a constant: half their variance is left, 1. Else nothing is."""
+    torch.manual_seed(0)
+    encoder = perceptron(2, 2, width=16)
+
+    def loss():
+        z = torch.randn(256, 2)
+        return reconstruction(z, encoder(stretch * z))
+
+    assert trained(encoder, loss) == pytest.approx(expected, abs=0.06)
+
+
+def modes_reached(name, steps, **settings):
+    """Modes of the ring with at least one draw of high quality among 2,500."""
+    target, method = build_target("ring8"), dataclasses.replace(METHODS[name], **settings)
+    sampler = method.fit(target, Effort(steps=steps), seed=0)
+    found = target.assign(sampler.sample(2500, generator=torch.Generator().manual_seed(1)))
     return len(found.mode[found.high_quality].unique())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gan", "pacgan2", "wgan_gp"])
+def test_games_reach_the_modes_of_the_ring(name):
+    """At least six of eight; a critic that never learns leads nowhere."""
+    steps = 600 if name == "wgan_gp" else 1500
+    assert modes_reached(name, steps) >= 6
+    assert modes_reached(name, 50, critic_rate=0.0) < 6

@@ -290,15 +290,6 @@ def site_energies(theta: Tensor) -> Tensor:
 
 
 ADVNF_PAPER = "arXiv:2401.15948"
-register(ConditionalGan("c_gan", "C-GAN", ADVNF_PAPER, pace=3.0, rate=5e-4, critic_rate=5e-4))
-register(
-    ImplicitGan(
-        "implicit_gan",
-        "implicit GAN",
-        "arXiv:2006.11868",
-        pace=3.0,
-        rate=5e-4,
-        critic_rate=5e-4,
-    )
-)
+register(ConditionalGan("c_gan", "C-GAN", ADVNF_PAPER, pace=2.0))
+register(ImplicitGan("implicit_gan", "implicit GAN", "arXiv:2006.11868", pace=1.0))
 register(HamiltonianVae())
