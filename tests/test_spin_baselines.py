@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from latticeflow.laboratory import METHODS, DivergedError, Effort
+from latticeflow.laboratory import METHODS, DivergedError, Effort, Sampler
+from latticeflow.laboratory.spin_measures import compare_spins
 from latticeflow.laboratory.spins import Aligned, SiteGenerator, site_energies, temperature_loss
 from latticeflow.targets import XYLattice, build_target
 from mcmc import XY
@@ -98,3 +99,27 @@ def test_implicit_generator_knows_no_corner():
 
     shifted = paint(z.view(3, 8, 8).roll((2, 3), (1, 2)))
     torch.testing.assert_close(shifted, paint(z).roll((2, 3), (1, 2)), atol=1e-5, rtol=0)
+
+
+class Hotter(Sampler):
+    """Exact draws, but of a condition further up."""
+
+    def __init__(self, target, shift):
+        self.target, self.shift = target, shift
+
+    def sample(self, n, *, condition=None, generator=None):
+        return self.target.sample(n, condition=(condition + self.shift).clamp(max=1), generator=generator)
+
+
+def test_measures_of_spins_know_the_truth_and_another_temperature():
+    target = XYLattice("xy", 8, (0.4, 0.8, 2.0), draws=256)
+    right, wrong = (compare_spins(Hotter(target, shift), target, draws=400) for shift in (0.0, 1.0))
+    assert [row.temperature for row in right] == [0.4, 0.8, 2.0]
+    for row in right:
+        # 400 draws in about 20 filled bins: the overlap of two such histograms lacks about sqrt(20 / (pi 400)).
+        assert min(row.overlap_energy, row.overlap_magnetization) > 70
+        assert row.emd_energy < 0.02
+        assert row.emd_magnetization < 0.03
+    assert wrong[0].overlap_energy < 5
+    assert wrong[0].emd_energy > 0.8
+    assert wrong[0].emd_magnetization > 0.4
