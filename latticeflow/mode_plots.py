@@ -146,6 +146,7 @@ def table(means: Sequence[Mean]) -> Figure:
         axes.set_xticks(range(len(methods)), titles, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
         axes.set_yticks(range(len(targets)), [f"{name} ({counts[name]})" for name in targets], fontsize=7)
         axes.tick_params(length=0)
-        axes.set_title("share of the modes kept (colour) and % of draws of high quality (number)")
-        figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025)
+        axes.set_facecolor("0.9")  # what was not run, or cannot be
+        axes.set_title("number: % of draws of high quality", loc="left", fontsize=8)
+        figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, label="share of modes kept")
     return figure

@@ -76,7 +76,9 @@ def test_draws_are_the_inverse_of_densities(name, d):
 @with_density
 def test_log_determinant_is_that_of_autograd(name):
     flow, condition = make(name, 3), torch.full((1, 1), 0.7, dtype=torch.float64)
-    for x in torch.randn(4, 3, dtype=torch.float64):
+    if isinstance(flow, ContinuousFlow):
+        flow.steps = 2
+    for x in torch.randn(2, 3, dtype=torch.float64):
         jacobian = torch.autograd.functional.jacobian(lambda y: flow.to_noise(y[None], condition)[0][0], x)
         log_det = flow.to_noise(x[None], condition)[1][0]
         torch.testing.assert_close(jacobian.det().abs().log(), log_det, rtol=1e-4, atol=1e-4)
@@ -200,7 +202,7 @@ def test_fisher_divergence_vanishes_for_the_truth_and_is_blind_to_weights():
     target = build_target("mog4")
     flow = make("realnvp", c=0)
     x = target.sample(50, generator=torch.Generator().manual_seed(0)).double()
-    assert float(fisher_divergence(flow, target, x, None)) > 1
+    assert float(fisher_divergence(flow, target, x, None).detach()) > 1
 
     class Reweighted:
         scale = flow.scale
@@ -209,7 +211,7 @@ def test_fisher_divergence_vanishes_for_the_truth_and_is_blind_to_weights():
         def log_prob(x, condition):
             return GaussianMixture("m", target.means, 0.3, weights=torch.tensor([1.0, 2.0, 3.0, 4.0])).log_prob(x)
 
-    assert float(fisher_divergence(Reweighted(), target, x, None)) < 1e-6
+    assert float(fisher_divergence(Reweighted(), target, x, None).detach()) < 1e-6
 
 
 def test_critics_reward_what_they_should():
