@@ -83,6 +83,9 @@ def test_draws_do_not_depend_on_blocks_or_restarts(chains):
     for name, values in expected.series.items():
         np.testing.assert_array_equal(np.concatenate([part.series[name] for part in parts], axis=2), values)
     assert second.report() == whole.report()
+    # Nor on what else is drawn at the same time.
+    alone = NeuralChains(flow, temperatures[:1], chains=chains, seed=9).block(unit + 40)
+    np.testing.assert_array_equal(alone.theta[0], expected.theta[0])
     other = NeuralChains(flow, temperatures, chains=chains, seed=10).block(40)
     assert not (other.theta == expected.theta[:, :, :40]).any()
 

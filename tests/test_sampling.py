@@ -1,7 +1,9 @@
 """The verbs sample and compare: what they write and print, and one clear line for whatever is wrong."""
 
 import json
+import os
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from latticeflow import checkpoint
 from latticeflow.cli import main
+from latticeflow.neural_mcmc import NeuralChains
 from latticeflow.sampling import review, sample
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.ensemble import Ensemble
@@ -165,6 +168,28 @@ def test_resumed_sampling_writes_the_same_draws(folder, tmp_path, capsys, moves)
         assert a.report() == b.report()
     with pytest.raises(InputError, match="another flow, seed, device, grid or moves"):
         sample(flow, parts, draws=50, chains=2, seed=5, local_sweeps=3, resume=True)
+
+
+def test_ctrl_c_keeps_what_was_drawn_and_resume_goes_on(folder, tmp_path, capsys, monkeypatch):
+    calls, block = [], NeuralChains.block
+
+    def interrupted(chains, draws):
+        calls.append(draws)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return block(chains, draws)
+
+    command = ["sample", str(folder / "flow.pt"), "--draws", "600", "--seed", "6", "--device", "cpu", "--out"]
+    monkeypatch.setattr(NeuralChains, "block", interrupted)
+    assert main([*command, str(tmp_path / "c.h5")]) == 130
+    assert "stopped by SIGINT: go on with the same command and --resume" in capsys.readouterr().err
+    monkeypatch.undo()
+    with Ensemble.open(tmp_path / "c.h5") as file:
+        assert file.draws == sum(calls) < 600
+    assert main([*command, str(tmp_path / "c.h5"), "--resume"]) == 0
+    assert main([*command, str(tmp_path / "whole.h5")]) == 0
+    with Ensemble.open(tmp_path / "c.h5") as a, Ensemble.open(tmp_path / "whole.h5") as b:
+        np.testing.assert_array_equal(a.theta(), b.theta())
 
 
 def test_importance_prints_observables_and_free_energies(folder, capsys):
