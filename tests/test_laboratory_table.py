@@ -99,6 +99,17 @@ def test_run_resumes_where_the_file_ends(tmp_path):
         Rows(path, EFFORT)
 
 
+@pytest.mark.slow
+def test_workers_give_the_same_rows(tmp_path):
+    todo = cells(["ring8", "mog4"], ["exact", "realnvp"], 1)
+    alone, together = Rows(None, EFFORT), Rows(tmp_path / "rows.jsonl", EFFORT)
+    assert run(todo, alone, EFFORT)
+    assert run(todo, together, EFFORT, workers=2)
+    key = lambda row: (row["target"], row["method"])  # noqa: E731
+    for one, other in zip(sorted(alone.rows, key=key), sorted(together.rows, key=key), strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
 def test_run_stops_when_asked():
     with Stop() as stop:
         stop.reason = "the test"
