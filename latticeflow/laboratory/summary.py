@@ -149,10 +149,9 @@ WHY = (
     "What differs from the published experiments, and may explain either sign; we have not separated these. "
     "Budget: the code of PacGAN trains networks of 400 (generator) and 200 units (critic) for 400 epochs of 1,000 "
     "batches of 100 draws, more than ten times the updates of a cell of this table. Recipe: our baselines scale "
-    "the draws to mean 0 and variance 1, draw fresh ones at every update, and let learning rates fall to zero, "
-    "which sharpens modes. Protocol: on manifold1200 our rule of quality is another one, see "
-    "`GaussiansOnManifold`. Quality is the share of draws within 3 sigma of a mode; a method may keep all modes "
-    "and have little of it."
+    "the draws to mean 0 and variance 1, and their learning rates fall to zero, which sharpens modes. Protocol: "
+    "on manifold1200 our rule of quality is another one, see `GaussiansOnManifold`. Quality is the share of draws "
+    "within 3 sigma of a mode; a method may keep all modes and have little of it."
 )
 
 
