@@ -151,7 +151,7 @@ class Adversarial(Method):
                 for _ in range(self.critic_updates):
                     judge.learn(self.critic_objective(players, pool.batch(), generator))
                 maker.learn(self.generator_objective(players, pool.batch(), generator))
-            return checked(GeneratorSampler(players, coordinates), target, generator)
+            return checked(GeneratorSampler(players.cpu(), coordinates.cpu()), target)
 
 
 class Learner:
@@ -187,13 +187,14 @@ class Learner:
         self.optimiser.step()
 
 
-def checked(sampler: Sampler, target: Target, generator: torch.Generator) -> Sampler:
+def checked(sampler: Sampler, target: Target) -> Sampler:
     """The sampler, if its draws are numbers.
 
     Raises:
         DivergedError: they are not.
     """
+    generator = torch.Generator().manual_seed(0)
     condition = target.sample_conditions(64, generator)
     if not torch.isfinite(sampler.sample(64, condition=condition, generator=generator)).all():
-        raise DivergedError("draws are no longer finite: training diverged; lower the rate")
+        raise DivergedError("training diverged: draws are no longer finite; lower the learning rate")
     return sampler

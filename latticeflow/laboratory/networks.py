@@ -21,7 +21,7 @@ def perceptron(inputs: int, outputs: int, *, width: int, depth: int = 2, normali
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
-class Coordinates(ABC):
+class Coordinates(nn.Module, ABC):
     """What networks see of a density's draws, and the way back."""
 
     @abstractmethod
@@ -42,9 +42,13 @@ class Scale(Coordinates):
         x: its draws, (n, d).
     """
 
+    centre: Tensor
+    width: Tensor
+
     def __init__(self, x: Tensor):
-        self.centre = x.mean(0)
-        self.width = (x - self.centre).square().mean().sqrt()
+        super().__init__()
+        self.register_buffer("centre", x.mean(0))
+        self.register_buffer("width", (x - self.centre).square().mean().sqrt())
 
     def shrink(self, x: Tensor) -> Tensor:
         """See `Coordinates.shrink`."""

@@ -101,7 +101,7 @@ class VariationalAutoencoder(Method):
             for fraction in effort.rounds(report):
                 learner.slow_down(1 - fraction)
                 learner.learn(self.objective(autoencoder, pool.batch(), generator))
-            return checked(DecoderSampler(autoencoder, coordinates), target, generator)
+            return checked(DecoderSampler(autoencoder.cpu(), coordinates.cpu()), target)
 
 
 register(VariationalAutoencoder())
