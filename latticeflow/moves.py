@@ -23,12 +23,13 @@ LOCAL_MIX = Mix("heat_bath", 1, twist_period=0)
 _LOCAL, _REDRAW = 1, 2  # branches of the random streams
 
 
-def depth_of(number: int, depths: int) -> int:
-    """How much redraw ``number`` keeps: the depths in turn, without the one that keeps next to nothing.
+def depth_of(number: int, flow: Flow) -> int:
+    """How much redraw ``number`` keeps: the `Flow.stages` in turn.
 
-    Shallow redraws move the long waves, if they are accepted; deep ones are accepted, and move the short waves.
+    Shallow redraws move the long waves, if they are accepted; deep ones are accepted, and move the short waves. The
+    order is fixed beforehand: one that followed the state of the chain would not keep its distribution.
     """
-    return 1 + number % (depths - 1) if depths > 1 else 0
+    return flow.stages[number % len(flow.stages)]
 
 
 class Redraws:
@@ -64,7 +65,7 @@ class Redraws:
         Returns:
             The states after it, and whether each was redrawn, bool (T * C,).
         """
-        flow, keep = self.flow, depth_of(number, self.flow.depths)
+        flow, keep = self.flow, depth_of(number, self.flow)
         seeds = key(self.seed, 0, number, _REDRAW)
         generator = torch.Generator(flow.device).manual_seed(int(seeds[0]) << 32 | int(seeds[1]))
         old, T = torch.as_tensor(theta, device=flow.device), torch.as_tensor(self.temperatures)

@@ -96,7 +96,7 @@ class NeuralChains:
         chains: independent chains at each temperature.
         seed: root of the random streams.
         local_sweeps: in each step; all series are of the state after them.
-        redraws: partial redraws in each step, their depths in turn; of flows that have `Flow.depths`.
+        redraws: partial redraws in each step, of depths `Flow.stages` in turn; of flows that have `Flow.depths`.
         state: where to go on, from `state`; None starts.
 
     Raises:
@@ -169,7 +169,7 @@ class NeuralChains:
             "longest_rejection_run": self._longest.max(1).tolist(),
         }
         if self.redraws:
-            depths = [depth_of(number, self.flow.depths) for number in range(self._steps * self.redraws)]
+            depths = [depth_of(number, self.flow) for number in range(self._steps * self.redraws)]
             tried = np.bincount(depths, minlength=self.flow.depths)
             rates = self._redrawn / np.maximum(self.chains * tried, 1)
             found["redraw_acceptance"] = {str(k): rates[:, k].round(6).tolist() for k in np.flatnonzero(tried)}
@@ -233,7 +233,7 @@ class NeuralChains:
         if self._redraw:
             for number in range(step * self.redraws, (step + 1) * self.redraws):
                 flat, redrawn = self._redraw(flat, number)
-                keep = depth_of(number, self.flow.depths)
+                keep = depth_of(number, self.flow)
                 self._redrawn[:, keep] += redrawn.reshape(self._log_weight.shape).sum(1)
         if self._sweep:
             flat = self._sweep(flat, step)

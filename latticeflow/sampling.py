@@ -66,7 +66,9 @@ def sample(
         raise InputError(f"draws = {draws} must be at least 1")
     flow, metadata, _ = checkpoint.load(flow_path, device)
     temperatures = tuple(temperatures or trained_temperatures(flow_path, metadata))
-    moves = {"local_sweeps": local_sweeps, "redraws": redraws}
+    moves: dict[str, Any] = {"local_sweeps": local_sweeps, "redraws": redraws}
+    if redraws:
+        moves["redraw_stages"] = list(flow.stages)
     # Made first, to complain before there is a file.
     source = NeuralChains(flow, temperatures, chains=chains, seed=seed, local_sweeps=local_sweeps, redraws=redraws)
     how = {

@@ -69,7 +69,7 @@ plots.overview(tables, ("energy", "magnetization", "vortex_density", "helicity_m
 # %%
 from latticeflow.neural_mcmc import NeuralChains
 
-chains = NeuralChains(flow, [0.9], chains=64, seed=1, redraws=flow.depths - 1)
+chains = NeuralChains(flow, [0.9], chains=64, seed=1, redraws=len(flow.stages))
 chains.block(6)
 report = chains.report()
 print(f"whole configurations    {report['acceptance'][0]:.2f}")

@@ -84,17 +84,21 @@ def test_redraws_alone_keep_the_ensemble_as_it_is(side, monkeypatch):
 
 
 def test_every_depth_has_its_turn():
-    assert [depth_of(number, 5) for number in range(6)] == [1, 2, 3, 4, 1, 2]
-    assert [depth_of(number, 1) for number in range(3)] == [0, 0, 0]
+    flow = make("multiscale", XY(), 8, 8)
+    # The 2x2 coarse grid, its halving by centres and by edges, and the centres of the last halving.
+    assert flow.stages == (3, 7, 11)
+    assert [depth_of(number, flow) for number in range(5)] == [3, 7, 11, 3, 7]
+    assert make("multiscale", XY(), 3, 3).stages == tuple(range(1, 8 - 1))
+    assert make("multiscale", XY(), 2, 2).stages[0] < make("multiscale", XY(), 2, 2).depths
 
 
 def test_deeper_redraws_are_accepted_more_often():
     flow = make("multiscale", XY(), 8, 8, disturb=0.05)
-    chains = NeuralChains(flow, [0.8], chains=32, seed=73, redraws=flow.depths - 1)
+    chains = NeuralChains(flow, [0.8], chains=32, seed=73, redraws=len(flow.stages))
     chains.block(4)
     report = chains.report()
     rates = [rate[0] for rate in report["redraw_acceptance"].values()]
-    assert list(report["redraw_acceptance"]) == [str(depth) for depth in range(1, flow.depths)]
+    assert list(report["redraw_acceptance"]) == [str(depth) for depth in flow.stages]
     assert report["acceptance"][0] < rates[len(rates) // 2] < rates[-1]
 
 

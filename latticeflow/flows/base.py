@@ -109,6 +109,11 @@ class Flow(nn.Module, ABC):
         """Number of depths of `redraw`; 0 for a flow that draws all sites at once."""
         return 0
 
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Depths of `redraw` to try in turn in a chain, from coarse to fine."""
+        return tuple(range(1, self.depths)) or (0,)
+
     @torch.no_grad()
     def redraw(
         self, theta: Tensor, temperature: float | Tensor, keep: int, *, generator: torch.Generator | None = None

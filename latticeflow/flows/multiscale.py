@@ -135,6 +135,8 @@ class Multiscale(Flow):
         }
         super().__init__(model, lattice, temperatures, {"seen": seen, **sizes})
         schedule = coarse_to_fine(lattice, model, seen=seen)
+        kinds = [(group.spacing, len(group.sites)) for group in schedule.groups]
+        self._stages = tuple(g for g in range(1, len(kinds)) if kinds[g] != kinds[g - 1])
         Q = stiffness(model, lattice)
         self.conditioners = nn.ModuleList()
         for g, group in enumerate(schedule.groups):
@@ -156,6 +158,11 @@ class Multiscale(Flow):
     def depths(self) -> int:
         """Groups that `redraw` can keep."""
         return len(self.conditioners)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The first group of every half-level: redraws from a later one cost nearly as much and move less."""
+        return self._stages or super().stages
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         return self._log_density(theta, temperature) - von_mises.LOG_2PI
