@@ -29,7 +29,7 @@ CLASSICAL = ("auto", "metropolis", "wolff", "swendsen_wang")
 SHIPPED = Path(__file__).resolve().parent.parent / "data" / "flows" / "xy8.pt"
 CHAINS = 16  # classical kernels are built for vectors of 16
 NEURAL_CHAINS = 4
-MOVED_CHAINS = 64  # chains with other moves go step by step: a call of the flow serves one step of all of them
+MOVED_DRAWS = 8  # a unit of proposals serves so many steps of chains with other moves, which go step by step
 
 
 class Row(NamedTuple):
@@ -133,8 +133,10 @@ def contest(
     report(WEIGHTED)
     for name, redraws, sweeps in ((REDRAWN, 1, 0), (SWEPT, 0, 1)):
         if name != REDRAWN or flow.depths:
-            moved = NeuralChains(flow, grid, chains=MOVED_CHAINS, seed=seed, redraws=redraws, local_sweeps=sweeps)
-            rows += _measure(system, name, moved, grid, seconds, flow.model, max(4, unit // MOVED_CHAINS))
+            moved = NeuralChains(
+                flow, grid, chains=unit // MOVED_DRAWS, seed=seed, redraws=redraws, local_sweeps=sweeps
+            )
+            rows += _measure(system, name, moved, grid, seconds, flow.model, MOVED_DRAWS)
         report(name)
     for name in _classical(flow.model):
         thin = max(1, samplers.default_thin(flow.lattice, name) // 8)
