@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latticeflow.flows import von_mises
 from latticeflow.flows.base import Flow
+from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import Lattice, wrap
@@ -146,7 +147,7 @@ class Multiscale(Flow):
             self.conditioners.append(Conditioner(regressed, away, precision, **sizes))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
-        self.register_buffer("_last", torch.tensor(schedule.last), persistent=False)
+        self.last = LastColour(model, schedule.last)
 
     def _groups(self) -> list[tuple[nn.Module, Tensor, Tensor]]:
         return [
@@ -188,7 +189,7 @@ class Multiscale(Flow):
         for conditioner, sites, table in self._groups()[first:]:
             log_weights, eta = conditioner(u[:, :, table], temperature)
             log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
-        return log_q + self._log_last(theta, temperature)
+        return log_q + self.last.log_prob(theta, temperature)
 
     def _draw(
         self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int = 0
@@ -213,19 +214,8 @@ class Multiscale(Flow):
             u[:, :, sites] = torch.stack((drawn.cos(), drawn.sin()))
             log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
         theta = wrap(theta).view(n, *self.lattice.shape)
-        h = self._last_field(theta, temperature)
-        drawn = h.angle() + von_mises.sample(h.abs(), generator=generator, rounds=rounds)
-        theta.view(n, -1)[:, self.get_buffer("_last")] = wrap(drawn)
-        return theta, log_q + self._log_last(theta, temperature)
-
-    def _last_field(self, theta: Tensor, temperature: Tensor) -> Tensor:
-        """Local field over temperature of the sites of the last colour, which do not act on each other."""
-        return self.model.field(theta).flatten(1)[:, self.get_buffer("_last")] / temperature[:, None]
-
-    def _log_last(self, theta: Tensor, temperature: Tensor) -> Tensor:
-        h = self._last_field(theta, temperature)
-        delta = theta.flatten(1)[:, self.get_buffer("_last")] - h.angle()
-        return von_mises.log_prob(delta, h.abs()).sum(-1, dtype=torch.float64)
+        self.last.draw_(theta, temperature, generator)
+        return theta, log_q + self.last.log_prob(theta, temperature)
 
 
 def _log_mixture(log_weights: Tensor, eta: Tensor, u: Tensor) -> Tensor:

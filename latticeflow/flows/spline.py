@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latticeflow.flows import von_mises
 from latticeflow.flows.base import Flow
 from latticeflow.flows.circular_spline import circular_spline, knot_parameters, mirrored, stretch
 from latticeflow.flows.densities import build_base
+from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import InputError, Lattice, wrap
 from mcmc.models import Model
@@ -146,7 +146,7 @@ class Spline(Flow):
             raise InputError(f"couplings = {couplings} must be at least {len(modelled)}, one for each colour")
         drawn = np.concatenate(modelled)
         self._colour_sizes = [len(colour) for colour in modelled]
-        self.register_buffer("_last", torch.tensor(np.setdiff1d(np.arange(lattice.N), drawn)), persistent=False)
+        self.last = LastColour(model, np.setdiff1d(np.arange(lattice.N), drawn))
         self.register_buffer("_drawn", torch.tensor(drawn, dtype=torch.long), persistent=False)
         # Row by row, the order in which spin waves depend least on what is not harmonic.
         self.register_buffer("_rows", torch.tensor(np.argsort(drawn)), persistent=False)
@@ -163,7 +163,7 @@ class Spline(Flow):
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         colours = list(theta.flatten(1)[:, self.get_buffer("_drawn")].split(self._colour_sizes, dim=-1))
-        log_q = self._log_last(theta, temperature)
+        log_q = self.last.log_prob(theta, temperature)
         for k in reversed(range(len(self.couplings))):
             log_q = log_q + self._move(k, colours, temperature)
         return log_q + self.base.log_prob(torch.cat(colours, -1)[:, self.get_buffer("_rows")], temperature)
@@ -182,10 +182,8 @@ class Spline(Flow):
         theta = temperature.new_zeros(len(temperature), self.lattice.N)
         theta[:, self.get_buffer("_drawn")] = torch.cat(colours, -1)
         theta = wrap(theta).view(-1, *self.lattice.shape)
-        h = self._last_field(theta, temperature)
-        last = h.angle() + von_mises.sample(h.abs(), generator=generator, rounds=24 if theta.is_cuda else None)
-        theta.view(len(theta), -1)[:, self.get_buffer("_last")] = wrap(last)
-        return theta, log_q + self._log_last(theta, temperature)
+        self.last.draw_(theta, temperature, generator)
+        return theta, log_q + self.last.log_prob(theta, temperature)
 
     def _move(self, k: int, colours: list[Tensor], temperature: Tensor, *, inverse: bool = False) -> Tensor:
         """Pass coupling number k, replacing its colour in the list; log slopes summed in float64, (B,)."""
@@ -194,15 +192,6 @@ class Spline(Flow):
         coupling = cast(Coupling, self.couplings[k])
         colours[c], log_slope = coupling(colours[c], frozen, temperature, inverse=inverse)
         return log_slope.sum(-1, dtype=torch.float64)
-
-    def _last_field(self, theta: Tensor, temperature: Tensor) -> Tensor:
-        """Local field over temperature of the sites of the last colour, which do not act on each other."""
-        return self.model.field(theta).flatten(1)[:, self.get_buffer("_last")] / temperature[:, None]
-
-    def _log_last(self, theta: Tensor, temperature: Tensor) -> Tensor:
-        h = self._last_field(theta, temperature)
-        delta = theta.flatten(1)[:, self.get_buffer("_last")] - h.angle()
-        return von_mises.log_prob(delta, h.abs()).sum(-1, dtype=torch.float64)
 
 
 def _surroundings(lattice: Lattice, targets: np.ndarray, frozen: np.ndarray, most: int) -> np.ndarray:

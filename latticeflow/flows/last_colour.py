@@ -1,0 +1,46 @@
+"""The sites that a flow draws last, exactly: given all others they are independent von Mises variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latticeflow.flows import von_mises
+from mcmc import wrap
+from mcmc.models import Model
+
+
+class LastColour(nn.Module):
+    """Sites of a colour, which do not act on each other, each by its law about the local field h of the rest.
+
+    q(theta_i | rest) = exp(|h_i| cos(theta_i - arg h_i) / T) / (2 pi I0(|h_i| / T)): the Boltzmann conditional.
+
+    Args:
+        model: gives the local field.
+        sites: numbers of the sites.
+    """
+
+    def __init__(self, model: Model, sites: np.ndarray | Sequence[int]):
+        super().__init__()
+        self.model = model
+        self.register_buffer("_sites", torch.as_tensor(np.asarray(sites), dtype=torch.long), persistent=False)
+
+    def draw_(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None) -> None:
+        """Draw the sites in place: contiguous (n, Ly, Lx) with all other angles given, (n,)."""
+        h = self._field(theta, temperature)
+        # A GPU would wait at every round for the count of pending draws.
+        rounds = 24 if theta.is_cuda else None
+        drawn = h.angle() + von_mises.sample(h.abs(), generator=generator, rounds=rounds)
+        theta.view(len(theta), -1)[:, self.get_buffer("_sites")] = wrap(drawn)
+
+    def log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        """Log density of the sites given all others, (n, Ly, Lx) and (n,) -> float64 (n,)."""
+        h = self._field(theta, temperature)
+        delta = theta.flatten(1)[:, self.get_buffer("_sites")] - h.angle()
+        return von_mises.log_prob(delta, h.abs()).sum(-1, dtype=torch.float64)
+
+    def _field(self, theta: Tensor, temperature: Tensor) -> Tensor:
+        return self.model.field(theta).flatten(1)[:, self.get_buffer("_sites")] / temperature[:, None]
