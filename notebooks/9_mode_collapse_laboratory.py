@@ -57,7 +57,7 @@ for name, sampler in {"exact": ExactSampler(target), **trained}.items():
     print(f"{name:20}" + "".join(f"{getattr(found, column):14.3g}" for column in columns))
 
 # %% [markdown]
-# Forward KL reaches all modes but smears mass over the gaps between them. Reverse KL puts its draws where the density is
+# Forward KL reaches all modes but smears mass over the gaps between them. Reverse KL puts its draws where density is
 # high, and leaves out modes: *the quality is better for it.* After a longer training (see the table below) neither
 # the acceptance nor the effective size of its own draws minds. The measures that do are those that look at draws of the
 # target: the negative log-likelihood explodes, the forward effective sample size is zero, and the weights of the modes

@@ -28,7 +28,7 @@ class Measures(NamedTuple):
     weight_kl: float
     """sum_k f_k ln(f_k / w_k), with f the draws' shares of the modes and w the exact weights."""
     nll: float
-    """Mean of -log q over draws of the target."""
+    """Mean of -log q over draws of the target; none where these lie on a manifold."""
     sliced_emd: float
     """Mean over random directions of the earth mover's distance of the projections."""
     emd: float
@@ -75,10 +75,10 @@ def _slice(sampler: Sampler, target: Target, condition: Tensor | None, n: int, g
     nll = acceptance = reverse = forward = math.nan
     if sampler.has_density:
         log_q = sampler.log_prob(truth, condition)
-        nll = -float(log_q.mean())
+        nll = math.nan if target.blur else -float(log_q.mean())  # on a singular target there is no bound to it
         if target.has_density:
             log_w = (target.log_prob(x, condition) - sampler.log_prob(x, condition)).numpy()
-            if not (np.isfinite(log_w).all() and math.isfinite(nll)):
+            if not (np.isfinite(log_w).all() and bool(log_q.isfinite().all())):
                 raise DivergedError("the trained sampler's densities are not finite")
             acceptance, reverse = float(acceptance_of_weights(log_w)), float(ess_reverse(log_w))
             forward = float(ess_forward((target.log_prob(truth, condition) - log_q).numpy()))
