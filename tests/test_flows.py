@@ -269,6 +269,11 @@ def test_schedule_draws_every_site_once_from_what_is_known(model, shape):
         assert set(group.table.ravel()) <= drawn
         assert not drawn & set(group.sites)
         drawn |= set(group.sites.tolist())
+        # Offsets lead from the first site to what it sees, nearest first.
+        (x, y), offsets = group.place(lattice), group.offsets(lattice)
+        assert [int(lattice.site(x + dx, y + dy)) for dx, dy in offsets.tolist()] == group.table[0].tolist()
+        assert (np.abs(offsets) <= np.array([lattice.Lx, lattice.Ly]) // 2).all()
+        assert (np.diff(np.linalg.norm(offsets, axis=1)) >= 0).all()
         # A table's column is one offset for all sites of the group.
         for axis, side in ((0, lattice.Lx), (1, lattice.Lx)):
             coordinate = [g % side if axis == 0 else g // side for g in (group.table, group.sites[:, None])]
