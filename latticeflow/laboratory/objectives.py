@@ -174,7 +174,7 @@ def train(
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(flow.parameters(), CLIP_NORM))
         if not norm < float("inf"):
-            raise DivergedError(f"training diverged at step {step}: loss {float(loss):g}, gradient norm {norm:g}")
+            raise DivergedError(f"training diverged at step {step}: loss {float(loss.detach()):g}, gradient norm {norm:g}")
         optimiser.step()
 
 
