@@ -174,7 +174,9 @@ def train(
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(flow.parameters(), CLIP_NORM))
         if not norm < float("inf"):
-            raise DivergedError(f"training diverged at step {step}: loss {float(loss.detach()):g}, gradient norm {norm:g}")
+            raise DivergedError(
+                f"training diverged at step {step}: loss {float(loss.detach()):g}, gradient norm {norm:g}"
+            )
         optimiser.step()
 
 

@@ -186,7 +186,8 @@ def write(means: Sequence[Mean], path: Path, *, effort: Effort) -> None:
         f"method; networks of {effort.width} units. Means over seeds, with the standard deviation over seeds in "
         "brackets, in units of the last digit unless it has a point. Under `runs`, 5-2 means that of five runs two "
         "diverged and are not in the means. *Exact draws* are what a perfect sampler reads. Published: modes (per cent "
-        "of high quality) of VEEGAN, arXiv:1705.07761, and PacGAN, arXiv:1712.04086.",
+        "of high quality) of VEEGAN, arXiv:1705.07761, and PacGAN, arXiv:1712.04086. What is not here was not run: "
+        "the command goes on with the cells that its file of rows lacks.",
     ]
     for target in dict.fromkeys(each.target for each in means):
         lines += ["", f"## {target}", "", *_section(target, [each for each in means if each.target == target])]
