@@ -108,9 +108,13 @@ def comparison(rows: Sequence[Row]) -> Figure:
 def head_to_head(rows: Sequence[Contest]) -> Figure:
     """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
 
+    Lines of classical samplers are broken.
+
     Args:
         rows: from `latticeflow.head_to_head.contest`, of one system or several.
     """
+    from latticeflow.head_to_head import CLASSICAL
+
     titles = ("energy", "squared magnetisation", "vortex density")
     systems = list(dict.fromkeys(row.system for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
@@ -122,7 +126,8 @@ def head_to_head(rows: Sequence[Contest]) -> Figure:
                     found = [row for row in rows if (row.system, row.method) == (system, method)]
                     if found:
                         T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
-                        panel.plot(T, rates, color=COLOURS[number % 7], marker=MARKERS[number % 7], label=method)
+                        look = {"color": COLOURS[number % 7], "marker": MARKERS[number % 7]}
+                        panel.plot(T, rates, ls="--" if method in CLASSICAL else "-", label=method, **look)
                 panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
             panels[0].set_ylabel("effective draws a second")
         figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
