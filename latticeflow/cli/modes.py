@@ -77,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         _check_folder(path)
     targets = arguments.target or (summary.QUICK_TARGETS if arguments.quick else [*TARGETS])
     methods = arguments.method or (summary.QUICK_METHODS if arguments.quick else [*METHODS])
-    seeds = arguments.seeds or (1 if arguments.quick or not arguments.table else 5)
+    seeds = arguments.seeds
+    if seeds is None:
+        seeds = 1 if arguments.quick or not arguments.table else 5
     if min(seeds, arguments.workers) < 1:
         raise InputError(f"seeds = {seeds} and workers = {arguments.workers} must be at least 1")
     effort = Effort(steps=arguments.steps or (100 if arguments.quick else 600))
