@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latticeflow.flows import von_mises
+from latticeflow.flows import generalised_von_mises, von_mises
 from latticeflow.flows.base import Flow
 from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.schedule import coarse_to_fine
@@ -18,16 +18,18 @@ from mcmc.models import Model
 
 
 class Conditioner(nn.Module):
-    """Mixture of von Mises laws of a site given the spins that it sees, covariant under rotation and reflection.
+    """The law of a site given the spins that it sees, covariant under rotation and reflection.
 
     With u_j = exp(i theta_j) of the seen sites the net forms covariant vectors Z = M^T u, M real, and invariants
-    s = Re(Z^A conj(Z^B)); from (s, T) a perceptron gives the mixture weights w_k and real coefficients G of
+    s = Re(Z^A conj(Z^B)); from (s, T) a perceptron gives real coefficients g, G and A of the generalised von Mises law
 
-        eta_k = Z^0 / T + sum_a G_ka Z^C_a,      q(theta) = sum_k w_k vonMises(theta; mean arg eta_k, kappa |eta_k|).
+        c_m = sum_k A_km d_k^m  +  [m = 1] (Z^0 / T + sum_a g_a Z_a),     d = D / sqrt(1 + |D|^2),  D_k = Z^0 + sum_a G_ka Z_a
+        q(theta) ~ exp Re sum_m conj(c_m) exp(i m theta).
 
-    Z^0 is the spin-wave regression, exact for T -> 0 and all there is before training. Its corrections are of
-    relative order T, which is why G is not divided by T. Among the Z^C are products Z Z' conj(Z''), the form
-    in which the ring exchange of EXY acts on a spin.
+    What other sites leave behind, once they are integrated out, is a smooth energy of this site, and its Fourier
+    series is short. Z^0 is the spin-wave regression, exact for T -> 0 and all there is before training. Corrections
+    to it are of relative order T, which is why they are not divided by T. Among the Z are products Z Z' conj(Z''), the
+    form in which the ring exchange of EXY acts on a spin.
 
     Args:
         weights: float64 (n,), spin-wave weights of the n seen sites.
@@ -35,9 +37,10 @@ class Conditioner(nn.Module):
             near spins matter most, and a net that need not find that out learns faster.
         precision: of the spin-wave conditional, times T.
         invariants: number of s.
-        vectors: number of linear Z^C.
-        products: number of cubic Z^C.
-        components: number of von Mises laws in the mixture.
+        vectors: number of linear Z.
+        products: number of cubic Z.
+        directions: number K of d.
+        harmonics: number M of c.
         width: of the two hidden layers.
     """
 
@@ -50,61 +53,66 @@ class Conditioner(nn.Module):
         invariants: int,
         vectors: int,
         products: int,
-        components: int,
+        directions: int,
+        harmonics: int,
         width: int,
     ):
         super().__init__()
-        self.components = components
+        self.directions, self.harmonics = directions, harmonics
         self._splits = [invariants, invariants, 1, vectors, products, products, products]
         nearness = (distances.min() / distances)[:, None] ** 2
         maps = torch.randn(len(weights), sum(self._splits)) * nearness / nearness.norm()
         maps[:, 2 * invariants] = weights * precision
         self.maps = nn.Parameter(maps)
-        self._outputs = [components, components * (1 + vectors + products)]
+        combined = 1 + vectors + products
+        self._outputs = [combined, directions * combined, directions * harmonics]
         output = nn.Linear(width, sum(self._outputs))
         with torch.no_grad():
-            # Nearly the spin-wave law at first; not exactly, or the components would stay equal for ever.
+            # Nearly the spin-wave law at first; not exactly, or the directions would stay equal for ever.
             output.weight.mul_(0.1)
             output.bias.zero_()
         hidden = (nn.Linear(invariants + 4, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.net = nn.Sequential(*hidden, output)
 
-    def forward(self, u: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixture of each site.
+    def forward(self, u: Tensor, temperature: Tensor) -> Tensor:
+        """Coefficients of the law of each site.
 
         Args:
             u: cosines and sines of what each site sees, (2, B, S, n) for B configurations and S sites.
             temperature: (B,).
 
         Returns:
-            Log weights, (B, S, K), and eta by components, (2, B, S, K).
+            c, (2, B, S, M).
         """
-        Za, Zb, Z0, Zc, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self._splits, dim=-1)
+        Za, Zb, Z0, Z1, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self._splits, dim=-1)
         s = (Za * Zb).sum(0)
         T = temperature[:, None, None].expand(*s.shape[:-1], 1)
         features = torch.cat((s, T, T.log(), 0.1 / T, 1 / (1 + T)), dim=-1)
-        logits, G = torch.split(self.net(features), self._outputs, dim=-1)
+        g, G, A = torch.split(self.net(features), self._outputs, dim=-1)
         px, py = dx * ex - dy * ey, dx * ey + dy * ex
         cubic = torch.stack((px * fx + py * fy, py * fx - px * fy))
-        Z = torch.cat((Z0, Zc, cubic), dim=-1)
-        G = G.unflatten(-1, (self.components, -1))
-        eta = (G @ Z[..., None]).squeeze(-1) + Z0 / T
-        return logits.log_softmax(-1), eta
+        Z = torch.cat((Z0, Z1, cubic), dim=-1)
+        D = Z0 + (G.unflatten(-1, (self.directions, -1)) @ Z[..., None]).squeeze(-1)
+        d = D / torch.sqrt(1 + (D**2).sum(0))
+        A = A.unflatten(-1, (self.directions, self.harmonics))
+        c = (A * generalised_von_mises.powers(d, self.harmonics)).sum(-2)
+        first = Z0 / T + (g * Z).sum(-1, keepdim=True)
+        return torch.cat((c[..., :1] + first, c[..., 1:]), dim=-1)
 
 
 class Multiscale(Flow):
     """Draw the lattice coarse to fine; see `schedule.coarse_to_fine` for the order.
 
     One site is uniform, which makes the flow exactly invariant under global rotations; the sites of a group are
-    independent given what is already drawn, each from a mixture of von Mises laws (`Conditioner`); the last colour
+    independent given what is already drawn, each from a generalised von Mises law (`Conditioner`); the last colour
     follows its exact conditional, a von Mises law about the local field. `log_prob` takes all groups from the
     known configuration; `sample` runs them one after the other, O(log L) steps. Both are fast.
 
     Args:
         model, lattice, temperatures: see `Flow`.
         seen: the most already drawn sites that one site sees.
-        invariants, vectors, products, components, width: see `Conditioner`; ``products`` None is 8, and 24 where there
-            is ring exchange, which acts by products.
+        invariants, vectors, products, directions, harmonics, width: see `Conditioner`; ``products`` None is 8, and 24
+            where there is ring exchange, which acts by products.
 
     Raises:
         InputError: the lattice cannot be halved often enough.
@@ -122,7 +130,8 @@ class Multiscale(Flow):
         invariants: int = 64,
         vectors: int = 12,
         products: int | None = None,
-        components: int = 6,
+        directions: int = 6,
+        harmonics: int = 4,
         width: int = 128,
     ):
         if products is None:
@@ -131,7 +140,8 @@ class Multiscale(Flow):
             "invariants": invariants,
             "vectors": vectors,
             "products": products,
-            "components": components,
+            "directions": directions,
+            "harmonics": harmonics,
             "width": width,
         }
         super().__init__(model, lattice, temperatures, {"seen": seen, **sizes})
@@ -139,20 +149,21 @@ class Multiscale(Flow):
         kinds = [(group.spacing, len(group.sites)) for group in schedule.groups]
         self._stages = tuple(g for g in range(1, len(kinds)) if kinds[g] != kinds[g - 1])
         Q = stiffness(model, lattice)
-        self.conditioners = nn.ModuleList()
+        self.conditioners, self._nodes = nn.ModuleList(), list[int]()
         for g, group in enumerate(schedule.groups):
             weights, precision = regression(Q, group.sites[0], group.table[0])
             distances = np.linalg.norm(group.offsets(lattice), axis=1)
             regressed, away = (torch.tensor(values, dtype=torch.float32) for values in (weights, distances))
             self.conditioners.append(Conditioner(regressed, away, precision, **sizes))
+            self._nodes.append(generalised_von_mises.nodes_for(precision / self.temperatures[0]))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
         self.last = LastColour(model, schedule.last)
 
-    def _groups(self) -> list[tuple[nn.Module, Tensor, Tensor]]:
+    def _groups(self) -> list[tuple[nn.Module, int, Tensor, Tensor]]:
         return [
-            (conditioner, self.get_buffer(f"_sites_{g}"), self.get_buffer(f"_table_{g}"))
-            for g, conditioner in enumerate(self.conditioners)
+            (conditioner, nodes, self.get_buffer(f"_sites_{g}"), self.get_buffer(f"_table_{g}"))
+            for g, (conditioner, nodes) in enumerate(zip(self.conditioners, self._nodes, strict=True))
         ]
 
     @property
@@ -186,9 +197,9 @@ class Multiscale(Flow):
         flat = theta.flatten(1)
         u = torch.stack((flat.cos(), flat.sin()))
         log_q = torch.zeros(len(theta), dtype=torch.float64, device=theta.device)
-        for conditioner, sites, table in self._groups()[first:]:
-            log_weights, eta = conditioner(u[:, :, table], temperature)
-            log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
+        for conditioner, nodes, sites, table in self._groups()[first:]:
+            c = conditioner(u[:, :, table], temperature)
+            log_q = log_q + generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
         return log_q + self.last.log_prob(theta, temperature)
 
     def _draw(
@@ -196,30 +207,14 @@ class Multiscale(Flow):
     ) -> tuple[Tensor, Tensor]:
         """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``."""
         n = len(temperature)
-        # A GPU would wait at every round for the count of pending draws.
-        rounds = 24 if temperature.is_cuda else None
         theta = theta.flatten(1).clone()
         u = torch.stack((theta.cos(), theta.sin()))
         log_q = torch.zeros(n, dtype=torch.float64, device=self.device)
-        for conditioner, sites, table in self._groups()[first:]:
-            log_weights, eta = conditioner(u[:, :, table], temperature)
-            threshold = torch.rand(
-                *log_weights.shape[:-1], 1, generator=generator, device=self.device, dtype=theta.dtype
-            )
-            chosen = (log_weights.exp().cumsum(-1) < threshold).sum(-1, keepdim=True)
-            chosen = chosen.clamp(max=log_weights.shape[-1] - 1)
-            x, y = torch.take_along_dim(eta.detach(), chosen[None], dim=-1).squeeze(-1)
-            drawn = torch.atan2(y, x) + von_mises.sample(torch.hypot(x, y), generator=generator, rounds=rounds)
-            theta[:, sites] = drawn
-            u[:, :, sites] = torch.stack((drawn.cos(), drawn.sin()))
-            log_q = log_q + _log_mixture(log_weights, eta, u[:, :, sites])
+        for conditioner, nodes, sites, table in self._groups()[first:]:
+            c = conditioner(u[:, :, table], temperature)
+            drawn, direction, log_density = generalised_von_mises.sample(c, nodes=nodes, generator=generator)
+            theta[:, sites], u[:, :, sites] = drawn, direction
+            log_q = log_q + log_density.sum(-1, dtype=torch.float64)
         theta = wrap(theta).view(n, *self.lattice.shape)
         self.last.draw_(theta, temperature, generator)
         return theta, log_q + self.last.log_prob(theta, temperature)
-
-
-def _log_mixture(log_weights: Tensor, eta: Tensor, u: Tensor) -> Tensor:
-    """Log density of the mixtures, summed over sites in float64: (B, S, K), (2, B, S, K), (2, B, S) -> (B,)."""
-    kappa = torch.sqrt((eta**2).sum(0) + 1e-12)  # the root has no derivative at 0
-    component = (eta * u[..., None]).sum(0) - kappa - von_mises.log_i0e(kappa)
-    return (torch.logsumexp(log_weights + component, dim=-1) - von_mises.LOG_2PI).sum(-1, dtype=torch.float64)
