@@ -95,7 +95,7 @@ figure
 # the ensemble:
 
 # %%
-sizes = {"invariants": 16, "vectors": 6, "products": 4, "components": 4, "width": 32}
+sizes = {"invariants": 16, "vectors": 6, "products": 4, "directions": 4, "harmonics": 3, "width": 32}
 _, rows = train("reverse_kl", steps=100, name="multiscale", **sizes)
 print(verdict(rows, draws=1000))
 flow_plots.comparison(rows)

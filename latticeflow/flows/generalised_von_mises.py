@@ -59,7 +59,7 @@ def sample(c: Tensor, *, nodes: int, generator: torch.Generator | None = None) -
     x, y = _turned(c, torch.stack((offset.cos(), offset.sin())))
     log_q = (x @ cosines + y @ sines).log_softmax(-1)
     chosen = (log_q.detach().exp().cumsum(-1) < threshold[..., None]).sum(-1, keepdim=True).clamp(max=nodes - 1)
-    theta = offset + chosen.squeeze(-1) * (2 * math.pi / nodes)
+    theta = offset + chosen.squeeze(-1).to(c.dtype) * (2 * math.pi / nodes)
     log_q = torch.take_along_dim(log_q, chosen, dim=-1).squeeze(-1) + math.log(nodes / (2 * math.pi))
     return theta, torch.stack((theta.cos(), theta.sin())), log_q
 

@@ -127,10 +127,10 @@ class Multiscale(Flow):
         temperatures: tuple[float, float],
         *,
         seen: int = 36,
-        invariants: int = 64,
+        invariants: int = 32,
         vectors: int = 12,
         products: int | None = None,
-        directions: int = 6,
+        directions: int = 4,
         harmonics: int = 4,
         width: int = 128,
     ):
