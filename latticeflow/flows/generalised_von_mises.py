@@ -50,8 +50,8 @@ def sample(c: Tensor, *, nodes: int, generator: torch.Generator | None = None) -
         generator: source of randomness on the device of ``c``.
 
     Returns:
-        Angles in [0, 2 pi), their cosines and sines (2, ...), and their log density, differentiable with respect to ``c``
-        at a given draw.
+        Angles in [0, 2 pi), their cosines and sines (2, ...), and their log density, differentiable with respect to
+        ``c`` at a given draw.
     """
     cosines, sines = _basis(c.shape[-1], nodes, c.dtype, c.device)
     offset, threshold = torch.rand((2, *c.shape[1:-1]), dtype=c.dtype, device=c.device, generator=generator)

@@ -23,8 +23,8 @@ class Conditioner(nn.Module):
     With u_j = exp(i theta_j) of the seen sites the net forms covariant vectors Z = M^T u, M real, and invariants
     s = Re(Z^A conj(Z^B)); from (s, T) a perceptron gives real coefficients g, G and A of the generalised von Mises law
 
-        c_m = sum_k A_km d_k^m  +  [m = 1] (Z^0 / T + sum_a g_a Z_a),     d = D / sqrt(1 + |D|^2),  D_k = Z^0 + sum_a G_ka Z_a
-        q(theta) ~ exp Re sum_m conj(c_m) exp(i m theta).
+        q(theta) ~ exp Re sum_m conj(c_m) exp(i m theta),   c_m = sum_k A_km d_k^m + [m = 1] (Z^0 / T + sum_a g_a Z_a),
+        d_k = D_k / sqrt(1 + |D_k|^2),     D_k = Z^0 + sum_a G_ka Z_a.
 
     What other sites leave behind, once they are integrated out, is a smooth energy of this site, and its Fourier
     series is short. Z^0 is the spin-wave regression, exact for T -> 0 and all there is before training. Corrections
