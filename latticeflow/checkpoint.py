@@ -113,7 +113,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
         flow = build_flow(recipe["flow"], model, Lattice(recipe["Lx"], recipe["Ly"]), (low, high), **recipe["sizes"])
         flow.load_state_dict(content["parameters"])
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path} was made by another revision, or is damaged ({error}): train it anew") from None
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError):
         raise InputError(damaged) from None
     if not all(bool(torch.isfinite(value).all()) for value in flow.state_dict().values()):

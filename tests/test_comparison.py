@@ -141,7 +141,7 @@ def test_weights_predict_acceptance_and_autocorrelation():
 
 
 def test_autocorrelation_time_of_the_chain_is_the_predicted_one():
-    flow, T = make("multiscale", XY(), 4, 4, disturb=0.2), 1.0
+    flow, T = make("multiscale", XY(), 4, 4, disturb=0.1), 1.0
     block = NeuralChains(flow, [T], chains=4, seed=64).block(6000)
     # The direction of one spin is independent of the weight, by symmetry.
     measured = estimate(np.cos(block.theta[0, :, :, 0, 0]))

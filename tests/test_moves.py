@@ -39,7 +39,7 @@ def deviation(energy, model, side):
     ids=str,
 )
 def test_chains_with_moves_between_proposals_are_exact(model, side, moves):
-    flow = make("multiscale", model, side, side, disturb=0.3)
+    flow = make("multiscale", model, side, side, disturb=0.15)
     chains = NeuralChains(flow, [1 / BETA], chains=64, seed=70, **moves)
     chains.block(10)
     assert deviation(chains.block(150).series["energy"][0], model, side) < 5
@@ -62,7 +62,7 @@ def test_redraws_alone_keep_the_ensemble_as_it_is(side, monkeypatch):
     lattice = Lattice(side, side)
     settings = Settings(XY(), lattice, (1 / BETA,), chains=64, seed=71)
     start = Simulation(settings).block(40).theta.reshape(-1, side, side)
-    flow = make("multiscale", XY(), side, side, disturb=0.3)
+    flow = make("multiscale", XY(), side, side, disturb=0.15)
 
     def energies():
         redraw, theta = Redraws(flow, [1 / BETA], len(start), 72), start
@@ -135,7 +135,7 @@ def test_local_sweeps_at_many_temperatures_use_each_ones_own():
 
 @SYSTEMS
 def test_weighted_draws_are_exact(model, side):
-    flow = make("multiscale", model, side, side, disturb=0.15)
+    flow = make("multiscale", model, side, side, disturb=0.3 if side == 2 else 0.1)
     table = importance(flow, [1 / BETA], draws=8_000, seed=76)
     exact = oracle.exact(model, side, side, BETA)
     exact["free_energy"] = -exact["log_partition"] / BETA / side**2

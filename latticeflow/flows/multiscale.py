@@ -164,8 +164,9 @@ class Multiscale(Flow):
         }
         super().__init__(model, lattice, temperatures, {"seen": seen, "triples": triples, **sizes})
         schedule = coarse_to_fine(lattice, model, seen=seen)
-        kinds = [(group.spacing, len(group.sites)) for group in schedule.groups]
-        self._stages = tuple(g for g in range(1, len(kinds)) if kinds[g] != kinds[g - 1])
+        halves = [group.half_level for group in schedule.groups]
+        # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
+        self._stages = tuple(g for g in range(3, len(halves)) if halves[g] != halves[g - 1])
         Q = stiffness(model, lattice)
         self.conditioners, self._nodes = nn.ModuleList(), list[int]()
         for g, group in enumerate(schedule.groups):

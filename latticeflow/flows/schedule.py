@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,11 +25,13 @@ class Group:
         table: int64 (n_sites, n_seen), the already drawn sites that each of them sees, nearest first; a column
             holds the same offset for every site.
         spacing: lattice spacing of the sites known when the group's level began.
+        half_level: 0 for the coarse grid, then one for the centres and one for the edges of every halving.
     """
 
     sites: np.ndarray
     table: np.ndarray
     spacing: int
+    half_level: int
 
     def place(self, lattice: Lattice) -> Site:
         """Coordinates (x, y) of the first site."""
@@ -83,19 +86,22 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedul
             f"a {lattice.Lx}x{lattice.Ly} lattice halves only down to {nx}x{ny} sites, which the multiscale flow "
             f"draws one by one: choose sides with a larger common power of two, such as 16 or 32"
         )
-    order = [([(x * spacing, y * spacing)], spacing) for y in range(ny) for x in range(nx)][1:]
+    order = [([(x * spacing, y * spacing)], spacing, 0) for y in range(ny) for x in range(nx)][1:]
+    half_level = 0
     while spacing > 1:
-        order += [(sites, spacing) for sites in _halve(lattice, spacing)]
+        for groups_of_half in _halve(lattice, spacing):
+            half_level += 1
+            order += [(sites, spacing, half_level) for sites in groups_of_half]
         spacing //= 2
 
-    last = [sites for sites, a in order if a == 2 and _is_exact(sites[0], model)] or [order[-1][0]]
+    last = [sites for sites, a, _ in order if a == 2 and _is_exact(sites[0], model)] or [order[-1][0]]
     drawn, groups = [(0, 0)], []
-    for sites, a in order:
+    for sites, a, half in order:
         if sites in last:
             continue
         offsets = _nearest(lattice, sites[0], drawn, seen)
         table = [[int(lattice.site(x + dx, y + dy)) for dx, dy in offsets] for x, y in sites]
-        groups.append(Group(_numbers(lattice, sites), np.array(table), a))
+        groups.append(Group(_numbers(lattice, sites), np.array(table), a, half))
         drawn += sites
     return Schedule(tuple(groups), np.concatenate([_numbers(lattice, sites) for sites in last]))
 
@@ -125,30 +131,30 @@ def compact_triples(offsets: np.ndarray, most: int, *, near: int = 16) -> np.nda
     return np.array(sorted(triples, key=spread)[:most], dtype=np.int64).reshape(-1, 3)
 
 
-def _halve(lattice: Lattice, spacing: int) -> list[list[Site]]:
-    """Groups of one halving, in order; all sites of a group see the same offsets to what is drawn before."""
+def _halve(lattice: Lattice, spacing: int) -> tuple[list[list[Site]], list[list[Site]]]:
+    """Groups at the centres and on the edges, in order; all sites of a group see the same offsets to what is drawn."""
     nx, ny, half = lattice.Lx // spacing, lattice.Ly // spacing, spacing // 2
     # Parity closes around an even number of cells only; an odd number makes every cell a class of its own.
     px, py = (n if n % 2 else 2 for n in (nx, ny))
-    even, fours = px == py == 2, nx % 4 == ny % 4 == 0
+    fours = nx % 4 == ny % 4 == 0
 
-    def kind(i: int, j: int, centre: bool) -> tuple[int, ...]:
-        """Which group a cell is in, in the order of drawing."""
-        if not even:
-            return ((i % px + j % py) % 2, i % px, j % py)
-        if not centre:
-            return ((i + j) % 2, i % 2 if nx > 2 and ny > 2 else 0)
+    def centre(i: int, j: int) -> tuple[int, ...]:
         # Opposite corners of a cell first, so that the later groups lie between known sites.
-        opposite = (i + j) % 2
-        return (opposite, i % 2, (i // 2 + j // 2) % 2 if fours and not opposite else 0)
+        opposite = (i % px + j % py) % 2
+        return opposite, i % px, j % py, (i // 2 + j // 2) % 2 if fours and not opposite else 0
 
-    groups = []
-    for dx, dy in ((half, half), (half, 0), (0, half)):
+    def middle(i: int, j: int) -> tuple[int, ...]:
+        if px == py == 2:
+            return (i + j) % 2, i % 2 if min(nx, ny) > 2 else 0
+        return centre(i, j)
+
+    def groups(dx: int, dy: int, kind: Callable[[int, int], tuple[int, ...]]) -> list[list[Site]]:
         classes: dict[tuple[int, ...], list[Site]] = {}
         for i, j in product(range(nx), range(ny)):
-            classes.setdefault(kind(i, j, dx == dy), []).append((dx + spacing * i, dy + spacing * j))
-        groups += [classes[each] for each in sorted(classes)]
-    return groups
+            classes.setdefault(kind(i, j), []).append((dx + spacing * i, dy + spacing * j))
+        return [classes[each] for each in sorted(classes)]
+
+    return groups(half, half, centre), groups(half, 0, middle) + groups(0, half, middle)
 
 
 def _is_exact(site: Site, model: Model) -> bool:
