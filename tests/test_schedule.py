@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from latticeflow.flows.schedule import coarse_to_fine, compact_triples
+from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import XY, ExtendedXY, InputError, Lattice
 
@@ -82,15 +82,3 @@ def test_independent_draws_of_a_group_cost_little(model, ceiling):
         kl += (np.log(np.diag(covariance)).sum() - np.linalg.slogdet(covariance)[1]) / 2
         known += group.sites.tolist()
     assert math.erfc(math.sqrt(2 * kl) / 2) == pytest.approx(ceiling, abs=1e-3)
-
-
-def test_products_of_near_spins_come_first():
-    square = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (5, 5)])
-    triples = compact_triples(square, 1000)
-    assert triples.shape == (6 * 10, 3)
-    assert all(p < q and r not in (p, q) for p, q, r in triples.tolist())
-    # The corner opposite of the site, between its two neighbours: a plaquette.
-    assert triples.tolist().index([0, 2, 4]) < 20
-    assert all(5 in triple for triple in triples[-30:].tolist())
-    assert compact_triples(square[:2], 5).shape == (0, 3)
-    assert compact_triples(square, 0).shape == (0, 3)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from latticeflow.flows import generalised_von_mises, von_mises
 from latticeflow.flows.base import Flow
 from latticeflow.flows.last_colour import LastColour
-from latticeflow.flows.schedule import coarse_to_fine, compact_triples
+from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import Lattice, wrap
 from mcmc.models import Model
@@ -29,14 +29,12 @@ class Conditioner(nn.Module):
     What other sites leave behind, once they are integrated out, is a smooth energy of this site, and its Fourier
     series is short. Z^0 is the spin-wave regression, exact for T -> 0 and all there is before training. Corrections
     to it are of relative order T, which is why they are not divided by T. Among the Z are products Z Z' conj(Z''), the
-    form in which the ring exchange of EXY acts on a spin; where there is ring exchange, Z^0 and the linear Z_a hold
-    products of single spins as well, which at high temperature are nearly all there is.
+    form in which the ring exchange of EXY acts on a spin.
 
     Args:
         weights: float64 (n,), spin-wave weights of the n seen sites.
         distances: (n,), how far the seen sites are. What the maps start from falls off with the square of it:
             near spins matter most, and a net that need not find that out learns faster.
-        triples: int64 (m, 3), which products u_p u_q conj(u_r) enter Z^0 and the linear Z; (0, 3) for none.
         precision: of the spin-wave conditional, times T.
         invariants: number of s.
         vectors: number of linear Z.
@@ -46,13 +44,10 @@ class Conditioner(nn.Module):
         width: of the two hidden layers.
     """
 
-    triples: Tensor
-
     def __init__(
         self,
         weights: Tensor,
         distances: Tensor,
-        triples: Tensor,
         precision: float,
         *,
         invariants: int,
@@ -69,8 +64,6 @@ class Conditioner(nn.Module):
         maps = torch.randn(len(weights), sum(self._splits)) * nearness / nearness.norm()
         maps[:, 2 * invariants] = weights * precision
         self.maps = nn.Parameter(maps)
-        self.register_buffer("triples", triples, persistent=False)
-        self.product_maps = nn.Parameter(torch.zeros(len(triples), 1 + vectors)) if len(triples) else None
         combined = 1 + vectors + products
         self._outputs = [combined, directions * combined, directions * harmonics]
         output = nn.Linear(width, sum(self._outputs))
@@ -91,29 +84,20 @@ class Conditioner(nn.Module):
         Returns:
             c, (2, B, S, M).
         """
-        Za, Zb, Z0, Z1, Zd, Ze, Zf = torch.split(u @ self.maps, self._splits, dim=-1)
-        if self.product_maps is not None:
-            p, q, r = self.triples.T
-            products = _product(u[..., p], u[..., q], u[..., r]) @ self.product_maps
-            Z0, Z1 = Z0 + products[..., :1], Z1 + products[..., 1:]
+        Za, Zb, Z0, Z1, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self._splits, dim=-1)
         s = (Za * Zb).sum(0)
         T = temperature[:, None, None].expand(*s.shape[:-1], 1)
         features = torch.cat((s, T, T.log(), 0.1 / T, 1 / (1 + T)), dim=-1)
         g, G, A = torch.split(self.net(features), self._outputs, dim=-1)
-        Z = torch.cat((Z0, Z1, _product(Zd, Ze, Zf)), dim=-1)
+        px, py = dx * ex - dy * ey, dx * ey + dy * ex
+        cubic = torch.stack((px * fx + py * fy, py * fx - px * fy))
+        Z = torch.cat((Z0, Z1, cubic), dim=-1)
         D = Z0 + (G.unflatten(-1, (self.directions, -1)) @ Z[..., None]).squeeze(-1)
         d = D / torch.sqrt(1 + (D**2).sum(0))
         A = A.unflatten(-1, (self.directions, self.harmonics))
         c = (A * generalised_von_mises.powers(d, self.harmonics)).sum(-2)
         first = Z0 / T + (g * Z).sum(-1, keepdim=True)
         return torch.cat((c[..., :1] + first, c[..., 1:]), dim=-1)
-
-
-def _product(d: Tensor, e: Tensor, f: Tensor) -> Tensor:
-    """d e conj(f) of complex numbers as real and imaginary parts, (2, ...)."""
-    (dx, dy), (ex, ey), (fx, fy) = d, e, f
-    x, y = dx * ex - dy * ey, dx * ey + dy * ex
-    return torch.stack((x * fx + y * fy, y * fx - x * fy))
 
 
 class Multiscale(Flow):
@@ -127,9 +111,8 @@ class Multiscale(Flow):
     Args:
         model, lattice, temperatures: see `Flow`.
         seen: the most already drawn sites that one site sees.
-        triples: products of three seen spins that enter the law of a site, the most compact of them; None is 96 where
-            there is ring exchange, and 0 where there is none.
-        invariants, vectors, products, directions, harmonics, width: see `Conditioner`.
+        invariants, vectors, products, directions, harmonics, width: see `Conditioner`; ``products`` None is 8, and 24
+            where there is ring exchange, which acts by products.
 
     Raises:
         InputError: the lattice cannot be halved often enough.
@@ -144,16 +127,15 @@ class Multiscale(Flow):
         temperatures: tuple[float, float],
         *,
         seen: int = 36,
-        triples: int | None = None,
         invariants: int = 32,
         vectors: int = 12,
-        products: int = 8,
+        products: int | None = None,
         directions: int = 4,
         harmonics: int = 4,
         width: int = 128,
     ):
-        if triples is None:
-            triples = 96 if model.couplings["K"] else 0
+        if products is None:
+            products = 24 if model.couplings["K"] else 8
         sizes = {
             "invariants": invariants,
             "vectors": vectors,
@@ -162,7 +144,7 @@ class Multiscale(Flow):
             "harmonics": harmonics,
             "width": width,
         }
-        super().__init__(model, lattice, temperatures, {"seen": seen, "triples": triples, **sizes})
+        super().__init__(model, lattice, temperatures, {"seen": seen, **sizes})
         schedule = coarse_to_fine(lattice, model, seen=seen)
         halves = [group.half_level for group in schedule.groups]
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
@@ -171,11 +153,9 @@ class Multiscale(Flow):
         self.conditioners, self._nodes = nn.ModuleList(), list[int]()
         for g, group in enumerate(schedule.groups):
             weights, precision = regression(Q, group.sites[0], group.table[0])
-            offsets = group.offsets(lattice)
-            distances = np.linalg.norm(offsets, axis=1)
+            distances = np.linalg.norm(group.offsets(lattice), axis=1)
             regressed, away = (torch.tensor(values, dtype=torch.float32) for values in (weights, distances))
-            close = torch.tensor(compact_triples(offsets, triples))
-            self.conditioners.append(Conditioner(regressed, away, close, precision, **sizes))
+            self.conditioners.append(Conditioner(regressed, away, precision, **sizes))
             self._nodes.append(generalised_von_mises.nodes_for(precision / self.temperatures[0]))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)

@@ -106,31 +106,6 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedul
     return Schedule(tuple(groups), np.concatenate([_numbers(lattice, sites) for sites in last]))
 
 
-def compact_triples(offsets: np.ndarray, most: int, *, near: int = 16) -> np.ndarray:
-    """Which products u_p u_q conj(u_r) of seen spins matter most to a site: those whose sites are close together.
-
-    Ring exchange acts on a spin by such products, and integrating other spins out leaves more of them. A triple is the
-    closer the smaller |p|^2 + |q|^2 + |r|^2 + |p + q - r|^2; the last term vanishes where the three and the site make a
-    parallelogram.
-
-    Args:
-        offsets: int (n, 2) of the seen sites, nearest first; see `Group.offsets`.
-        most: triples at most.
-        near: from how many of the nearest seen sites.
-
-    Returns:
-        int64 (m, 3), positions p < q and r among the seen sites, the most compact first.
-    """
-
-    def spread(triple: tuple[int, int, int]) -> tuple[int, tuple[int, int, int]]:
-        p, q, r = offsets[list(triple)]
-        return int(sum((d**2).sum() for d in (p, q, r, p + q - r))), triple
-
-    seen = range(min(near, len(offsets)))
-    triples = ((p, q, r) for p in seen for q in seen[p + 1 :] for r in seen if r not in (p, q))
-    return np.array(sorted(triples, key=spread)[:most], dtype=np.int64).reshape(-1, 3)
-
-
 def _halve(lattice: Lattice, spacing: int) -> tuple[list[list[Site]], list[list[Site]]]:
     """Groups at the centres and on the edges, in order; all sites of a group see the same offsets to what is drawn."""
     nx, ny, half = lattice.Lx // spacing, lattice.Ly // spacing, spacing // 2

@@ -55,16 +55,9 @@ def double(flow: Multiscale) -> Multiscale:
             spin_wave = conditioner.maps[:, column].clone()
             conditioner.maps.zero_()
             conditioner.maps[:, column] = spin_wave
-            offsets = [tuple(offset) for offset in group.offsets(large).tolist()]
-            for j, offset in enumerate(offsets):
-                if offset in known:
-                    conditioner.maps[j] += learnt[known[offset]]
-            if conditioner.product_maps is not None and trained.product_maps is not None:
-                rows = {(min(p, q), max(p, q), r): j for j, (p, q, r) in enumerate(trained.triples.tolist())}
-                for j, triple in enumerate(conditioner.triples.tolist()):
-                    p, q, r = (known.get(offsets[k], -1) for k in triple)
-                    if (row := rows.get((min(p, q), max(p, q), r))) is not None:
-                        conditioner.product_maps[j] = trained.product_maps[row]
+            for j, (dx, dy) in enumerate(group.offsets(large).tolist()):
+                if (dx, dy) in known:
+                    conditioner.maps[j] += learnt[known[dx, dy]]
     return doubled
 
 
