@@ -256,6 +256,17 @@ def test_unknown_flow_and_size_are_named():
         build_flow("realnvpp", XY(), Lattice(4, 4), RANGE)
     with pytest.raises(InputError, match="widht"):
         build_flow("multiscale", XY(), Lattice(4, 4), RANGE, widht=3)
+    for size in ("harmonics", "directions", "products", "seen"):
+        with pytest.raises(InputError, match=f"{size} = 0 of a multiscale flow must be at least 1"):
+            build_flow("multiscale", XY(), Lattice(4, 4), RANGE, **{size: 0})
+
+
+def test_a_file_whose_sizes_are_unknown_is_refused_with_the_remedy(tmp_path):
+    flow = make("multiscale", XY(), 4, 4)
+    flow.sizes["components"] = flow.sizes.pop("harmonics")  # as an earlier revision wrote it
+    checkpoint.save(tmp_path / "old.pt", flow, {})
+    with pytest.raises(InputError, match=r"old.pt was made by another revision.*no size 'components'.*train it anew"):
+        checkpoint.load(tmp_path / "old.pt")
 
 
 @every_model

@@ -13,7 +13,7 @@ from latticeflow.flows.base import Flow
 from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
-from mcmc import Lattice, wrap
+from mcmc import InputError, Lattice, wrap
 from mcmc.models import Model
 
 
@@ -115,7 +115,7 @@ class Multiscale(Flow):
             where there is ring exchange, which acts by products.
 
     Raises:
-        InputError: the lattice cannot be halved often enough.
+        InputError: the lattice cannot be halved often enough, or a size is not positive.
     """
 
     name = "multiscale"
@@ -145,6 +145,9 @@ class Multiscale(Flow):
             "width": width,
         }
         super().__init__(model, lattice, temperatures, {"seen": seen, **sizes})
+        for size, value in self.sizes.items():
+            if value < 1:
+                raise InputError(f"{size} = {value} of a multiscale flow must be at least 1")
         schedule = coarse_to_fine(lattice, model, seen=seen)
         halves = [group.half_level for group in schedule.groups]
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
