@@ -1,14 +1,18 @@
 """The baselines on the lattice: C-GAN, implicit GAN and C-HG-VAE."""
 
+import json
 import math
 
 import pytest
 import torch
 
+from latticeflow.cli import main
 from latticeflow.laboratory import METHODS, DivergedError, Effort, Sampler
-from latticeflow.laboratory.spin_measures import compare_spins
+from latticeflow.laboratory.controls import ExactSampler
+from latticeflow.laboratory.spin_measures import compare_spins, mean_spin_row
 from latticeflow.laboratory.spins import Aligned, SiteGenerator, site_energies, temperature_loss
 from latticeflow.targets import XYLattice, build_target
+from latticeflow.targets.lattice import xy8_paper
 from mcmc import XY
 
 SPINS = ["c_gan", "implicit_gan", "c_hg_vae"]
@@ -123,3 +127,33 @@ def test_measures_of_spins_know_the_truth_and_another_temperature():
     assert wrong[0].overlap_energy < 5
     assert wrong[0].emd_energy > 0.8
     assert wrong[0].emd_magnetization > 0.4
+
+
+def test_angles_outside_of_the_circle_are_wrapped():
+    class Turned(ExactSampler):
+        def sample(self, n, *, condition=None, generator=None):
+            return super().sample(n, condition=condition, generator=generator) + 2 * math.pi
+
+    target = XYLattice("xy", 8, (0.4, 0.8), draws=64)
+    plain, turned = (compare_spins(sampler(target), target, draws=100) for sampler in (ExactSampler, Turned))
+    assert mean_spin_row(turned) == pytest.approx(mean_spin_row(plain), abs=1e-3)
+    assert mean_spin_row(plain).temperature == pytest.approx(0.6)
+
+
+def test_command_compares_spins(capsys):
+    words = ["modes", "--spins", "--target", "xy8", "--method", "exact", "gaussian", "--steps", "2"]
+    assert main([*words, "--json"]) == 0
+    exact, gaussian = json.loads(capsys.readouterr().out)
+    assert exact["mean"]["overlap_energy"] > 85 > 20 > gaussian["mean"]["overlap_energy"]
+    assert [row["temperature"] for row in exact["rows"]] == [0.4, 0.6, 0.8, 1.0]
+    assert main(words) == 0
+    assert "ovl e %" in capsys.readouterr().out
+    assert main(["modes", "--spins", "--target", "xy8", "ring8", "--method", "exact"]) == 2
+    assert "ring8 is no lattice" in capsys.readouterr().err
+    assert main([*words, "--plot", "a.png"]) == 2
+    assert "leave out --plot" in capsys.readouterr().err
+
+
+def test_grid_of_the_paper():
+    target = xy8_paper()
+    assert (len(target.temperatures), target.temperatures[0], target.temperatures[-1]) == (32, 0.05, 2.05)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latticeflow.cli import options
 
 if TYPE_CHECKING:
+    from latticeflow.laboratory import Effort
     from latticeflow.laboratory.table import Cell, Rows
 
 COLUMNS = {
@@ -23,6 +24,12 @@ COLUMNS = {
     "ess_reverse": "ESS rev",
     "ess_forward": "ESS fwd",
     "seconds": "seconds",
+}
+SPIN_COLUMNS = {
+    "overlap_energy": "ovl e %",
+    "overlap_magnetization": "ovl m %",
+    "emd_energy": "EMD e",
+    "emd_magnetization": "EMD m",
 }
 TABLE = Path("data/modes.jsonl")
 
@@ -38,7 +45,9 @@ def add_parser(verbs: Any) -> None:
         "  latticeflow modes --table --workers 2",
     )
     parser.add_argument("--target", nargs="+", metavar="NAME", help="densities (all with --table), or module:name")
-    parser.add_argument("--method", nargs="+", metavar="NAME", help="methods (all with --table), or module:name")
+    parser.add_argument(
+        "--method", nargs="+", metavar="NAME", help="methods (all but recipes with --table), or module:name"
+    )
     parser.add_argument("--list", action="store_true", help="name the densities and methods, and stop")
     parser.add_argument("--table", action="store_true", help="the whole table, going on where the file ends")
     parser.add_argument("--quick", action="store_true", help="with --table: a small one that takes about a minute")
@@ -50,6 +59,11 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--show", action="store_true", help="with --table: run nothing, show what the file holds")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table, and a .json beside it")
+    parser.add_argument(
+        "--spins",
+        action="store_true",
+        help="of lattices: overlaps and distances of energies and magnetisations instead",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the draws, or with --table the modes lost")
 
@@ -58,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the cells and print them; 0 if complete, 128 + signal after a signal."""
     options.require_torch()
     options.require_laboratory()
-    from latticeflow.laboratory import METHODS, Effort, summary, table
+    from latticeflow.laboratory import Effort, summary, table
     from latticeflow.targets import TARGETS
     from mcmc import InputError
     from mcmc.progress import Progress
@@ -76,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     for path in (arguments.plot, arguments.report):
         _check_folder(path)
     targets = arguments.target or (summary.QUICK_TARGETS if arguments.quick else [*TARGETS])
-    methods = arguments.method or (summary.QUICK_METHODS if arguments.quick else [*METHODS])
+    methods = arguments.method or (summary.QUICK_METHODS if arguments.quick else summary.table_methods())
     seeds = arguments.seeds
     if seeds is None:
         seeds = 1 if arguments.quick or not arguments.table else 5
@@ -86,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     cells = table.cells(targets, methods, seeds)
     if not cells:
         raise InputError("none of the methods can learn any of the targets; see `latticeflow modes --list`")
+    if arguments.spins:
+        return _compare_spins(arguments, cells, effort)
     path = arguments.rows or (TABLE if arguments.table and not arguments.quick else None)
     rows = table.Rows(path, effort)
     if arguments.show:
@@ -131,6 +147,47 @@ def _show(arguments: argparse.Namespace, cells: list[Cell], rows: Rows) -> None:
         print(f"{each.target:14}{each.method:28}{runs:>5}{values}")
     if any(each.diverged for each in means):
         print("runs as 5-2: of five runs two diverged, and are not in the means")
+
+
+def _compare_spins(arguments: argparse.Namespace, cells: list[Cell], effort: Effort) -> int:
+    """Train each cell and print how its draws compare with the ensemble, mean over the temperatures."""
+    from latticeflow.laboratory import DivergedError
+    from latticeflow.laboratory.spin_measures import compare_spins, mean_spin_row
+    from latticeflow.laboratory.table import find_target, fit
+    from latticeflow.targets import XYLattice
+    from mcmc import InputError
+    from mcmc.progress import Progress
+    from mcmc.stop import Stop
+
+    given = [name for name in ("table", "rows", "report", "plot") if getattr(arguments, name)]
+    if given:
+        raise InputError(f"--spins trains and prints: leave out --{given[0]}")
+    lattices = {name: target for name in arguments.target if isinstance(target := find_target(name), XYLattice)}
+    others = [name for name in arguments.target if name not in lattices]
+    if others:
+        raise InputError(f"{others[0]} is no lattice of spins: leave it or --spins out")
+    found: list[dict[str, Any]] = []
+    with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
+        for cell in cells:
+            if stop.asked():
+                break
+            row: dict[str, Any] = {**cell._asdict(), "mean": None, "rows": [], "diverged": None}
+            try:
+                rows = compare_spins(fit(cell, effort), lattices[cell.target], seed=cell.seed)
+                row |= {"mean": mean_spin_row(rows)._asdict(), "rows": [each._asdict() for each in rows]}
+            except DivergedError as error:
+                row["diverged"] = str(error)
+            found.append(row)
+            progress.advance(1, f"{cell.method} on {cell.target}")
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    else:
+        print(f"{'target':14}{'method':28}{'seed':>5}" + "".join(f"{title:>12}" for title in SPIN_COLUMNS.values()))
+        for each in found:
+            values = each["mean"]
+            shown = "diverged" if values is None else "".join(f"{values[name]:>12.4g}" for name in SPIN_COLUMNS)
+            print(f"{lattices[each['target']].name:14}{each['method']:28}{each['seed']:>5}{shown}")
+    return options.stopped(stop, len(found) == len(cells), "the same command")
 
 
 def _print_names() -> None:

@@ -13,6 +13,7 @@ from latticeflow.laboratory import (  # noqa: F401  they register their methods
     gan,
     joint,
     lattice_methods,
+    recipes,
     spins,
     unrolled,
     vae,

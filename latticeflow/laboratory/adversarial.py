@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from latticeflow.laboratory.methods import DivergedError, Effort, Method, Report, Sampler, seeded
-from latticeflow.laboratory.networks import Batch, Coordinates, Pool, Scale, join, noise_size, perceptron
+from latticeflow.laboratory.networks import (
+    Batch,
+    Coordinates,
+    Pool,
+    Scale,
+    Untouched,
+    join,
+    noise_size,
+    perceptron,
+)
 from latticeflow.targets import Target
 from latticeflow.targets.base import device_of
 from latticeflow.training.critic import critic_loss
@@ -91,6 +100,9 @@ class Adversarial(Method):
         fall: share of the steps, at the end, over which the rates fall to zero.
         joint: whether the critic judges draws with their noise, and there is an encoder.
         normalise: whether generator and encoder have batch normalisation.
+        scale: whether the networks see draws of mean 0 and variance 1, or as they are.
+        noise: bounds of the size of the generator's input, see `noise_size`.
+        batch, width: in place of the effort's.
     """
 
     name: str
@@ -105,11 +117,15 @@ class Adversarial(Method):
     fall: float = 0.5
     joint: bool = False
     normalise: bool = True
-    group = "baseline"
+    scale: bool = True
+    noise: tuple[int, int] = (2, 254)
+    batch: int | None = None
+    width: int | None = None
+    group: str = "baseline"
 
     def build(self, target: Target, effort: Effort) -> Players:
         """Untrained networks."""
-        d, c, k = target.dimension, target.condition_size, noise_size(target)
+        d, c, k = target.dimension, target.condition_size, noise_size(target, *self.noise)
         seen = self.packing * (d + k * self.joint) + c
         return Players(
             perceptron(k + c, d, width=effort.width, normalise=self.normalise),
@@ -121,7 +137,7 @@ class Adversarial(Method):
 
     def coordinates(self, x: Tensor) -> Coordinates:
         """What the networks see of draws like these, (n, d)."""
-        return Scale(x)
+        return Scale(x) if self.scale else Untouched()
 
     def critic_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
         """What the critic minimises: by default the logistic loss."""
@@ -137,6 +153,7 @@ class Adversarial(Method):
 
     def fit(self, target: Target, effort: Effort, *, seed: int = 0, report: Report = lambda fraction: None) -> Sampler:
         """See `Method.fit`."""
+        effort = replace(effort, batch=self.batch or effort.batch, width=self.width or effort.width)
         with seeded(seed, effort.device) as generator:
             pool = Pool(target, effort, generator, packing=self.packing)
             coordinates = self.coordinates(pool.x)

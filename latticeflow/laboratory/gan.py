@@ -43,7 +43,8 @@ def slope_penalty(players: Players, x: Tensor, condition: Tensor | None) -> Tens
     return (slope.norm(dim=1) - 1).square().mean()
 
 
-register(Adversarial("gan", "GAN", "arXiv:1406.2661"))
+GAN = Adversarial("gan", "GAN", "arXiv:1406.2661")
+register(GAN)
 for packing in (2, 3, 4):
     register(Adversarial(f"pacgan{packing}", f"PacGAN {packing}", "arXiv:1712.04086", packing=packing))
 register(Wasserstein("wgan_gp", "WGAN-GP", "arXiv:1704.00028", pace=1.5, critic_updates=5, betas=(0.5, 0.9)))

@@ -59,6 +59,18 @@ class Scale(Coordinates):
         return self.centre + self.width * x
 
 
+class Untouched(Coordinates):
+    """Draws as they are."""
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """See `Coordinates.shrink`."""
+        return x
+
+    def stretch(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """See `Coordinates.stretch`."""
+        return x
+
+
 class Batch(NamedTuple):
     """Draws for one update; those judged together stand together and share their condition."""
 
@@ -107,9 +119,12 @@ def join(*parts: Tensor | None) -> Tensor:
     return present[0] if len(present) == 1 else torch.cat(present, dim=1)
 
 
-def noise_size(target: Target) -> int:
-    """Size of the generator's input: 2 in the plane as in PacGAN, 254 at most as in VEEGAN's code."""
-    return min(max(target.dimension, 2), 254)
+def noise_size(target: Target, least: int = 2, most: int = 254) -> int:
+    """Size of the generator's input, the target's dimension within bounds.
+
+    The bounds are 2 in the plane as in PacGAN, and 254 at most as in VEEGAN's code.
+    """
+    return min(max(target.dimension, least), most)
 
 
 def log_normal(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.stats import wasserstein_distance
 from latticeflow.diagnostics import overlap
 from latticeflow.laboratory.methods import Sampler
 from latticeflow.targets import XYLattice
-from mcmc import observables
+from mcmc import observables, wrap
 
 
 class SpinRow(NamedTuple):
@@ -45,7 +46,8 @@ def compare_spins(sampler: Sampler, target: XYLattice, *, draws: int = 1000, see
     for T, condition in zip(target.temperatures, target.conditions(), strict=True):
         given = condition.expand(draws, -1).contiguous()
         pair = [each.sample(draws, condition=given, generator=generator) for each in (target, sampler)]
-        spins = [theta.view(-1, *target.lattice.shape).numpy() for theta in pair]
+        # What learns in R^d may draw angles outside of [-pi, pi).
+        spins = [wrap(theta).view(-1, *target.lattice.shape).numpy() for theta in pair]
         e = [np.asarray(target.model.energy(theta)) / target.lattice.N for theta in spins]
         m = [observables.magnetization(theta) for theta in spins]
         rows.append(
@@ -58,3 +60,8 @@ def compare_spins(sampler: Sampler, target: XYLattice, *, draws: int = 1000, see
             )
         )
     return rows
+
+
+def mean_spin_row(rows: Sequence[SpinRow]) -> SpinRow:
+    """Means over temperatures, as the paper gives them."""
+    return SpinRow(*np.array(rows).mean(0).tolist())

@@ -15,18 +15,14 @@ from torch import Tensor, nn
 
 from latticeflow.laboratory.adversarial import Adversarial, Players
 from latticeflow.laboratory.methods import Effort, register
-from latticeflow.laboratory.networks import Batch, Coordinates, join, log_normal
+from latticeflow.laboratory.networks import Batch, Coordinates, Untouched, join, log_normal
 from latticeflow.laboratory.vae import Autoencoder, VariationalAutoencoder, divergence
 from latticeflow.targets import Target, XYLattice
 from mcmc import wrap
 
 
-class Angles(Coordinates):
+class Angles(Untouched):
     """Angles as they are, wrapped on the way back."""
-
-    def shrink(self, x: Tensor) -> Tensor:
-        """See `Coordinates.shrink`."""
-        return x
 
     def stretch(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """See `Coordinates.stretch`."""

@@ -11,12 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latticeflow.laboratory import recipes
 from latticeflow.laboratory.measures import Measures
 from latticeflow.laboratory.methods import METHODS, Effort
 from latticeflow.targets import TARGETS, build_target
 
 QUICK_TARGETS = ["mog8", "ring8"]
 QUICK_METHODS = ["exact", "gaussian", "realnvp", "realnvp_reverse_kl", "realnvp_advnf", "flow_matching"]
+
+
+def table_methods() -> list[str]:
+    """Methods of the whole table: all but the recipes that explain it."""
+    return [name for name, method in METHODS.items() if method.group != recipes.GROUP]
+
 
 PUBLISHED: dict[str, dict[str, tuple[float, float]]] = {
     "ring8": {
