@@ -58,13 +58,9 @@ def test_only_scaled_draws_are_near_a_target_far_away():
     assert draws(METHODS["gan_raw"], far).abs().max() < 20
 
 
-def test_constant_rates_do_not_fall():
-    target, gan = build_target("ring8"), METHODS["gan"]
-    steps = Effort(steps=2, batch=16, width=8)  # the second of two steps has half the rate
-    assert not torch.equal(
-        draws(METHODS["gan_constant"], target, steps), draws(dataclasses.replace(gan, fall=1.0), target, steps)
-    )
-    once = Effort(steps=1, batch=16, width=8)
-    assert torch.equal(
-        draws(METHODS["gan_constant"], target, once), draws(dataclasses.replace(gan, fall=1.0), target, once)
-    )
+@pytest.mark.parametrize(("steps", "fallen"), [(2, False), (4, True)])
+def test_constant_rates_do_not_fall(steps, fallen):
+    """The rates of the game fall over the last half of the steps: in the last of four, but not yet in two."""
+    effort = dataclasses.replace(TINY, steps=steps)
+    constant, falling = (draws(METHODS[name], build_target("ring8"), effort) for name in ("gan_constant", "gan"))
+    assert torch.equal(constant, falling) != fallen
