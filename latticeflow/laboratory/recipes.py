@@ -2,9 +2,12 @@
 
 Our GANs see draws of mean 0 and variance 1, normalise batches in the generator, and lower their learning rates to
 zero; those of VEEGAN's code (arXiv:1705.07761) do none of that, have 128 units, 254 noise variables and batches of 500
-draws. These methods are in the registry, but stand outside the table:
+draws. These methods are in the registry, but stand outside the table; ``notebooks/tables/recipes.md`` is made by
 
-    latticeflow modes --table --target ring8 --method gan gan_constant gan_raw gan_plain gan_published
+    latticeflow modes --table --rows notebooks/tables/recipes.jsonl --report notebooks/tables/recipes.md ...
+
+with ``--target ring8 --method gan gan_constant gan_raw gan_plain gan_published`` for the ladder, and
+``--target digits xy8 manifold1200 --seeds 3 --method veegan veegan_noise2 veegan_noise32 veegan_noise254 ...`` for the rest.
 """
 
 from __future__ import annotations
