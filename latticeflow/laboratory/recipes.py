@@ -7,7 +7,7 @@ draws. These methods are in the registry, but stand outside the table; ``noteboo
     latticeflow modes --table --rows notebooks/tables/recipes.jsonl --report notebooks/tables/recipes.md ...
 
 with ``--target ring8 --method gan gan_constant gan_raw gan_plain gan_published`` for the ladder, and
-``--target digits xy8 manifold1200 --seeds 3 --method veegan veegan_noise2 veegan_noise32 veegan_noise254 ...`` for the rest.
+``--target digits xy8 manifold1200 --method veegan veegan_noise2 veegan_noise32 ...`` for the rest.
 """
 
 from __future__ import annotations
