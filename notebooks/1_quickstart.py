@@ -30,9 +30,9 @@
 
 # %%
 # %matplotlib inline
-from latticeflow import plots
-from mcmc.ensemble import Ensemble
-from mcmc.thermodynamics import observe
+from latticeflow.plots import figures as plots
+from mcmc.analysis.thermodynamics import observe
+from mcmc.storage.ensemble import Ensemble
 
 ensemble = Ensemble.open("../data/quickstart.h5")
 table = observe(ensemble)
@@ -74,7 +74,7 @@ print(theta.shape, theta.dtype)
 # %%
 import numpy as np
 
-from mcmc.statistics import estimate
+from mcmc.analysis.statistics import estimate
 
 bent = (np.cos(theta - np.roll(theta, -1, axis=-1)) < 0).mean((-2, -1))  # (temperature, chain, draw)
 for t in (3, 7, 11):

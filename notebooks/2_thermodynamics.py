@@ -14,9 +14,9 @@
 # %matplotlib inline
 import numpy as np
 
-from latticeflow import plots
-from mcmc.ensemble import Ensemble
-from mcmc.thermodynamics import observe, read_moments
+from latticeflow.plots import figures as plots
+from mcmc.analysis.thermodynamics import observe, read_moments
+from mcmc.storage.ensemble import Ensemble
 
 ensembles = {L: Ensemble.open(f"../data/xy{L}.h5") for L in (8, 16)}
 tables = {L: observe(ensemble) for L, ensemble in ensembles.items()}
@@ -79,7 +79,7 @@ figure
 # without the histograms), with jackknife errors that know about autocorrelation:
 
 # %%
-from mcmc.reweighting import Reweighting
+from mcmc.analysis.reweighting import Reweighting
 
 grid = np.linspace(0.75, 1.45, 60)
 with plots.style():

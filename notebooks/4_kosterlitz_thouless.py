@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latticeflow import plots
-from mcmc.thermodynamics import Table
+from latticeflow.plots import figures as plots
+from mcmc.analysis.thermodynamics import Table
 
 SIZES = (8, 16, 32, 64)
 tables = {L: Table.from_json(json.loads(Path(f"tables/transition_K0_L{L}.json").read_text())) for L in SIZES}
@@ -36,9 +36,9 @@ for L, table in tables.items():
 
 # %%
 from mcmc import XY, Lattice
-from mcmc.kosterlitz_thouless import crossing
-from mcmc.simulation import Settings
-from mcmc.thermodynamics import simulate, tabulate
+from mcmc.analysis.kosterlitz_thouless import crossing
+from mcmc.analysis.thermodynamics import simulate, tabulate
+from mcmc.sampling.simulation import Settings
 
 wide = np.linspace(0.8, 1.1, 13)
 looks = {}
@@ -71,7 +71,7 @@ figure
 # there, all sizes must agree on it.
 
 # %%
-from mcmc.kosterlitz_thouless import APPROACH, JUMP
+from mcmc.analysis.kosterlitz_thouless import APPROACH, JUMP
 
 
 def constant(ratio, L):
@@ -104,7 +104,7 @@ figure
 # and when the second logarithm is:
 
 # %%
-from mcmc.kosterlitz_thouless import transition
+from mcmc.analysis.kosterlitz_thouless import transition
 
 for smallest in (8, 16, 32):
     used = [tables[L] for L in SIZES if smallest <= L]
@@ -128,10 +128,10 @@ print("\nHasenbusch 2005: T = 0.89294(8);  Komura and Okabe 2012: 0.89289(5);  H
 # !latticeflow generate --size 32 --temperatures 0.6,0.8,0.8929,1.0 --chains 4 --draws 300 --out ../data/eta.h5 --resume
 
 # %%
-from mcmc.correlations import correlation_function
-from mcmc.ensemble import Ensemble
-from mcmc.statistics import format_uncertainty
-from mcmc.thermodynamics import observe
+from mcmc.analysis.correlations import correlation_function
+from mcmc.analysis.statistics import format_uncertainty
+from mcmc.analysis.thermodynamics import observe
+from mcmc.storage.ensemble import Ensemble
 
 with plots.style(), Ensemble.open("../data/eta.h5") as ensemble:
     table = observe(ensemble)

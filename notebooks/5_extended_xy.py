@@ -15,9 +15,9 @@
 import json
 from pathlib import Path
 
-from latticeflow import plots
-from mcmc.ensemble import Ensemble
-from mcmc.thermodynamics import Table, observe
+from latticeflow.plots import figures as plots
+from mcmc.analysis.thermodynamics import Table, observe
+from mcmc.storage.ensemble import Ensemble
 
 tables = {}
 for label, name in (("K = 0", "exy16_K0"), ("K = 1", "exy16_K1")):
@@ -52,8 +52,8 @@ for label, K in (("K = 0", 0.0), ("K = 1", 1.0)):
 # Fits with more and more small sizes left out show how far the formula can be trusted:
 
 # %%
-from mcmc.kosterlitz_thouless import transition
-from mcmc.statistics import format_uncertainty
+from mcmc.analysis.kosterlitz_thouless import transition
+from mcmc.analysis.statistics import format_uncertainty
 
 SIZES = (8, 16, 32, 64)
 couplings, found = (0.0, 0.25, 0.5, 1.0), []

@@ -36,11 +36,13 @@
 # %matplotlib inline
 import torch
 
-from latticeflow import checkpoint, flow_plots, plots
-from latticeflow.comparison import compare
-from latticeflow.verdict import verdict
-from mcmc.ensemble import Ensemble
-from mcmc.thermodynamics import observe
+from latticeflow.flows import checkpoint
+from latticeflow.plots import figures as plots
+from latticeflow.plots import flow_figures as flow_plots
+from latticeflow.quality.compare import compare
+from latticeflow.quality.verdict import verdict
+from mcmc.analysis.thermodynamics import observe
+from mcmc.storage.ensemble import Ensemble
 
 torch.set_num_threads(1)
 flow = checkpoint.load("../data/flows/xy8.pt").flow
@@ -69,8 +71,8 @@ plots.overview(tables, ("energy", "magnetization", "vortex_density", "helicity_m
 # A redraw that keeps the 25 groups which make up the coarse 8x8 grid is nearly always accepted:
 
 # %%
+from latticeflow.chains.neural_mcmc import NeuralChains
 from latticeflow.flows.transfer import double
-from latticeflow.neural_mcmc import NeuralChains
 
 large = double(flow)
 chains = NeuralChains(large, [0.9], chains=64, seed=1, redraws=len(large.stages))
@@ -89,7 +91,7 @@ for kept, rate in report["redraw_acceptance"].items():
 # effective draws a second, and the autocorrelation times behind them.
 
 # %%
-from latticeflow import head_to_head
+from latticeflow.experiments import head_to_head
 
 rows, balances = head_to_head.contest("../data/flows/xy8.pt", temperatures=(0.5, 0.9, 1.4), seconds=0.5)
 print(head_to_head.table(rows, balances))

@@ -13,15 +13,16 @@
 import numpy as np
 import torch
 
-from latticeflow import flow_plots, plots
-from latticeflow.comparison import judge
 from latticeflow.flows import build_flow
+from latticeflow.plots import figures as plots
+from latticeflow.plots import flow_figures as flow_plots
+from latticeflow.quality.compare import judge
+from latticeflow.quality.verdict import verdict
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer, TrainingSettings
-from latticeflow.verdict import verdict
 from mcmc import XY, Lattice
-from mcmc.rng import key
-from mcmc.simulation import Settings, Simulation
+from mcmc.sampling.rng import key
+from mcmc.sampling.simulation import Settings, Simulation
 
 torch.set_num_threads(1)
 lattice, grid = Lattice(4, 4), (0.5, 0.8, 1.2, 1.8)

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from scipy.special import ive
 
-from latticeflow import checkpoint, plots
-from latticeflow.importance import importance
-from latticeflow.neural_mcmc import log_weights, propose
+from latticeflow.chains.importance import importance
+from latticeflow.chains.neural_mcmc import log_weights, propose
+from latticeflow.flows import checkpoint
+from latticeflow.plots import figures as plots
 from mcmc import XY, Lattice
-from mcmc.free_energy import bridge, integrate
-from mcmc.simulation import Settings, Simulation
-from mcmc.statistics import block_means, format_uncertainty, jackknife
+from mcmc.analysis.free_energy import bridge, integrate
+from mcmc.analysis.statistics import block_means, format_uncertainty, jackknife
+from mcmc.sampling.simulation import Settings, Simulation
 
 torch.set_num_threads(1)
 flow, lattice = checkpoint.load("../data/flows/xy8.pt").flow, Lattice(8, 8)
@@ -123,7 +124,7 @@ figure
 # At equal time, thermalisation counted (`latticeflow bench free-energy` does it at length):
 
 # %%
-from latticeflow import free_energy_contest
+from latticeflow.experiments import free_energy_contest
 
 rows, gains = free_energy_contest.contest("../data/flows/xy8.pt", temperatures=(0.3, 0.9, 1.5), seconds=2.0)
 print(free_energy_contest.table(rows, gains))

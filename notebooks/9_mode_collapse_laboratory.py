@@ -17,12 +17,13 @@ from pathlib import Path
 
 import torch
 
-from latticeflow import mode_plots, plots
 from latticeflow.laboratory import METHODS, Effort, Method, register
-from latticeflow.laboratory.controls import ExactSampler
-from latticeflow.laboratory.measures import measure
-from latticeflow.laboratory.summary import Mean, Spread, spread
-from latticeflow.targets import GaussianMixture, build_target
+from latticeflow.laboratory.measures.mode_measures import measure
+from latticeflow.laboratory.methods.controls import ExactSampler
+from latticeflow.laboratory.report.summary import Mean, Spread, spread
+from latticeflow.laboratory.targets import GaussianMixture, build_target
+from latticeflow.plots import figures as plots
+from latticeflow.plots import mode_figures as mode_plots
 
 torch.set_num_threads(1)
 mode_plots.targets(
@@ -114,8 +115,8 @@ for line in stored["answers"]:
 #
 # The literature reports that a plain GAN keeps one mode of the ring. Ours keeps all eight, because of its recipe: draws
 # scaled to variance 1, batches normalised, learning rates that fall to zero. Taken away one by one (the command is in
-# `latticeflow.laboratory.recipes`), with what VEEGAN's code has at the end of the ladder; then VEEGAN by the number of
-# its noise variables, each of which must be legible in the draws.
+# `latticeflow.laboratory.methods.recipes`), with what VEEGAN's code has at the end of the ladder; then VEEGAN by the
+# number of its noise variables, each of which must be legible in the draws.
 
 # %%
 recipes = json.loads(Path("tables/recipes.json").read_text())

@@ -14,10 +14,10 @@ import json
 from pathlib import Path
 
 from mcmc import Lattice, model_from_name
-from mcmc.kosterlitz_thouless import transition
-from mcmc.progress import Progress
-from mcmc.simulation import Settings
-from mcmc.thermodynamics import simulate, tabulate
+from mcmc.analysis.kosterlitz_thouless import transition
+from mcmc.analysis.thermodynamics import simulate, tabulate
+from mcmc.runtime.progress import Progress
+from mcmc.sampling.simulation import Settings
 
 TABLES = Path(__file__).parent / "tables"
 # Draws of all chains at each temperature: sizes share the time 1 : 3 : 6 : 20, as the largest decide.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mcmc import journal
-from mcmc.journal import Overlay
+from mcmc.storage import journal
+from mcmc.storage.journal import Overlay
 
 
 class Recorder:
-    """Stands for `os` in mcmc.journal and keeps what changes files.
+    """Stands for `os` in mcmc.storage.journal and keeps what changes files.
 
     Attributes:
         steps: (operation, file name, offset or length, content).

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 from scipy.special import ive
 
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 
 class Charges:

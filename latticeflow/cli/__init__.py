@@ -22,7 +22,7 @@ VERBS = (
     "sample",
     "compare",
     "observe",
-    "import_",
+    "import",
     "info",
     "verify",
     "merge",
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
-        import_module(f"latticeflow.cli.{verb}").add_parser(verbs)
+        import_module(f"latticeflow.cli.verb_{verb}").add_parser(verbs)
     return parser
 
 

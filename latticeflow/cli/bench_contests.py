@@ -52,8 +52,9 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
 def run_head_to_head(arguments: argparse.Namespace) -> None:
     """Measure flows against classical samplers."""
     options.require_torch()
-    from latticeflow import flow_plots, head_to_head
-    from latticeflow.device import choose_device, describe
+    from latticeflow.experiments import head_to_head
+    from latticeflow.flows.device import choose_device, describe
+    from latticeflow.plots import flow_figures as flow_plots
 
     device = choose_device(arguments.device)
     rows, balances = _contests(arguments, head_to_head.contest, 8, flow_plots.head_to_head)
@@ -71,8 +72,9 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
 def run_free_energy(arguments: argparse.Namespace) -> None:
     """Measure free energies by flows against ladders of classical chains."""
     options.require_torch()
-    from latticeflow import flow_plots, free_energy_contest
-    from latticeflow.device import choose_device, describe
+    from latticeflow.experiments import free_energy_contest
+    from latticeflow.flows.device import choose_device, describe
+    from latticeflow.plots import flow_figures as flow_plots
 
     device = choose_device(arguments.device)
     rows, gains = _contests(arguments, free_energy_contest.contest, 3, flow_plots.free_energy_errors)
@@ -85,10 +87,10 @@ def run_free_energy(arguments: argparse.Namespace) -> None:
 
 def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: Any) -> tuple[list[Any], list[Any]]:
     """Measure one flow after the other, and draw the figure if one is wanted."""
-    from latticeflow import plots
-    from latticeflow.device import choose_device
-    from latticeflow.head_to_head import SHIPPED
-    from mcmc.progress import Progress
+    from latticeflow.experiments.head_to_head import SHIPPED
+    from latticeflow.flows.device import choose_device
+    from latticeflow.plots import figures as plots
+    from mcmc.runtime.progress import Progress
 
     if arguments.plot is not None:
         plots.check_path(arguments.plot)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latticeflow.cli import options
 
 if TYPE_CHECKING:
-    from latticeflow.study import Cell, Plan
+    from latticeflow.experiments.objectives_study import Cell, Plan
 
 
 def add_subjects(subjects: Any) -> None:
@@ -92,10 +92,10 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
 def run_flow(arguments: argparse.Namespace) -> None:
     """Measure costs."""
     options.require_torch()
-    from latticeflow import flow_costs
-    from latticeflow.device import choose_device, describe
+    from latticeflow.experiments import flow_costs
     from latticeflow.flows import FLOWS
-    from mcmc.progress import Progress
+    from latticeflow.flows.device import choose_device, describe
+    from mcmc.runtime.progress import Progress
 
     device = choose_device(arguments.device)
     flows = arguments.flows or tuple(FLOWS)
@@ -121,7 +121,7 @@ def run_flow(arguments: argparse.Namespace) -> None:
 def run_objectives(arguments: argparse.Namespace) -> int:
     """Flows by objectives."""
     options.require_torch()
-    from latticeflow import study
+    from latticeflow.experiments import objectives_study as study
     from latticeflow.flows import FLOWS
 
     flows = arguments.flows or tuple(FLOWS)
@@ -132,7 +132,7 @@ def run_objectives(arguments: argparse.Namespace) -> int:
 def run_ensemble_size(arguments: argparse.Namespace) -> int:
     """Flows by sizes of the ensemble."""
     options.require_torch()
-    from latticeflow import study
+    from latticeflow.experiments import objectives_study as study
 
     sizes = _sizes(arguments.set)
     cells = [
@@ -157,8 +157,8 @@ def _sizes(assignments: list[tuple[str, int | float | str]]) -> dict[str, dict[s
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    from latticeflow.study import Plan
-    from latticeflow.training.settings import TrainingSettings
+    from latticeflow.experiments.objectives_study import Plan
+    from latticeflow.training.training_settings import TrainingSettings
 
     minutes = arguments.minutes
     if arguments.steps is None and minutes is None:
@@ -178,9 +178,10 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 
 def _study(arguments: argparse.Namespace, cells: list[Cell], name: str, title: str) -> int:
     """Run the cells, write the table as far as it is finished, and print it."""
-    from latticeflow import study, study_table
-    from mcmc.progress import Progress
-    from mcmc.stop import Stop
+    from latticeflow.experiments import objectives_study as study
+    from latticeflow.experiments import objectives_table as study_table
+    from mcmc.runtime.progress import Progress
+    from mcmc.runtime.stop import Stop
 
     plan = _plan(arguments)
     with Stop() as stop, Progress(name, len(cells), unit="cells", interval=60) as progress:

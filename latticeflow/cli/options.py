@@ -16,7 +16,7 @@ import numpy as np
 from mcmc import InputError
 
 if TYPE_CHECKING:
-    from mcmc.stop import Stop
+    from mcmc.runtime.stop import Stop
 
 
 def add_verb(

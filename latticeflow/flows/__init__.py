@@ -8,12 +8,12 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any
 
-from latticeflow.flows.base import Flow
+from latticeflow.flows.flow import Flow
 from latticeflow.flows.multiscale import Multiscale
 from latticeflow.flows.realnvp import RealNVP
 from latticeflow.flows.spline import Spline
 from mcmc import InputError, Lattice
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 FLOWS: dict[str, type[Flow]] = {flow.name: flow for flow in (Multiscale, RealNVP, Spline)}
 """Every flow by name; the law-book of the tests runs over this registry."""

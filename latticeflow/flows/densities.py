@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from latticeflow.flows import von_mises
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import InputError, Lattice
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 MASSES = (0.0, 0.1, 0.4, 1.6)
 """Squares of the masses of the spin waves, in units of the largest stiffness."""

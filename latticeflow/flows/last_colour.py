@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from latticeflow.flows import von_mises
 from mcmc import wrap
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 
 class LastColour(nn.Module):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from latticeflow.flows import generalised_von_mises, von_mises
-from latticeflow.flows.base import Flow
+from latticeflow.flows.flow import Flow
 from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import InputError, Lattice, wrap
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 
 class Conditioner(nn.Module):

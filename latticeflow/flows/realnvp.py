@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from latticeflow.flows.base import Flow
+from latticeflow.flows.flow import Flow
 from mcmc import InputError, Lattice, wrap
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 
 class Coupling(nn.Module):

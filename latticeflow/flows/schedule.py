@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from mcmc import InputError, Lattice
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 MAX_COARSE_SITES = 36
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcmc import Lattice
-from mcmc.models import ExtendedXY, Model
+from mcmc.models.presets import ExtendedXY, Model
 
 
 def stiffness(model: Model, lattice: Lattice) -> np.ndarray:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from latticeflow.flows.base import Flow
 from latticeflow.flows.circular_spline import circular_spline, knot_parameters, mirrored, stretch
 from latticeflow.flows.densities import build_base
+from latticeflow.flows.flow import Flow
 from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.spin_wave import regression, stiffness
 from mcmc import InputError, Lattice, wrap
-from mcmc.models import Model
+from mcmc.models.presets import Model
 
 _BOUND = 2.0
 """Of what nets give to a spline: keeps bins and slopes within a factor of 55, and single precision accurate."""

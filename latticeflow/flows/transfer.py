@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from latticeflow.flows.base import Flow
+from latticeflow.flows.flow import Flow
 from latticeflow.flows.multiscale import Conditioner, Multiscale
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import regression, stiffness

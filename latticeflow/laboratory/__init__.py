@@ -1,24 +1,24 @@
 """The mode-collapse laboratory: every method on every test density, by one contract.
 
 Importing this package loads torch. A method of your own joins by `register`, and a density by
-``latticeflow.targets.TARGETS["mine"] = build``; the command takes both as ``--method module:name`` and
+``latticeflow.laboratory.targets.TARGETS["mine"] = build``; the command takes both as ``--method module:name`` and
 ``--target module:name``.
 """
 
 from __future__ import annotations
 
-from latticeflow.laboratory import (  # noqa: F401  they register their methods
+from latticeflow.laboratory.methods import (  # noqa: F401  they register their methods
     controls,
     flow_methods,
     gan,
     joint,
     lattice_methods,
     recipes,
-    spins,
+    spin_networks,
     unrolled,
     vae,
 )
-from latticeflow.laboratory.methods import (
+from latticeflow.laboratory.methods.registry import (
     METHODS,
     DivergedError,
     Effort,

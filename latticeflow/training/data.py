@@ -16,8 +16,8 @@ class ReferenceDraws:
     """Random batches of reference configurations.
 
     Args:
-        sample: hands out n random draws of every temperature, float32 (T, n, Ly, Lx); that of `mcmc.loader.Loader`
-            does so in bounded memory.
+        sample: hands out n random draws of every temperature, float32 (T, n, Ly, Lx); that of
+            `mcmc.storage.loader.Loader` does so in bounded memory.
         temperatures: (T,).
         device: where batches go.
         augment: apply a random lattice symmetry to each batch and a random global rotation and reflection to each

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from latticeflow.diagnostics import acceptance_of_weights
+from latticeflow.chains.weights import acceptance_of_weights
 from latticeflow.flows import Flow
 from latticeflow.training.critic import Critic, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.distributed import ALONE, Group
 from latticeflow.training.objectives import score_function
-from latticeflow.training.parallel import ALONE, Group
-from latticeflow.training.settings import TrainingSettings
+from latticeflow.training.training_settings import TrainingSettings
 from mcmc import InputError
-from mcmc.rng import key
+from mcmc.sampling.rng import key
 
 
 class Metrics(NamedTuple):

@@ -13,7 +13,7 @@ F = np.float32
 
 @njit(cache=True, forceinline=True)
 def local_field(x, y, neighbours, i, W, v, J, K):
-    """Field h of site i, for which its energy is -Re(conj(h) s); lanes v to v + 16. See `mcmc.models.XY.field`."""
+    """Field h of site i, for which its energy is -Re(conj(h) s); lanes v to v + 16. See `XY.field`."""
     e, w = np.int64(neighbours[8 * i + 0]) * W + v, np.int64(neighbours[8 * i + 1]) * W + v
     s, n = np.int64(neighbours[8 * i + 2]) * W + v, np.int64(neighbours[8 * i + 3]) * W + v
     xe, ye, xw, yw = load(x, e), load(y, e), load(x, w), load(y, w)

@@ -10,7 +10,7 @@ from mcmc.kernels.lines import lines
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
 from mcmc.kernels.twist import twist
-from mcmc.replicas import MOVES_PER_STEP
+from mcmc.sampling.replicas import MOVES_PER_STEP
 
 
 @njit(cache=True, nogil=True)

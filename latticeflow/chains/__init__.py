@@ -1,0 +1,1 @@
+"""Exact draws from a flow: neural MCMC, importance sampling, and what log weights say."""

@@ -1,0 +1,109 @@
+"""Importance sampling: averages over the flow's own draws by their weights, without a chain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from latticeflow.chains.neural_mcmc import unit, unit_size
+from latticeflow.chains.weights import ess_reverse
+from latticeflow.flows import Flow
+from mcmc import InputError
+from mcmc.analysis.free_energy import from_weights
+from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
+from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, Table, measure
+
+
+def importance(
+    flow: Flow,
+    temperatures: Sequence[float],
+    *,
+    draws: int,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda draws: None,
+) -> Table:
+    """Thermodynamics from self-normalised weights of independent draws of a flow.
+
+    The draws are those that `NeuralChains` of the same seed propose. A mean is sum w O / sum w, its error that of the
+    ratio (delta method); the bias is of relative order 1 / (draws * ESS). Modes that no draw reaches are missing from
+    value and error alike: judge the flow by `latticeflow.quality.compare` first.
+
+    Args:
+        flow: to draw from.
+        temperatures: where; in units of J / k_B. Outside of the flow's range it warns.
+        draws: at each temperature.
+        seed: root of the random streams.
+        report: called with the number of draws made since the last call.
+
+    Returns:
+        The table of `mcmc.analysis.thermodynamics.observe`, with free energy and entropy; ``tau_int`` is 1 / (2 ESS), so
+        that draws / (2 tau_int) is the number of draws from the ensemble that would be worth as much.
+
+    Raises:
+        InputError: fewer than 2 draws.
+    """
+    if draws < 2:
+        raise InputError(f"draws = {draws} must be at least 2")
+    flow.warn_outside(temperatures)
+    rows = []
+    for t, T in enumerate(temperatures):
+        moments: dict[str, list[np.ndarray]] = {}
+        log_w = []
+        size = unit_size(flow)
+        for number in range(-(-draws // size)):
+            n = min(size, draws - number * size)
+            theta, log_weight, _ = unit(flow, T, seed, t, number)
+            for name, values in measure(theta[:n], flow.model).items():
+                moments.setdefault(name, []).append(values)
+            log_w.append(log_weight[:n])
+            report(n)
+        joined = {name: np.concatenate(parts) for name, parts in moments.items()}
+        rows.append(weighted(joined, np.concatenate(log_w), System(flow.model, flow.lattice, T)))
+    return Table(flow.model, flow.lattice, np.array(temperatures), rows, np.full((len(rows), 2), math.nan), 1)
+
+
+def weighted(moments: Moments, log_weight: np.ndarray, system: System) -> dict[str, Estimate]:
+    """All observables, free energy and entropy from independent weighted draws.
+
+    Args:
+        moments: of the flow's draws, from `mcmc.analysis.thermodynamics.measure`, (n,) each.
+        log_weight: float64 (n,).
+        system: model, lattice and temperature.
+    """
+    w = np.exp(log_weight - log_weight.max())
+    w /= w.mean()
+    row = {name: _ratio(observable, moments, w, system) for name, observable in OBSERVABLES.items()}
+    T, N = system.temperature, system.lattice.N
+    row["free_energy"] = from_weights(log_weight, moments["energy"], N, T)["free_energy"]
+    row["entropy"] = entropy(log_weight, moments["energy"], N, T)
+    tau_int = 0.5 / float(ess_reverse(log_weight))
+    missing = max(0, math.ceil(DRAWS_PER_TAU * tau_int) - len(w))
+    return {
+        name: found._replace(tau_int=tau_int, tau_int_error=math.nan, missing=missing) for name, found in row.items()
+    }
+
+
+def entropy(log_weight: np.ndarray, energy: np.ndarray, sites: int, temperature: float) -> Estimate:
+    """Entropy per site from independent weighted draws.
+
+    Args:
+        log_weight: float64 (n,).
+        energy: per site, of the flow's draws, (n,).
+        sites: N.
+        temperature: in units of J / k_B.
+    """
+    top = log_weight.max()
+    w = np.exp(log_weight - top)
+    return derived(lambda mean, product: product / mean / temperature + (math.log(mean) + top) / sites, w, w * energy)
+
+
+def _ratio(observable: Observable, moments: Moments, w: np.ndarray, system: System) -> Estimate:
+    """An observable whose means are ratios of means, of w O and of w."""
+
+    def of_means(mean: float, *products: float) -> float:
+        means = [product / mean for product in products]
+        return observable.function(system, *means) if observable.function else means[0]
+
+    return derived(of_means, w, *(w * series for series in observable.series(moments)))

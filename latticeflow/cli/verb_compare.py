@@ -1,0 +1,85 @@
+"""``latticeflow compare``: how good a flow is, against a reference ensemble."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+COLUMNS = {
+    "temperature": "T",
+    "acceptance": "accept",
+    "ess_reverse": "ESS rev",
+    "ess_forward": "ESS fwd",
+    "coverage": "coverage",
+    "log_weight_variance_per_site": "s^2/site",
+    "tau_int": "tau chain",
+    "tau_int_predicted": "tau pred",
+    "longest_rejection_run": "stuck",
+    "overlap_energy": "ovl e %",
+    "overlap_magnetization": "ovl m %",
+    "proposal_overlap_vortices": "vortex %",
+    "proposal_overlap_winding": "winding %",
+    "nll": "NLL",
+    "free_energy_bridge": "f / site",
+}
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "compare",
+        run,
+        "judge a flow against a reference ensemble",
+        "latticeflow compare xy8.pt data/xy8.h5 --plot data/xy8-flow.png",
+    )
+    parser.add_argument("flow", type=Path, metavar="FLOW.pt", help="a trained flow")
+    parser.add_argument("ensemble", type=Path, metavar="ENSEMBLE.h5", help="of the same system, not its training draws")
+    parser.add_argument("--draws", type=int, default=1000, help="per temperature (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the chains (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with histograms of the modes")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the comparison (.png, .pdf or .svg)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compare and print."""
+    options.require_torch()
+    from latticeflow.flows import checkpoint
+    from latticeflow.flows.device import choose_device
+    from latticeflow.quality import compare as comparison
+    from latticeflow.quality.verdict import verdict
+    from mcmc.runtime.progress import Progress
+    from mcmc.storage.ensemble import Ensemble
+
+    if arguments.plot is not None:
+        from latticeflow.plots import figures as plots
+        from latticeflow.plots import flow_figures as flow_plots
+
+        plots.check_path(arguments.plot)
+    flow = checkpoint.load(arguments.flow, choose_device(arguments.device)).flow
+    with Ensemble.open(arguments.ensemble) as ensemble, Progress("comparing", 100, unit="%") as progress:
+        share = 100 / len(ensemble.temperatures)
+        with options.plain_warnings():
+            rows = comparison.compare(
+                flow, ensemble, draws=arguments.draws, seed=arguments.seed, report=lambda row: progress.advance(share)
+            )
+        judgement = verdict(rows, min(arguments.draws, ensemble.draws * ensemble.chains))
+    mean = comparison.mean_row(rows)
+    if arguments.plot is not None:
+        plots.save(flow_plots.comparison(rows), arguments.plot)
+    if arguments.json:
+        plain = {name: value if math.isfinite(value) else None for name, value in mean.items()}
+        table = {"rows": [row.as_json() for row in rows], "mean": plain, "verdict": judgement._asdict()}
+        print(json.dumps(table, indent=1))
+        return
+    print("".join(f"{title:>10}" for title in COLUMNS.values()))
+    for row in rows:
+        print("".join(f"{getattr(row, name):>10.4g}" for name in COLUMNS))
+    print(f"{'mean':>10}" + "".join(f"{mean[name]:>10.4g}" for name in list(COLUMNS)[1:]))
+    print(judgement)

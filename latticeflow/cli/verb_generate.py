@@ -1,0 +1,95 @@
+"""``latticeflow generate``: draw a reference ensemble into an HDF5 file."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "generate",
+        run,
+        "draw a reference ensemble by Markov chains into an HDF5 file",
+        "latticeflow generate --model xy --size 16 --temperatures 0.05:2.05:32 --draws 1000 --out data/xy16.h5",
+    )
+    options.add_model_options(parser)
+    parser.add_argument(
+        "--temperatures",
+        type=options.temperatures,
+        default="0.05:2.05:32",
+        metavar="A:B:N",
+        help="first:last:count, or a comma-separated list (default 0.05:2.05:32)",
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="draws per chain and temperature in all (default 1000)")
+    parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
+    parser.add_argument("--sampler", default="auto", help="the update (default: picks by model, size, temperature)")
+    parser.add_argument("--tempering", action="store_true", help="exchange configurations between temperatures")
+    parser.add_argument("--thermalise", type=int, metavar="N", help="sweeps before the first draw (default: chosen)")
+    parser.add_argument("--thin", type=int, metavar="N", help="sweeps between draws (default: chosen)")
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="the ensemble file")
+    parser.add_argument("--resume", action="store_true", help="go on with FILE.h5 if it exists")
+    parser.add_argument(
+        "--max-minutes",
+        type=float,
+        metavar="M",
+        help="stop cleanly after M minutes (exit status 75); SLURM's limit is heeded by itself",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: one, threaded)")
+    parser.add_argument("--executor", choices=("processes", "dask", "mpi"), default="processes", help="where tasks run")
+    parser.add_argument("--scheduler", metavar="TCP", help="of --executor dask, such as tcp://node1:8786")
+    parser.add_argument("--task-index", type=int, metavar="I", help="do only share I (0 to N-1), in its own file")
+    parser.add_argument("--task-count", type=int, metavar="N", help="number of shares; merge joins their files")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Generate; 0 if the file is complete, 75 if time was up, 128 + signal after a signal."""
+    from mcmc import InputError, Lattice, model_from_name
+    from mcmc.runtime.stop import Stop, Stopped
+    from mcmc.sampling.executors import hire, share
+    from mcmc.sampling.generate import generate
+    from mcmc.sampling.simulation import Settings
+
+    settings = Settings(
+        model=model_from_name(arguments.model, arguments.J, arguments.K),
+        lattice=Lattice(*arguments.size),
+        temperatures=arguments.temperatures,
+        chains=arguments.chains,
+        sampler=arguments.sampler,
+        thermalise=arguments.thermalise,
+        thin=arguments.thin,
+        tempering=arguments.tempering,
+        seed=arguments.seed,
+    )
+    path = arguments.out
+    if (arguments.task_index is None) != (arguments.task_count is None):
+        raise InputError("--task-index and --task-count belong together: give both or none")
+    if arguments.task_count is not None:
+        index, count = arguments.task_index, arguments.task_count
+        settings = share(settings, index, count)
+        path = path.with_name(f"{path.stem}.{index}-of-{count}{path.suffix}")
+    complete = False
+    with Stop(arguments.max_minutes) as stop, suppress(Stopped), ExitStack() as stack:
+        workers = None
+        if arguments.workers is not None or arguments.executor != "processes":
+            count = 1 if arguments.workers is None else arguments.workers
+            workers = stack.enter_context(hire(arguments.executor, count, arguments.scheduler))
+            if workers is None:
+                return 0  # an MPI rank that has served
+        complete = generate(
+            settings,
+            path,
+            draws=arguments.draws,
+            resume=arguments.resume,
+            workers=workers,
+            stop=stop,
+            command=arguments.command,
+        )
+    return options.stopped(stop, complete)

@@ -1,0 +1,43 @@
+"""``latticeflow import``: make an ensemble file from configurations in a plain numpy array."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "import",
+        run,
+        "make an ensemble file from a numpy array of angles: (T, chains, draws, Ly, Lx), (T, draws, Ly, Lx), or "
+        "(draws, Ly, Lx) for one temperature",
+        "latticeflow import angles.npy --model xy --temperatures 0.5,1.0 --out mine.h5",
+    )
+    parser.add_argument("array", type=Path, metavar="ANGLES.npy", help="angles in radians, written by numpy.save")
+    options.add_model_options(parser, size=False)
+    parser.add_argument("--temperatures", type=options.temperatures, required=True, metavar="A:B:N")
+    parser.add_argument("--note", default="", help="where the data come from; kept in the file")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Import."""
+    from mcmc import model_from_name
+    from mcmc.storage.from_numpy import from_array, load
+
+    model = model_from_name(arguments.model, arguments.J, arguments.K)
+    theta = load(arguments.array)
+    from_array(
+        arguments.out,
+        theta,
+        model=model,
+        temperatures=arguments.temperatures,
+        note=arguments.note,
+        command=arguments.command,
+    )

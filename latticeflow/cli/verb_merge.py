@@ -1,0 +1,29 @@
+"""``latticeflow merge``: join the files of a batch array, or of independent runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "merge",
+        run,
+        "join the files of one run's tasks, or of independent runs, into one",
+        "latticeflow merge data/xy16.*-of-8.h5 --out data/xy16.h5",
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Merge."""
+    from mcmc.storage.merge import merge
+
+    merge(arguments.files, arguments.out, command=arguments.command)

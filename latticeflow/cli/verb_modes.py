@@ -1,0 +1,220 @@
+"""``latticeflow modes``: which methods lose which modes, on densities whose truth is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latticeflow.cli import options
+
+if TYPE_CHECKING:
+    from latticeflow.laboratory import Effort
+    from latticeflow.laboratory.report.cells import Cell, Rows
+
+COLUMNS = {
+    "modes": "modes",
+    "high_quality": "quality %",
+    "weight_kl": "weight KL",
+    "nll": "NLL",
+    "sliced_emd": "sliced EMD",
+    "emd": "EMD",
+    "acceptance": "accept",
+    "ess_reverse": "ESS rev",
+    "ess_forward": "ESS fwd",
+    "seconds": "seconds",
+}
+SPIN_COLUMNS = {
+    "overlap_energy": "ovl e %",
+    "overlap_magnetization": "ovl m %",
+    "emd_energy": "EMD e",
+    "emd_magnetization": "EMD m",
+}
+TABLE = Path("data/modes.jsonl")
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "modes",
+        run,
+        "the mode-collapse laboratory: train methods on densities with known modes, and count what they lose",
+        "latticeflow modes --target ring8 --method realnvp_advnf veegan --seeds 2 --plot data/ring8.png\n"
+        "  latticeflow modes --table --workers 2",
+    )
+    parser.add_argument("--target", nargs="+", metavar="NAME", help="densities (all with --table), or module:name")
+    parser.add_argument(
+        "--method", nargs="+", metavar="NAME", help="methods (all but recipes with --table), or module:name"
+    )
+    parser.add_argument("--list", action="store_true", help="name the densities and methods, and stop")
+    parser.add_argument("--table", action="store_true", help="the whole table, going on where the file ends")
+    parser.add_argument("--quick", action="store_true", help="with --table: a small one that takes about a minute")
+    parser.add_argument("--seeds", type=int, help="runs of each method on each density (default 1; 5 with --table)")
+    parser.add_argument("--steps", type=int, help="updates of a method of pace 1 (default 600)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument(
+        "--rows", type=Path, metavar="FILE.jsonl", help=f"finished cells (default with --table {TABLE})"
+    )
+    parser.add_argument("--show", action="store_true", help="with --table: run nothing, show what the file holds")
+    parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table, and a .json beside it")
+    parser.add_argument(
+        "--spins",
+        action="store_true",
+        help="of lattices: overlaps and distances of energies and magnetisations instead",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the draws, or with --table the modes lost")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the cells and print them; 0 if complete, 128 + signal after a signal."""
+    options.require_torch()
+    options.require_laboratory()
+    from latticeflow.laboratory import Effort
+    from latticeflow.laboratory.report import cells as table
+    from latticeflow.laboratory.report import summary
+    from latticeflow.laboratory.targets import TARGETS
+    from mcmc import InputError
+    from mcmc.runtime.progress import Progress
+    from mcmc.runtime.stop import Stop
+
+    if arguments.list:
+        _print_names()
+        return 0
+    if not arguments.table and not (arguments.target and arguments.method):
+        raise InputError("name what to run by --target and --method, or ask for --table; --list names the choices")
+    if arguments.quick and not arguments.table:
+        raise InputError("--quick makes a small table: give --table with it")
+    if arguments.show and not arguments.table:
+        raise InputError("--show shows a table: give --table with it")
+    for path in (arguments.plot, arguments.report):
+        _check_folder(path)
+    targets = arguments.target or (summary.QUICK_TARGETS if arguments.quick else [*TARGETS])
+    methods = arguments.method or (summary.QUICK_METHODS if arguments.quick else summary.table_methods())
+    seeds = arguments.seeds
+    if seeds is None:
+        seeds = 1 if arguments.quick or not arguments.table else 5
+    if min(seeds, arguments.workers) < 1:
+        raise InputError(f"seeds = {seeds} and workers = {arguments.workers} must be at least 1")
+    effort = Effort(steps=arguments.steps or (100 if arguments.quick else 600))
+    cells = table.cells(targets, methods, seeds)
+    if not cells:
+        raise InputError("none of the methods can learn any of the targets; see `latticeflow modes --list`")
+    if arguments.spins:
+        return _compare_spins(arguments, cells, effort)
+    path = arguments.rows or (TABLE if arguments.table and not arguments.quick else None)
+    rows = table.Rows(path, effort)
+    if arguments.show:
+        if not rows.rows:
+            raise InputError(f"{path} holds no rows: leave out --show to make some, or name another file by --rows")
+        _show(arguments, [cell for cell in cells if cell in rows.done], rows)
+        return 0
+    with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
+        progress.advance(len(rows.done & {*cells}))
+        complete = table.run(
+            cells,
+            rows,
+            effort,
+            workers=arguments.workers,
+            stop=stop,
+            report=lambda cell: progress.advance(1, f"{cell.method} on {cell.target}"),
+        )
+    _show(arguments, cells, rows)
+    return options.stopped(stop, complete, "the same command" if path else "the same command and --rows FILE.jsonl")
+
+
+def _show(arguments: argparse.Namespace, cells: list[Cell], rows: Rows) -> None:
+    """Print the table, and write and draw it where asked for."""
+    from latticeflow.laboratory.report import summary
+
+    wanted = {*cells}
+    found = [row for row in rows.rows if (row["target"], row["method"], row["seed"]) in wanted]
+    means = summary.summarise(found)
+    if arguments.report is not None:
+        summary.write(means, arguments.report, effort=rows.effort)
+    if arguments.plot is not None:
+        from latticeflow.plots import figures as plots
+        from latticeflow.plots import mode_figures as mode_plots
+
+        figure = mode_plots.table(means) if arguments.table else mode_plots.gallery(cells, rows.effort)
+        plots.save(figure, arguments.plot)
+    if arguments.json:
+        print(json.dumps({"rows": found, "means": [each.as_json() for each in means]}, indent=1))
+        return
+    print(f"{'target':14}{'method':28}{'runs':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
+    for each in means:
+        runs = f"{each.runs}" if not each.diverged else f"{each.runs}-{each.diverged}"
+        values = "".join(f"{summary.spread(each.values.get(name)):>12}" for name in COLUMNS)
+        print(f"{each.target:14}{each.method:28}{runs:>5}{values}")
+    if any(each.diverged for each in means):
+        print("runs as 5-2: of five runs two diverged, and are not in the means")
+
+
+def _compare_spins(arguments: argparse.Namespace, cells: list[Cell], effort: Effort) -> int:
+    """Train each cell and print how its draws compare with the ensemble, mean over the temperatures."""
+    from latticeflow.laboratory import DivergedError
+    from latticeflow.laboratory.measures.spin_measures import compare_spins, mean_spin_row
+    from latticeflow.laboratory.report.cells import find_target, fit
+    from latticeflow.laboratory.targets import XYLattice
+    from mcmc import InputError
+    from mcmc.runtime.progress import Progress
+    from mcmc.runtime.stop import Stop
+
+    given = [name for name in ("table", "rows", "report", "plot") if getattr(arguments, name)]
+    if given:
+        raise InputError(f"--spins trains and prints: leave out --{given[0]}")
+    lattices = {name: target for name in arguments.target if isinstance(target := find_target(name), XYLattice)}
+    others = [name for name in arguments.target if name not in lattices]
+    if others:
+        raise InputError(f"{others[0]} is no lattice of spins: leave it or --spins out")
+    found: list[dict[str, Any]] = []
+    with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
+        for cell in cells:
+            if stop.asked():
+                break
+            row: dict[str, Any] = {**cell._asdict(), "mean": None, "rows": [], "diverged": None}
+            try:
+                rows = compare_spins(fit(cell, effort), lattices[cell.target], seed=cell.seed)
+                row |= {"mean": mean_spin_row(rows)._asdict(), "rows": [each._asdict() for each in rows]}
+            except DivergedError as error:
+                row["diverged"] = str(error)
+            found.append(row)
+            progress.advance(1, f"{cell.method} on {cell.target}")
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    else:
+        print(f"{'target':14}{'method':28}{'seed':>5}" + "".join(f"{title:>12}" for title in SPIN_COLUMNS.values()))
+        for each in found:
+            values = each["mean"]
+            shown = "diverged" if values is None else "".join(f"{values[name]:>12.4g}" for name in SPIN_COLUMNS)
+            print(f"{lattices[each['target']].name:14}{each['method']:28}{each['seed']:>5}{shown}")
+    return options.stopped(stop, len(found) == len(cells), "the same command")
+
+
+def _print_names() -> None:
+    from latticeflow.laboratory import METHODS
+    from latticeflow.laboratory.targets import TARGETS, build_target
+
+    print("densities:")
+    for name in TARGETS:
+        target = build_target(name)
+        given = ", conditional" if target.condition_size else ""
+        print(f"  {name:28}{target.mode_count} modes in {target.dimension} dimensions{given}")
+    print("methods:")
+    for method in METHODS.values():
+        print(f"  {method.name:28}{method.group:10} {method.title} ({method.source})")
+
+
+def _check_folder(path: Path | None) -> None:
+    from latticeflow.plots import figures as plots
+    from mcmc import InputError
+
+    if path is None:
+        return
+    if path.suffix == ".md":
+        if not path.parent.is_dir():
+            raise InputError(f"folder {path.parent} of {path} does not exist: make it first")
+        return
+    plots.check_path(path)

@@ -1,0 +1,126 @@
+"""``latticeflow sample``: exact draws by flow-accelerated MCMC."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latticeflow.cli import options
+
+if TYPE_CHECKING:
+    import torch
+
+COLUMNS = {
+    "temperature": "T",
+    "acceptance": "accept",
+    "ess_reverse": "ESS rev",
+    "log_weight_variance_per_site": "s^2/site",
+    "tau_int": "tau chain",
+    "tau_int_predicted": "tau pred",
+    "longest_rejection_run": "stuck",
+    "free_energy": "f / site",
+}
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "sample",
+        run,
+        "draw by flow-accelerated MCMC into an HDF5 file",
+        "latticeflow sample xy8.pt --draws 1000 --chains 4 --out data/chain.h5",
+    )
+    parser.add_argument("flow", type=Path, metavar="FLOW.pt", help="a trained flow, from train")
+    parser.add_argument("--draws", type=int, default=1000, help="steps per chain and temperature in all (default 1000)")
+    parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
+    parser.add_argument(
+        "--temperatures",
+        type=options.temperatures,
+        metavar="A:B:N",
+        help="first:last:count, or a comma-separated list (default: those of the training)",
+    )
+    parser.add_argument("--local-sweeps", type=int, default=0, metavar="K", help="heat bath + over-relaxation per step")
+    parser.add_argument("--redraws", type=int, default=0, metavar="K", help="redraws of the fine sites per step")
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument("--out", type=Path, metavar="FILE.h5", help="the ensemble file")
+    parser.add_argument("--resume", action="store_true", help="go on with FILE.h5 if it exists")
+    parser.add_argument(
+        "--importance",
+        action="store_true",
+        help="no chain and no file: print observables and free energies from weighted draws",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sample; 0 if complete, 128 + signal after a signal."""
+    options.require_torch()
+    from latticeflow.flows.device import choose_device
+    from mcmc import InputError
+
+    device = choose_device(arguments.device)
+    if arguments.importance:
+        if arguments.out or arguments.local_sweeps or arguments.redraws or arguments.chains != 1:
+            raise InputError("--importance has no chain: leave out --out, --chains, --local-sweeps and --redraws")
+        with options.plain_warnings():
+            return _importance(arguments, device)
+    if arguments.out is None:
+        raise InputError("no file to write to: name one by --out FILE.h5, or ask for --importance")
+    with options.plain_warnings():
+        return _chains(arguments, device)
+
+
+def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
+    from latticeflow.chains.sample import review, sample, verdict
+    from mcmc.runtime.stop import Stop
+    from mcmc.storage.ensemble import Ensemble
+
+    with Stop() as stop:
+        complete = sample(
+            arguments.flow,
+            arguments.out,
+            draws=arguments.draws,
+            temperatures=arguments.temperatures,
+            chains=arguments.chains,
+            seed=arguments.seed,
+            local_sweeps=arguments.local_sweeps,
+            redraws=arguments.redraws,
+            device=device,
+            resume=arguments.resume,
+            stop=stop,
+            command=arguments.command,
+        )
+    with Ensemble.open(arguments.out) as ensemble:
+        if ensemble.draws:
+            rows = review(ensemble)
+            if arguments.json:
+                plain = [{k: v if math.isfinite(v) else None for k, v in row._asdict().items()} for row in rows]
+                print(json.dumps({"rows": plain, "report": ensemble.report(), "verdict": verdict(rows)}, indent=1))
+            else:
+                print("".join(f"{title:>10}" for title in COLUMNS.values()))
+                for row in rows:
+                    print("".join(f"{getattr(row, name):>10.4g}" for name in COLUMNS))
+                print(verdict(rows))
+    return options.stopped(stop, complete)
+
+
+def _importance(arguments: argparse.Namespace, device: torch.device) -> int:
+    from latticeflow.chains.importance import importance
+    from latticeflow.chains.sample import trained_temperatures
+    from latticeflow.cli.verb_observe import table_text
+    from latticeflow.flows import checkpoint
+    from mcmc.runtime.progress import Progress
+
+    flow, metadata, _ = checkpoint.load(arguments.flow, device)
+    temperatures = arguments.temperatures or trained_temperatures(arguments.flow, metadata)
+    with Progress("drawing", arguments.draws * len(temperatures), unit="draws") as progress:
+        table = importance(flow, temperatures, draws=arguments.draws, seed=arguments.seed, report=progress.advance)
+    print(json.dumps(table.as_json(), indent=1) if arguments.json else table_text(arguments.flow, table))
+    for line in table.warnings():
+        options.warn(line)
+    return 0

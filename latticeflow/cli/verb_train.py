@@ -1,0 +1,138 @@
+"""``latticeflow train``: train a flow on an ensemble."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+EXAMPLES = """latticeflow train data/xy8.h5 --out xy8.pt --minutes 5
+  torchrun --nproc-per-node 2 -m -- latticeflow train data/xy8.h5 --out xy8.pt --minutes 5"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(verbs, "train", run, "train a normalizing flow on an ensemble", EXAMPLES)
+    parser.add_argument("ensemble", type=Path, metavar="ENSEMBLE.h5", help="reference draws, from generate")
+    parser.add_argument("--out", type=Path, required=True, metavar="FLOW.pt", help="the checkpoint")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--resume", action="store_true", help="go on with the training that FLOW.pt holds")
+
+    flow = parser.add_argument_group("the flow")
+    flow.add_argument("--flow", default="multiscale", help="kind of flow (default multiscale)")
+    flow.add_argument(
+        "--set",
+        action="append",
+        type=options.size,
+        default=[],
+        metavar="SIZE=N",
+        help="width=256; repeatable",
+    )
+    flow.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="SMALLER.pt",
+        help="start from a trained flow of this size, or of half, a quarter, ... of it",
+    )
+
+    objective = parser.add_argument_group("the objective")
+    objective.add_argument(
+        "--objective",
+        help="forward_kl, reverse_kl, jeffreys, log_variance, advnf_forward, advnf_reverse or advnf "
+        "(default: the flow's, log_variance for multiscale, advnf for realnvp)",
+    )
+    objective.add_argument(
+        "--weight",
+        action="append",
+        type=options.assignment,
+        default=[],
+        metavar="TERM=W",
+        help="weight of nll, model, ensemble or adversarial in place of the objective's; repeat",
+    )
+
+    length = parser.add_argument_group("length and steps")
+    either = length.add_mutually_exclusive_group()
+    either.add_argument("--minutes", type=float, help="wall time of the training (default 10)")
+    either.add_argument("--steps", type=int, help="number of steps instead: the same flow every time")
+    length.add_argument("--draws", type=int, default=16, help="draws per temperature in a batch (default 16)")
+    length.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="in a batch (default 32)")
+    length.add_argument("--learning-rate", type=float, help="at its peak (default: the flow's, 0.01 for multiscale)")
+    length.add_argument("--warmup", type=int, default=50, metavar="STEPS", help="until that peak (default 50)")
+    length.add_argument("--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (default 1)")
+    length.add_argument(
+        "--ema",
+        type=float,
+        default=0.0,
+        metavar="DECAY",
+        help="serve a moving average, such as 0.999",
+    )
+
+    critic = parser.add_argument_group("the critic of advnf")
+    critic.add_argument("--critic-channels", type=int, default=32, metavar="N", help="of its convolutions (default 32)")
+    critic.add_argument("--critic-packing", type=int, default=2, metavar="N", help="judged together (default 2)")
+    critic.add_argument("--critic-rate", type=float, default=1e-3, help="its learning rate (default 0.001)")
+    critic.add_argument("--critic-penalty", type=float, default=0.0, metavar="W", help="gradient penalty (default 0)")
+    critic.add_argument("--no-spectral-norm", action="store_true", help="do not bound its Lipschitz constant")
+    critic.add_argument("--no-augmentation", action="store_true", help="do not turn and reflect what it sees")
+
+    shown = parser.add_argument_group("metrics")
+    shown.add_argument("--log", type=Path, metavar="FILE", help="append those of every step (.jsonl or .csv)")
+    shown.add_argument("--tensorboard", type=Path, metavar="DIR", help="write them for TensorBoard, if it is installed")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; 0 if complete, 128 + signal after a signal."""
+    options.require_torch()
+    from latticeflow.training import distributed as parallel
+    from latticeflow.training.train import train
+    from latticeflow.training.training_settings import CriticSettings, TrainingSettings
+    from mcmc.errors import InputError
+    from mcmc.runtime.stop import Stop
+
+    if arguments.start is not None and arguments.set:
+        raise InputError("--from brings the sizes of its flow: leave out --set")
+    minutes = arguments.minutes
+    if arguments.steps is None and minutes is None:
+        minutes = 10.0
+    settings = TrainingSettings(
+        objective=arguments.objective,
+        steps=arguments.steps,
+        minutes=minutes,
+        temperatures=arguments.batch_temperatures,
+        draws=arguments.draws,
+        learning_rate=arguments.learning_rate,
+        warmup=arguments.warmup,
+        clip_norm=arguments.clip_norm,
+        ema=arguments.ema,
+        weights=dict(arguments.weight),
+        critic=CriticSettings(
+            channels=arguments.critic_channels,
+            packing=arguments.critic_packing,
+            spectral_norm=not arguments.no_spectral_norm,
+            gradient_penalty=arguments.critic_penalty,
+            augment=not arguments.no_augmentation,
+            learning_rate=arguments.critic_rate,
+        ),
+        seed=arguments.seed,
+    )
+    with Stop() as stop, parallel.join(arguments.device) as group:
+        complete = train(
+            arguments.ensemble,
+            arguments.out,
+            settings,
+            flow_name=arguments.flow,
+            sizes=dict(arguments.set),
+            device=group.device,
+            start=arguments.start,
+            resume=arguments.resume,
+            log=arguments.log,
+            tensorboard=arguments.tensorboard,
+            stop=stop,
+            group=group,
+            command=arguments.command,
+        )
+    return options.stopped(stop, complete)

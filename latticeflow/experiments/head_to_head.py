@@ -1,0 +1,282 @@
+"""Does the flow pay? Effective draws a second of neural MCMC beside classical samplers, on one machine in one run."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from latticeflow.chains.neural_mcmc import NeuralChains, propose, unit_size
+from latticeflow.chains.weights import normalise
+from latticeflow.flows import Flow, checkpoint
+from mcmc import InputError
+from mcmc.analysis.statistics import Estimate, derived, estimate
+from mcmc.models import observables
+from mcmc.models.presets import Model
+from mcmc.sampling import samplers
+from mcmc.sampling.rng import key
+from mcmc.sampling.simulation import Block, Settings, Simulation
+
+OBSERVABLES = ("energy", "square_magnetization", "vortex_density")
+CHAIN, WEIGHTED, REDRAWN, SWEPT = "neural MCMC", "importance", "with redraws", "with sweeps"
+NEURAL = (CHAIN, WEIGHTED, REDRAWN, SWEPT)
+"""Ways to use a flow: its proposals alone, as a chain or weighted; a redraw, or a local sweep, after each proposal."""
+CLASSICAL = ("auto", "metropolis", "wolff", "swendsen_wang")
+SHIPPED = Path(__file__).resolve().parent.parent.parent / "data" / "flows" / "xy8.pt"
+CHAINS = 16  # classical kernels are built for vectors of 16
+NEURAL_CHAINS = 4
+MOVED_DRAWS = 8  # a unit of proposals serves so many steps of chains with other moves, which go step by step
+
+
+class Row(NamedTuple):
+    """One method on one system at one temperature."""
+
+    system: str
+    """Such as ``XY 8x8``."""
+    method: str
+    """One of `NEURAL` or `CLASSICAL`."""
+    temperature: float
+    seconds: float
+    """Wall time of the draws, this temperature's share."""
+    draws: int
+    """Measured, of all chains."""
+    tau_int: tuple[float, float, float]
+    """Integrated autocorrelation times of `OBSERVABLES`, in draws; NaN where nothing can be said."""
+    sure: tuple[bool, bool, bool] = (True, True, True)
+    """Whether the chains were long enough for them; otherwise they may be longer, and the rates lower."""
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Effective draws a second of each of `OBSERVABLES`: draws / (2 tau_int) / seconds."""
+        return tuple(self.draws / (2 * tau) / self.seconds for tau in self.tau_int)
+
+    def as_json(self) -> dict[str, Any]:
+        """The row in JSON's types."""
+        rates = dict(zip(OBSERVABLES, self.rates, strict=True))
+        return {
+            **self._asdict(),
+            "tau_int": [None if math.isnan(tau) else tau for tau in self.tau_int],
+            "effective_draws_per_second": {k: None if math.isnan(rate) else rate for k, rate in rates.items()},
+        }
+
+
+class Balance(NamedTuple):
+    """The best use of a flow against the best classical sampler of a system, all temperatures together."""
+
+    system: str
+    observable: str
+    neural: str
+    """The use of the flow that is fastest for the observable."""
+    best: str
+    """The classical sampler that is fastest for it."""
+    speedup: float
+    """Time of ``best`` over that of ``neural`` for as many effective draws, training not counted."""
+    break_even: float
+    """Effective draws at every temperature from which on the flow is faster, its training counted; or infinity."""
+    training_seconds: float
+    """Of the flow."""
+
+
+class Source(Protocol):
+    """What yields blocks: classical or neural chains."""
+
+    def block(self, draws: int) -> Block:
+        """Advance every chain by ``draws`` draws."""
+        ...
+
+
+def contest(
+    flow_path: str | Path,
+    *,
+    temperatures: Sequence[float] | None = None,
+    seconds: float = 4.0,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = lambda method: None,
+) -> tuple[list[Row], list[Balance]]:
+    """Measure a flow, in every way that it can be used, and all classical samplers of its model.
+
+    Thermalisation and compilation are not timed, observables neither: they cost every method the same. Classical
+    samplers draw eight times as often as `mcmc.sampling.samplers.default_thin` says, so that no effective draw goes
+    unseen.
+
+    Args:
+        flow_path: checkpoint.
+        temperatures: where; None takes eight over the flow's range.
+        seconds: about how long to draw by each method, all temperatures together.
+        seed: root of the random streams.
+        device: where the flow computes; classical samplers use as many threads as torch has.
+        report: called with the name of each method when it is done.
+
+    Raises:
+        InputError: the checkpoint cannot be used, or no time is given.
+    """
+    if not seconds > 0:
+        raise InputError(f"seconds = {seconds} must be positive")
+    flow, metadata, _ = checkpoint.load(flow_path, device)
+    grid, system = tuple(temperatures or np.linspace(*flow.temperatures, 8).tolist()), system_name(flow)
+    unit = unit_size(flow)
+    rows = _measure(
+        system,
+        CHAIN,
+        NeuralChains(flow, grid, chains=NEURAL_CHAINS, seed=seed),
+        grid,
+        seconds,
+        flow.model,
+        unit // NEURAL_CHAINS,
+    )
+    report(CHAIN)
+    rows += _weighted(system, flow, grid, seconds, seed)
+    report(WEIGHTED)
+    for name, redraws, sweeps in ((REDRAWN, 1, 0), (SWEPT, 0, 1)):
+        if name != REDRAWN or flow.depths:
+            moved = NeuralChains(
+                flow, grid, chains=unit // MOVED_DRAWS, seed=seed, redraws=redraws, local_sweeps=sweeps
+            )
+            rows += _measure(system, name, moved, grid, seconds, flow.model, MOVED_DRAWS)
+        report(name)
+    for name in _classical(flow.model):
+        thin = max(1, samplers.default_thin(flow.lattice, name) // 8)
+        classical = Settings(flow.model, flow.lattice, grid, chains=CHAINS, sampler=name, thin=thin, seed=seed)
+        simulation = Simulation(classical, threads=torch.get_num_threads())
+        rows += _measure(system, name, simulation, grid, seconds, flow.model, 16)
+        report(name)
+    return rows, balance(rows, float(metadata.get("seconds", math.nan)))
+
+
+def system_name(flow: Flow) -> str:
+    """Model, ring coupling and size in words, such as ``EXY K=1 8x8``."""
+    Ly, Lx = flow.lattice.shape
+    ring = f" K={flow.model.couplings['K']:g}" if flow.model.couplings["K"] else ""
+    return f"{flow.model.name.upper()}{ring} {Lx}x{Ly}"
+
+
+def _classical(model: Model) -> list[str]:
+    """The classical samplers that can sample the model."""
+    found = []
+    for name in CLASSICAL:
+        try:
+            samplers.mix(model, name)
+        except InputError:
+            continue
+        found.append(name)
+    return found
+
+
+def _measure(
+    system: str, method: str, source: Source, grid: Sequence[float], seconds: float, model: Model, unit: int
+) -> list[Row]:
+    source.block(unit)  # compiles what there is to compile
+    spent = 0.0
+    pieces: list[np.ndarray] = []
+    # Block by block, so that memory does not grow with the time given; at least as many as show some correlation.
+    while spent < seconds or len(pieces) * unit < 32:
+        start = time.perf_counter()
+        theta = source.block(unit).theta
+        spent += time.perf_counter() - start
+        pieces.append(_series(theta, model))
+    series = np.concatenate(pieces, axis=-1)  # (3, T, C, n)
+    return [
+        _row(system, method, T, spent / len(grid), [estimate(values) for values in series[:, t]])
+        for t, T in enumerate(grid)
+    ]
+
+
+def _weighted(system: str, flow: Flow, grid: Sequence[float], seconds: float, seed: int) -> list[Row]:
+    """Weighted draws: worth var(O) / error^2 independent ones, which is called draws / (2 tau_int) here too."""
+    rows: list[Row] = []
+    n = unit_size(flow)
+    propose(flow, grid[0], n)
+    for t, T in enumerate(grid):
+        generator = torch.Generator(flow.device).manual_seed(int(key(seed, t)[0]))
+        spent = 0.0
+        pieces: list[np.ndarray] = []
+        log_w: list[np.ndarray] = []
+        while spent < seconds / len(grid):
+            start = time.perf_counter()
+            theta, log_weight = propose(flow, T, n, generator=generator)
+            spent += time.perf_counter() - start
+            pieces.append(_series(theta, flow.model))
+            log_w.append(log_weight)
+        p = normalise(np.concatenate(log_w))
+        estimates = []
+        for values in np.concatenate(pieces, axis=-1):
+            found = derived(lambda product, mean: product / mean, p * values, p)
+            variance = float(p @ (values - p @ values) ** 2)
+            tau = found.error**2 * len(p) / variance / 2 if variance > 0 else 0.5
+            estimates.append(found._replace(tau_int=tau))
+        rows.append(_row(system, WEIGHTED, T, spent, estimates))
+    return rows
+
+
+def _series(theta: np.ndarray, model: Model) -> np.ndarray:
+    """`OBSERVABLES` of configurations, (..., Ly, Lx) -> (3, ...)."""
+    m2 = observables.magnetization(theta) ** 2
+    return np.stack([observables.energy(theta, model), m2, observables.vortex_density(theta)])
+
+
+def _row(system: str, method: str, T: float, spent: float, found: Sequence[Estimate]) -> Row:
+    # A constant series, such as no vortices at all, is as good as independent; so is an anticorrelated one.
+    first, second, third = (float(np.maximum(each.tau_int, 0.5)) for each in found)
+    a, b, c = (not each.missing for each in found)
+    return Row(system, method, T, spent, found[0].draws, (first, second, third), (a, b, c))
+
+
+def balance(rows: Sequence[Row], training_seconds: float) -> list[Balance]:
+    """What the flow gains over the best classical sampler, and from how many draws on its training has paid.
+
+    Args:
+        rows: of one system.
+        training_seconds: of the flow; NaN if not known.
+    """
+    found = []
+    for k, name in enumerate(OBSERVABLES):
+        # Seconds for one effective draw at each of the temperatures.
+        cost: dict[str, float] = {}
+        for row in rows:
+            cost[row.method] = cost.get(row.method, 0.0) + 1 / row.rates[k]
+        neural = min((method for method in cost if method in NEURAL), key=cost.__getitem__)
+        best = min((method for method in cost if method not in NEURAL), key=cost.__getitem__)
+        gain = cost[best] - cost[neural]
+        found.append(
+            Balance(
+                rows[0].system,
+                name,
+                neural,
+                best,
+                cost[best] / cost[neural],
+                training_seconds / gain if gain > 0 else math.inf,
+                training_seconds,
+            )
+        )
+    return found
+
+
+def table(rows: Sequence[Row], balances: Sequence[Balance]) -> str:
+    """The measurement for a terminal."""
+    titles = ("e", "m^2", "n_v")
+    head = f"{'system':14}{'method':15}{'T':>7}" + "".join(f"{title:>10}" for title in titles)
+    lines = [f"{'':36}{'effective draws a second':^30}{'tau_int in draws':^24}"]
+    lines.append(head + "".join(f"{title:>8}" for title in titles))
+    for row in sorted(rows, key=lambda row: (row.system, row.temperature)):
+        rates = "".join(f"{rate:10.0f}" for rate in row.rates)
+        taus = "".join(f"{tau:7.2f}{' ' if sure else '?'}" for tau, sure in zip(row.tau_int, row.sure, strict=True))
+        lines.append(f"{row.system:14}{row.method:15}{row.temperature:7.3f}{rates}{taus}")
+    for each in balances:
+        pays = ""
+        if math.isfinite(each.break_even):
+            pays = (
+                f"; the training of {each.training_seconds:.0f} s pays from {each.break_even:,.0f} effective draws on"
+            )
+        elif math.isinf(each.break_even):
+            pays = "; its training never pays"
+        gain = f"{each.neural} is {each.speedup:.3g} times as fast as {each.best}, the best without a flow{pays}"
+        lines.append(f"{each.system}, {each.observable.replace('_', ' ')}: {gain}")
+    if not all(flag for row in rows for flag in row.sure):
+        lines.append("? chains too short for their autocorrelation: its time may be longer, the rate lower")
+    return "\n".join(lines)

@@ -1,0 +1,295 @@
+"""A study of trainings: flows x objectives x sizes of the ensemble, each judged on draws that it has not seen.
+
+It answers what the AdvNF paper asks at 8x8 (Kanaujia, Scheurer, Arora 2024, arXiv:2401.15948): which objective serves
+which flow, whether the critic helps, and how few draws are enough. Every finished cell is a line of ``cells.jsonl``; a
+study that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latticeflow.flows import FLOWS, checkpoint
+from latticeflow.quality.compare import compare, mean_row
+from latticeflow.training.objectives import OBJECTIVES, objective_from_name
+from latticeflow.training.train import train
+from latticeflow.training.training_settings import TrainingSettings
+from mcmc import InputError, Lattice, model_from_name
+from mcmc.runtime.stop import Stop
+from mcmc.sampling.generate import generate
+from mcmc.sampling.simulation import Settings
+from mcmc.storage.ensemble import Ensemble
+
+logger = logging.getLogger(__name__)
+
+PAPER_OBJECTIVES = ("forward_kl", "reverse_kl", "jeffreys", "advnf_forward", "advnf_reverse", "advnf")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training.
+
+    Args:
+        flow: a name of `latticeflow.flows.FLOWS`.
+        objective: a name of `OBJECTIVES`.
+        draws: of the ensemble it learns from, per temperature.
+        sizes: of the flow, where not its defaults.
+    """
+
+    flow: str
+    objective: str
+    draws: int
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.flow} {self.objective} {self.draws}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all cells of a study share.
+
+    Args:
+        training: how to train; its objective is the cell's.
+        model: ``"xy"`` or ``"exy"``, with unit couplings.
+        size: side of the lattice.
+        temperatures: of both ensembles.
+        judged: draws per temperature of the ensemble that judges, and of the chains.
+        seed: of the ensembles and the chains; that of the training is its own.
+    """
+
+    training: TrainingSettings
+    model: str = "xy"
+    size: int = 8
+    temperatures: tuple[float, ...] = tuple(np.linspace(0.05, 2.05, 32).tolist())
+    judged: int = 1000
+    seed: int = 0
+
+
+def objective_cells(
+    flows: Sequence[str], objectives: Sequence[str] = (), *, draws: int = 1000, sizes: dict[str, dict[str, Any]]
+) -> list[Cell]:
+    """Every flow by every objective: the paper's six, and what is left of each without its critic.
+
+    Args:
+        flows: names.
+        objectives: names, in place of those.
+        draws: of the ensemble, per temperature.
+        sizes: by flow.
+    """
+    cells = []
+    for flow in flows:
+        names = [*(objectives or PAPER_OBJECTIVES)]
+        if not objectives:
+            partners = (without_critic(name, flow) for name in PAPER_OBJECTIVES)
+            names += sorted({name for name in partners if name and name not in names})
+        cells += [Cell(flow, name, draws, sizes.get(flow, {})) for name in names]
+    return cells
+
+
+def without_critic(objective: str, flow: str) -> str | None:
+    """What is left of an objective without its adversarial term, up to a common factor; None if it has none."""
+    terms = vars(objective_from_name(objective, flow))
+    if not terms["adversarial"]:
+        return None
+
+    def shares(weights: dict[str, float]) -> list[float]:
+        return [weights[name] / sum(weights.values()) for name in sorted(weights)]
+
+    bare = shares({**terms, "adversarial": 0.0})
+    return next((name for name in OBJECTIVES if np.allclose(shares(vars(objective_from_name(name, flow))), bare)), None)
+
+
+def run(
+    plan: Plan,
+    cells: Sequence[Cell],
+    directory: Path,
+    *,
+    workers: int = 1,
+    report: Callable[[Cell], None] = lambda cell: None,
+    stop: Stop | None = None,
+) -> list[dict[str, Any]]:
+    """Train and judge every cell that is not finished yet.
+
+    Args:
+        plan: what the cells share.
+        cells: in the order of the table.
+        directory: of ensembles, checkpoints and ``cells.jsonl``; a study of another plan in it is left alone.
+        workers: processes; each trains on one thread, so that cells are alike however many there are.
+        report: called with each cell that is finished, now or before.
+        stop: asked while cells are at work, which then save their state.
+
+    Returns:
+        Rows of the finished cells, in order; JSON types.
+
+    Raises:
+        InputError: a flow, an objective or a number of draws is impossible.
+    """
+    stop = stop or Stop()
+    for cell in cells:
+        objective_from_name(cell.objective)
+        if cell.flow not in FLOWS:
+            raise InputError(f"unknown flow {cell.flow!r}: choose one of {', '.join(FLOWS)}")
+    if workers < 1:
+        raise InputError(f"workers = {workers} must be at least 1")
+    directory.mkdir(parents=True, exist_ok=True)
+    record = directory / "cells.jsonl"
+    known = _finished(record)
+    for draws in sorted({cell.draws for cell in cells}):
+        if not (_ensemble(plan, directory, draws, "train", stop) and _ensemble(plan, directory, None, "judge", stop)):
+            return []
+    waiting = [cell for cell in cells if _name(plan, cell) not in known]
+    for cell in cells:
+        if cell not in waiting:
+            report(cell)
+    for cell, row in _results(plan, waiting, directory, workers, stop):
+        with open(record, "a") as file:
+            file.write(json.dumps({"name": _name(plan, cell), **row}) + "\n")
+        known[_name(plan, cell)] = row
+        report(cell)
+    return [known[name] for cell in cells if (name := _name(plan, cell)) in known]
+
+
+def _name(plan: Plan, cell: Cell) -> str:
+    """What tells a cell of a study from every other."""
+    return json.dumps([asdict(plan), asdict(cell)], sort_keys=True)
+
+
+def _finished(record: Path) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for line in record.read_text().splitlines() if record.exists() else ():
+        try:
+            row = json.loads(line)
+            rows[row.pop("name")] = row
+        except (json.JSONDecodeError, KeyError):
+            logger.warning("%s: a line was cut off; its cell is made again", record)
+    return rows
+
+
+def _ensemble_path(plan: Plan, directory: Path, draws: int, part: str) -> Path:
+    grid = f"{plan.temperatures[0]:g}-{plan.temperatures[-1]:g}-{len(plan.temperatures)}"
+    return directory / f"{part}-{plan.model}{plan.size}-{grid}-{draws}-seed{plan.seed}.h5"
+
+
+def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: Stop) -> bool:
+    """Make an ensemble by Markov chains, unless it is there."""
+    n = draws or plan.judged
+    chains = math.gcd(n, 10)
+    lattice = Lattice(plan.size, plan.size)
+    seed = 2 * plan.seed + (part == "judge")
+    settings = Settings(model_from_name(plan.model), lattice, plan.temperatures, chains=chains, seed=seed)
+    path = _ensemble_path(plan, directory, n, part)
+    return generate(settings, path, draws=n // chains, resume=True, stop=stop)
+
+
+def _results(
+    plan: Plan, cells: Sequence[Cell], directory: Path, workers: int, stop: Stop
+) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    """Rows as they are finished."""
+    if workers == 1:
+        for cell in cells:
+            with _one_thread():
+                row = _row(plan, cell, directory, stop)
+            if row is None:
+                return
+            yield cell, row
+        return
+    context = multiprocessing.get_context("spawn")
+    told = context.Event()
+    with ProcessPoolExecutor(workers, context, _prepare, (told,)) as pool:
+        tasks = {pool.submit(_task, plan, cell, directory): cell for cell in cells}
+        try:
+            while tasks:
+                done, _ = wait(tasks, timeout=0.5, return_when=FIRST_COMPLETED)
+                if stop.asked() and not told.is_set():
+                    told.set()
+                    tasks = {task: cell for task, cell in tasks.items() if not task.cancel()}
+                for task in done & tasks.keys():
+                    cell, row = tasks.pop(task), task.result()
+                    if row is not None:
+                        yield cell, row
+        finally:
+            told.set()  # else the pool would wait for what is at work
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Told(Stop):
+    """A stop that another process asks for."""
+
+    event: Any = None
+
+    def asked(self, seconds: float = 0.0) -> bool:
+        return bool(self.event.is_set())
+
+
+def _prepare(told: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and tells us
+    os.environ["TQDM_DISABLE"] = "1"  # bars of several processes would overwrite each other
+    _Told.event = told
+
+
+def _task(plan: Plan, cell: Cell, directory: Path) -> dict[str, Any] | None:
+    with _one_thread():
+        return _row(plan, cell, directory, _Told())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _row(plan: Plan, cell: Cell, directory: Path, stop: Stop) -> dict[str, Any] | None:
+    """Train a cell and judge it; None if stopped before that."""
+    path = directory / f"{cell.flow}-{cell.objective}-{cell.draws}-{_digest(plan, cell)}.pt"
+    note = ""
+    if not path.exists() or checkpoint.load(path).training is not None:
+        settings = replace(plan.training, objective=cell.objective)
+        source = _ensemble_path(plan, directory, cell.draws, "train")
+        try:
+            if not train(
+                source, path, settings, flow_name=cell.flow, sizes=cell.sizes, resume=path.exists(), stop=stop
+            ):
+                return None
+        except InputError as error:  # it diverged, or memory ran out; what was saved before is judged
+            if not path.exists():
+                raise
+            note = str(error).partition(";")[0]
+    flow, metadata, _ = checkpoint.load(path)
+    with Ensemble.open(_ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
+        rows = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
+    mean = mean_row(rows)
+    found = {
+        **asdict(cell),
+        "parameters": flow.parameter_count,
+        "steps": metadata["steps"],
+        "seconds": metadata["seconds"],
+        "note": note,
+        **mean,
+        "acceptance_min": min(row.acceptance for row in rows),
+        "missed_share_max": max(row.missed_share for row in rows),
+    }
+    return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in found.items()}
+
+
+def _digest(plan: Plan, cell: Cell) -> str:
+    return hashlib.sha256(_name(plan, cell).encode()).hexdigest()[:8]

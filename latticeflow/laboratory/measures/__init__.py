@@ -1,0 +1,1 @@
+"""What a sampler has kept of a density: its modes, and the distributions of energy and magnetisation."""

@@ -1,0 +1,1 @@
+"""Generative models and the objectives that train them."""

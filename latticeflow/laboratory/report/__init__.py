@@ -1,0 +1,1 @@
+"""All targets by all methods: a resumable table and its summary."""

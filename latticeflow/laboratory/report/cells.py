@@ -1,0 +1,208 @@
+"""The whole table: targets x methods x seeds, cell by cell into a file that a later run goes on with."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, replace
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from latticeflow.laboratory.measures.mode_measures import measure
+from latticeflow.laboratory.methods.registry import DivergedError, Effort, Method, Sampler, get_method
+from latticeflow.laboratory.targets import Target, build_target
+from mcmc import InputError
+from mcmc.runtime.stop import Stop
+
+
+class Cell(NamedTuple):
+    """One run of the table."""
+
+    target: str
+    method: str
+    seed: int
+
+
+def find_target(name: str) -> Target:
+    """A registered target, or that which ``module:name`` builds.
+
+    Raises:
+        InputError: there is none.
+    """
+    return _imported(name)() if ":" in name else build_target(name)
+
+
+def find_method(name: str) -> Method:
+    """A registered method, or the one at ``module:name``.
+
+    Raises:
+        InputError: there is none.
+    """
+    return _imported(name) if ":" in name else get_method(name)
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{name!r} cannot be imported ({error}): give module:name, with the module on the path"
+        ) from None
+
+
+def cells(targets: Sequence[str], methods: Sequence[str], seeds: int) -> list[Cell]:
+    """All runs, seed by seed, so that a table cut short has few seeds rather than few methods."""
+    supported = [
+        (t, m) for t in targets for target in [find_target(t)] for m in methods if find_method(m).supports(target)
+    ]
+    return [Cell(t, m, seed) for seed in range(seeds) for t, m in supported if seed == 0 or find_method(m).trained]
+
+
+def fit(cell: Cell, effort: Effort) -> Sampler:
+    """Train one method on one target, at the method's pace.
+
+    Raises:
+        DivergedError: it diverged.
+    """
+    method = find_method(cell.method)
+    paced = replace(effort, steps=max(1, round(effort.steps * method.pace)))
+    return method.fit(find_target(cell.target), paced, seed=cell.seed)
+
+
+def run_cell(cell: Cell, effort: Effort) -> dict[str, Any]:
+    """Train one method on one target and judge it, in one thread.
+
+    Returns:
+        A row of JSON's types: the cell, the effort, `seconds` of training on this process's clock, whether it
+        `diverged` and why, and the `Measures` (None where not finite, and all None where it diverged).
+    """
+    torch.set_num_threads(1)
+    target = find_target(cell.target)
+    row: dict[str, Any] = {**cell._asdict(), "effort": asdict(effort), "diverged": None}
+    target.sample(1, condition=target.sample_conditions(1))  # what a target prepares at its first draw is no training
+    started = time.process_time()
+    try:
+        sampler = fit(cell, effort)
+        row["seconds"] = round(time.process_time() - started, 3)
+        found = measure(sampler, target, seed=cell.seed)._asdict()
+    except DivergedError as error:
+        return row | {"seconds": round(time.process_time() - started, 3), "diverged": str(error)}
+    return row | {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in found.items()}
+
+
+class Rows:
+    """A file with one JSON object a line, one line a finished cell; a line cut short by a kill is dropped.
+
+    Args:
+        path: of the file, which need not exist; None keeps the rows in memory alone.
+        effort: of all its rows.
+
+    Raises:
+        InputError: the file holds something else, or rows of another effort.
+    """
+
+    def __init__(self, path: Path | None, effort: Effort):
+        self.path, self.effort = path, effort
+        self.rows: list[dict[str, Any]] = []
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"folder {path.parent} of {path} does not exist: make it first")
+        if path is not None and path.exists():
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]
+            self.rows = parse(whole, path)
+            if whole != text:
+                path.write_text(whole, encoding="utf-8")
+        other = [row["effort"] for row in self.rows if row["effort"] != asdict(effort)]
+        if other:
+            raise InputError(f"{path} holds rows of the effort {other[0]}, not {asdict(effort)}: name another file")
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row, and force it to the disk."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        self.rows.append(row)
+
+    @property
+    def done(self) -> set[Cell]:
+        """Cells that the file holds."""
+        return {Cell(row["target"], row["method"], row["seed"]) for row in self.rows}
+
+
+def parse(text: str, path: Path) -> list[dict[str, Any]]:
+    """Rows of a finished part of a file.
+
+    Raises:
+        InputError: a line is no row.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            Cell(row["target"], row["method"], row["seed"]), row["effort"], row["seconds"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}, line {number} is no row of the table: name another file or remove it") from None
+        rows.append(row)
+    return rows
+
+
+def run(
+    todo: Iterable[Cell],
+    rows: Rows,
+    effort: Effort,
+    *,
+    workers: int = 1,
+    stop: Stop | None = None,
+    report: Callable[[Cell], None] = lambda cell: None,
+) -> bool:
+    """Run all cells that the file lacks.
+
+    Args:
+        todo: cells, in order.
+        rows: the file.
+        effort: of each.
+        workers: processes.
+        stop: asked between cells; cells that are running when it speaks are lost, and run again next time.
+        report: called after every cell.
+
+    Returns:
+        Whether all is done.
+    """
+    missing = [cell for cell in todo if cell not in rows.done]
+    if workers == 1:
+        for cell in missing:
+            if stop is not None and stop.asked():
+                return False
+            rows.add(run_cell(cell, effort))
+            report(cell)
+        return True
+    from mcmc.sampling.executors import hire
+
+    with hire("processes", workers) as crew:
+        assert crew is not None  # only MPI ranks get None
+        queue, running = iter(missing), dict[Future, Cell]()
+        while True:
+            for cell in islice(queue, workers - len(running)):
+                running[crew.executor.submit(run_cell, cell, effort)] = cell
+            if not running:
+                return True
+            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in finished:
+                cell = running.pop(future)
+                rows.add(future.result())
+                report(cell)
+            if stop is not None and stop.asked():
+                for process in (getattr(crew.executor, "_processes", None) or {}).values():
+                    process.kill()
+                return False

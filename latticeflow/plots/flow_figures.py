@@ -1,0 +1,162 @@
+"""Figures of flows: how good they are, what they miss, how fast they are.
+
+Their style is that of `latticeflow.plots.figures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticeflow.plots.figures import COLOURS, MARKERS, TEMPERATURE, new_figure, observable, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from latticeflow.experiments.free_energy_contest import Row as FreeEnergy
+    from latticeflow.experiments.head_to_head import Row as Contest
+    from latticeflow.quality.compare import Row
+    from latticeflow.quality.mode_coverage import Kinds
+    from mcmc.analysis.thermodynamics import Table
+
+
+def flow_quality(axes: Axes, rows: Sequence[Row]) -> None:
+    """Acceptance and both effective sample sizes of a flow against temperature.
+
+    Args:
+        axes: to draw in.
+        rows: from `latticeflow.quality.compare.compare`.
+    """
+    T = [row.temperature for row in rows]
+    axes.plot(T, [row.acceptance for row in rows], marker="o", label="acceptance")
+    axes.plot(T, [row.ess_reverse for row in rows], marker="s", label="ESS of the flow's draws")
+    axes.plot(T, [row.ess_forward for row in rows], marker="D", label="ESS of ensemble draws")
+    axes.set(xlabel=TEMPERATURE, ylabel="fraction", ylim=(0, 1.02))
+    axes.legend(loc="lower right")
+
+
+def flow_against_reference(
+    rows: Sequence[Row],
+    flow: Table,
+    reference: Table,
+    names: Sequence[str] = ("energy", "magnetization", "vortex_density"),
+) -> Figure:
+    """Quality of a flow, and the observables of its exact chains on those of a reference ensemble.
+
+    Args:
+        rows: from `latticeflow.quality.compare.compare`.
+        flow: thermodynamics of the neural chains.
+        reference: thermodynamics of the ensemble.
+        names: the observables, one panel each.
+    """
+    with style():
+        figure, axes = new_figure(-(-(len(names) + 1) // 2), 2)
+        flow_quality(axes.flat[0], rows)
+        for panel, name in zip(axes.flat[1:], names, strict=False):
+            observable(panel, reference, name, label="Markov chains")
+            observable(panel, flow, name, label="flow + Metropolis", series=1, hollow=True)
+            panel.legend()
+        for panel in axes.flat[len(names) + 1 :]:
+            panel.remove()
+    return figure
+
+
+def mode_shares(axes: Axes, found: Kinds) -> None:
+    """Shares of the kinds of configurations in the ensemble, the flow's draws and the chain, side by side."""
+    from latticeflow.quality.mode_coverage import TITLES
+
+    shown = np.flatnonzero(np.maximum(found.ensemble, np.maximum(found.flow, found.chain)) > 0.002)
+    bars = {"ensemble": (found.ensemble, 6), "flow": (found.flow, 0), "flow + Metropolis": (found.chain, 1)}
+    for number, (label, (shares, colour)) in enumerate(bars.items()):
+        x = np.arange(len(shown)) + 0.27 * (number - 1)
+        axes.bar(x, shares[shown], 0.27, color=COLOURS[colour], label=label)
+    axes.set_xticks(np.arange(len(shown)), [found.labels[k] for k in shown])
+    if len(shown) > 6:
+        axes.tick_params(axis="x", rotation=60)
+    axes.set(xlabel=TITLES[found.name], ylabel="share of draws")
+
+
+def comparison(rows: Sequence[Row]) -> Figure:
+    """A flow against a reference ensemble: its weights over the temperatures, its modes where they fit worst.
+
+    Args:
+        rows: from `latticeflow.quality.compare.compare`.
+    """
+
+    def column(name: str) -> np.ndarray:
+        values = np.array([getattr(row, name) for row in rows], np.float64)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    worst = max(rows, key=lambda row: (round(row.missed_share, 1), row.tau_int_predicted))
+    with style():
+        figure, axes = new_figure(2, 3)
+        flow_quality(axes[0, 0], rows)
+        T = column("temperature")
+        axes[0, 1].plot(T, column("log_weight_variance_per_site"), marker="o")
+        axes[0, 1].set(xlabel=TEMPERATURE, ylabel=r"variance of $\log w$ per site", yscale="log")
+        for name, marker, label in (("tau_int", "o", "chain"), ("tau_int_predicted", "s", "from the weights")):
+            axes[0, 2].plot(T, column(name), marker=marker, label=label)
+        axes[0, 2].set(xlabel=TEMPERATURE, ylabel=r"$\tau_\mathrm{int}$ of the energy  [steps]", ylim=(0, None))
+        axes[0, 2].legend()
+        for panel, found in zip(axes[1], worst.kinds, strict=True):
+            mode_shares(panel, found)
+            panel.set_title(f"$T$ = {worst.temperature:.4g}")
+        axes[1, 2].legend()
+        return figure
+
+
+def head_to_head(rows: Sequence[Contest]) -> Figure:
+    """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
+
+    Lines of classical samplers are broken.
+
+    Args:
+        rows: from `latticeflow.experiments.head_to_head.contest`, of one system or several.
+    """
+    from latticeflow.experiments.head_to_head import CLASSICAL
+
+    titles = ("energy", "squared magnetisation", "vortex density")
+    systems = list(dict.fromkeys(row.system for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    with style():
+        figure, axes = new_figure(len(systems), len(titles))
+        for system, panels in zip(systems, np.atleast_2d(axes), strict=True):
+            for k, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+                for number, method in enumerate(methods):
+                    found = [row for row in rows if (row.system, row.method) == (system, method)]
+                    if found:
+                        T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
+                        look = {"color": COLOURS[number % 7], "marker": MARKERS[number % 7]}
+                        panel.plot(T, rates, ls="--" if method in CLASSICAL else "-", label=method, **look)
+                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
+            panels[0].set_ylabel("effective draws a second")
+        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+        return figure
+
+
+def free_energy_errors(rows: Sequence[FreeEnergy]) -> Figure:
+    """Errors of free energy and entropy at equal time against temperature, a row of panels for each system.
+
+    Args:
+        rows: from `latticeflow.experiments.free_energy_contest.contest`, of one system or several.
+    """
+    systems = list(dict.fromkeys(row.system for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
+    with style():
+        figure, axes = new_figure(len(systems), 2)
+        for system, panels in zip(systems, np.atleast_2d(axes), strict=True):
+            for panel, name, letter in zip(panels, ("free_energy", "entropy"), "fs", strict=True):
+                for number, method in enumerate(methods):
+                    found = [row for row in rows if (row.system, row.method) == (system, method)]
+                    errors = [getattr(row, f"{name}_error") for row in found]
+                    if np.isfinite(errors).all():
+                        T = [row.temperature for row in found]
+                        panel.plot(T, errors, color=COLOURS[number], marker=MARKERS[number], label=method)
+                seconds = max(row.seconds for row in rows if row.system == system)
+                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {seconds:.0f} s each")
+                panel.set_ylabel(f"error of ${letter}$ per site")
+        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        return figure

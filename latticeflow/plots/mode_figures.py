@@ -1,0 +1,152 @@
+"""Figures of the mode-collapse laboratory, in the style of `latticeflow.plots.figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from latticeflow.plots.figures import COLOURS, new_figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from latticeflow.laboratory.methods.registry import Effort
+    from latticeflow.laboratory.report.cells import Cell
+    from latticeflow.laboratory.report.summary import Mean
+    from latticeflow.laboratory.targets import Target
+
+
+def points(axes: Axes, x: np.ndarray, *, colour: str = COLOURS[0], half: float | None = None) -> None:
+    """Draws, (n, d): the first two coordinates, in a square that all share if ``half`` its side is given."""
+    axes.plot(x[:, 0], x[:, 1], ".", markersize=1.5, alpha=0.35, color=colour, rasterized=True)
+    axes.set_aspect("equal")
+    axes.set(xticks=[], yticks=[])
+    if half is not None:
+        axes.set(xlim=(-half, half), ylim=(-half, half))
+    axes.spines[["top", "right"]].set_visible(True)
+
+
+def target_picture(axes: Axes, target: Target, *, seed: int = 0) -> None:
+    """What a target looks like: points in the plane, a stacked digit, spins, or a profile of coordinates."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    conditions = target.conditions()
+    n = 1500
+    condition = None if conditions is None else conditions[torch.arange(n) % len(conditions)]
+    x = target.sample(n, condition=condition, generator=generator).numpy()
+    axes.set_title(target.name)
+    if target.dimension == 2 and condition is not None:
+        assert conditions is not None
+        for k in range(len(conditions)):
+            points(axes, x[k :: len(conditions)], colour=COLOURS[k])
+    elif target.dimension == 2:
+        points(axes, x)
+    elif target.bounds is not None:
+        side = round(target.dimension**0.5)
+        axes.imshow(x[0].reshape(side, side), cmap="twilight", vmin=target.bounds[0], vmax=target.bounds[1])
+        axes.set(xticks=[], yticks=[])
+    elif target.dimension % 192 == 0:
+        picture = (x[0].reshape(3, 8, 8).transpose(1, 2, 0) + 1) / 2
+        axes.imshow(np.clip(picture, 0, 1))
+        axes.set(xticks=[], yticks=[])
+    else:
+        for row in x[:12]:
+            axes.plot(row, linewidth=0.4)
+        axes.set(xlabel="coordinate", ylabel="$x$")
+
+
+def targets(names: Sequence[str]) -> Figure:
+    """A picture of each target; the colours of conditional ones are conditions."""
+    from latticeflow.laboratory.targets import build_target
+
+    columns = min(5, len(names))
+    with style():
+        figure, axes = new_figure(-(-len(names) // columns), columns, width=1.5, height=1.6)
+        flat = np.atleast_1d(axes).flat
+        for name, panel in zip(names, flat, strict=False):
+            target_picture(panel, build_target(name))
+        for panel in [*flat][len(names) :]:
+            panel.remove()
+    return figure
+
+
+def gallery(cells: Sequence[Cell], effort: Effort, report: Callable[[], None] = lambda: None) -> Figure:
+    """Draws of the methods on planar targets, a row for each target; trains seed 0 of each anew.
+
+    Args:
+        cells: what to show; targets of another dimension show their first two coordinates.
+        effort: of the training.
+        report: called after each.
+    """
+    import torch
+
+    from latticeflow.laboratory.methods.registry import DivergedError
+    from latticeflow.laboratory.report.cells import find_method, find_target, fit
+
+    names = list(dict.fromkeys(cell.target for cell in cells))
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    wanted = {(cell.target, cell.method) for cell in cells}
+    with style():
+        figure, grid = new_figure(len(names), len(methods) + 1, width=1.5, height=1.6)
+        for name, row in zip(names, np.atleast_2d(grid), strict=True):
+            target, generator = find_target(name), torch.Generator().manual_seed(1)
+            condition = target.sample_conditions(2000, generator)
+            x = target.sample(2000, condition=condition, generator=generator).numpy()
+            half = 1.15 * float(np.abs(x[:, :2]).max())
+            points(row[0], x, colour=COLOURS[6], half=half)
+            row[0].set_ylabel(name)
+            for method, panel in zip(methods, row[1:], strict=True):
+                if (name, method) not in wanted:
+                    panel.remove()
+                    continue
+                try:
+                    sampler = fit(next(c for c in cells if (c.target, c.method) == (name, method)), effort)
+                    drawn = sampler.sample(2000, condition=condition, generator=generator).numpy()
+                    points(panel, drawn, half=half)
+                except DivergedError:
+                    panel.text(0.5, 0.5, "diverged", ha="center", transform=panel.transAxes)
+                report()
+        first = np.atleast_2d(grid)[0]
+        first[0].set_title("truth")
+        for method, panel in zip(methods, first[1:], strict=True):
+            panel.set_title(find_method(method).title.replace(", ", "\n"))
+    return figure
+
+
+def table(means: Sequence[Mean]) -> Figure:
+    """Targets by methods, a page wide: the colour is the share of modes kept, the number the per cent of quality."""
+    import matplotlib as mpl
+
+    from latticeflow.laboratory.methods.registry import METHODS
+    from latticeflow.laboratory.report.cells import find_target
+
+    targets = list(dict.fromkeys(each.target for each in means))
+    methods = [
+        name for name in dict.fromkeys([*METHODS, *(m.method for m in means)]) if any(m.method == name for m in means)
+    ]
+    counts = {name: find_target(name).mode_count for name in targets}
+    share = np.full((len(targets), len(methods)), np.nan)
+    with style():
+        figure, axes = new_figure(1, 1, width=max(4.0, 1.8 + 0.27 * len(methods)), height=1.9 + 0.24 * len(targets))
+        for each in means:
+            i, j = targets.index(each.target), methods.index(each.method)
+            if "modes" not in each.values:
+                axes.text(j, i, "div", ha="center", va="center", fontsize=5)
+                continue
+            share[i, j] = each.values["modes"].mean / counts[each.target]
+            colour = "white" if share[i, j] < 0.6 else "black"
+            quality = f"{each.values['high_quality'].mean:.0f}"
+            axes.text(j, i, quality, ha="center", va="center", fontsize=6, color=colour)
+        image = axes.imshow(share, cmap=mpl.colormaps["viridis"], vmin=0, vmax=1, aspect="auto")
+        titles = [METHODS[name].title if name in METHODS else name for name in methods]
+        axes.set_xticks(range(len(methods)), titles, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
+        axes.set_yticks(range(len(targets)), [f"{name} ({counts[name]})" for name in targets], fontsize=7)
+        axes.tick_params(length=0)
+        axes.set_facecolor("0.9")  # what was not run, or cannot be
+        axes.set_title("number: % of draws of high quality", loc="left", fontsize=8)
+        figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, label="share of modes kept")
+    return figure

@@ -1,0 +1,1 @@
+"""Is a flow any good? Comparison with an ensemble, coverage of its modes, a verdict."""

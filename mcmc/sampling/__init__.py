@@ -1,0 +1,1 @@
+"""From settings to draws: random streams, samplers, thermalisation, tempering, executors."""

@@ -1,0 +1,186 @@
+"""One run from settings to file: sample block by block, commit each, stop cleanly, go on exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mcmc.errors import InputError
+from mcmc.runtime.progress import Progress
+from mcmc.runtime.stop import Stop
+from mcmc.sampling import samplers
+from mcmc.sampling.executors import Team, Workers
+from mcmc.sampling.simulation import Block, Settings, Simulation
+from mcmc.storage import provenance
+from mcmc.storage.ensemble import Ensemble
+
+_BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
+_COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
+
+
+def generate(
+    settings: Settings,
+    path: str | Path,
+    *,
+    draws: int,
+    resume: bool = False,
+    workers: Workers | None = None,
+    stop: Stop | None = None,
+    command: Sequence[str] | None = None,
+) -> bool:
+    """Sample into a file until it holds ``draws`` draws of every chain.
+
+    The content of the file does not depend on where it was interrupted.
+
+    Args:
+        settings: what to simulate.
+        path: the ensemble file.
+        draws: total of draws of each chain, earlier ones included.
+        resume: go on with the file if it exists.
+        workers: where to run; None is this process. The file does not depend on it.
+        stop: asked between blocks.
+        command: kept in the file; None takes this process's command line.
+
+    Returns:
+        Whether the file is complete.
+
+    Raises:
+        InputError: the file exists and ``resume`` is off, or was made with other settings.
+        OSError: the disk is full or gone; what was committed is safe.
+        Stopped: a signal came before there was anything to save.
+    """
+    if draws < 1:
+        raise InputError(f"draws = {draws} must be at least 1")
+    path = Path(path)
+    stop = stop or Stop()
+    with _open(settings, path, draws, resume, command) as ensemble:
+        settings = provenance.settings_from_dict(ensemble.attributes["settings"])
+        total = draws * len(ensemble.temperatures) * ensemble.chains
+        with Progress(f"sampling {path.name}", total, unit="draws") as progress:
+            per_draw = len(ensemble.temperatures) * ensemble.chains
+            progress.advance(min(ensemble.draws, draws) * per_draw)
+            if ensemble.draws >= draws:
+                return True
+            with stop.at_once():
+                if workers is None:
+                    simulation: Simulation | Team = Simulation(settings, ensemble.state())
+                else:
+                    simulation = Team(settings, ensemble.state(), workers)
+                if ensemble.state() is None:
+                    _replay(simulation, ensemble)
+            fill(ensemble, simulation, draws, stop, progress)
+        return ensemble.draws >= draws
+
+
+class Source(Protocol):
+    """What yields blocks of draws: a `Simulation`, a `Team` of them, neural chains."""
+
+    def block(self, draws: int) -> Block:
+        """Advance every chain by ``draws`` draws."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that is needed to go on exactly."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """What was counted, in JSON's types."""
+        ...
+
+
+def fill(ensemble: Ensemble, source: Source, draws: int, stop: Stop, progress: Progress) -> None:
+    """Commit block after block until every chain has ``draws`` draws or it is time to stop.
+
+    Args:
+        ensemble: open for writing.
+        source: continues where the ensemble ends.
+        draws: total of draws of each chain.
+        stop: asked between blocks.
+        progress: told the draws of all chains and temperatures.
+
+    Raises:
+        OSError: the disk is full or gone; what was committed is safe.
+    """
+    pace = _Pace(ensemble)
+    while ensemble.draws < draws and not stop.asked(pace.seconds):
+        n = pace.next(ensemble.draws, draws)
+        started = time.monotonic()
+        block = source.block(n)
+        sampled = time.monotonic()
+        try:
+            ensemble.append(block, state=source.state(), report=source.report())
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            kept = f"the {ensemble.draws} draws of each chain committed in {ensemble.path} are safe"
+            raise OSError(f"{error.strerror or error}: {kept}, go on with --resume") from error
+        pace.took(n, sampled - started, time.monotonic() - sampled)
+        progress.advance(n * len(ensemble.temperatures) * ensemble.chains)
+
+
+def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Sequence[str] | None) -> Ensemble:
+    if resume and path.exists():
+        with Ensemble.open(path) as earlier:
+            if "settings" not in earlier.attributes:
+                raise InputError(f"{path} was not made by latticeflow generate: it cannot be resumed")
+            stored = provenance.settings_from_dict(earlier.attributes["settings"])
+            provenance.adopt(settings, stored, path)
+            if earlier.attributes["mix"] != samplers.mix(stored.model, stored.sampler)._asdict():
+                version = earlier.attributes["versions"]["latticeflow"]
+                raise InputError(f"{path} was made by latticeflow {version}, whose {stored.sampler} sampler is another")
+        return Ensemble.append_to(path)
+    settings = settings.resolved()
+    return Ensemble.create(
+        path,
+        model=settings.model,
+        lattice=settings.lattice,
+        temperatures=settings.temperatures,
+        chains=range(settings.first_chain, settings.first_chain + settings.chains),
+        provenance=provenance.provenance(settings, command),
+        draws=draws,
+    )
+
+
+def _replay(simulation: Simulation | Team, ensemble: Ensemble) -> None:
+    """Bring a simulation from its start to where the file ends, whose state was cut off.
+
+    Raises:
+        InputError: the simulation does not draw what the file holds.
+    """
+    n = ensemble.rows_per_chunk("theta")
+    for start in range(0, ensemble.draws, n):
+        stop = min(start + n, ensemble.draws)
+        if not np.array_equal(simulation.block(stop - start).theta, ensemble.theta(slice(start, stop))):
+            text = f"{ensemble.path} cannot be continued: this version or machine draws other numbers"
+            raise InputError(f"{text} than the file holds; merge it with a run of another seed instead")
+
+
+class _Pace:
+    """Chooses the sizes of blocks: some seconds, many times that of a commit, little memory, whole rows of chunks.
+
+    Attributes:
+        seconds: how long the next block will take.
+    """
+
+    def __init__(self, ensemble: Ensemble):
+        self._most = max(1, _BLOCK_BYTES // ensemble.draw_bytes)
+        self._row = ensemble.rows_per_chunk("theta")
+        self._next = min(self._most, 8)
+        self.seconds = 0.0
+
+    def next(self, done: int, total: int) -> int:
+        """Draws of the next block, when ``done`` of ``total`` are there."""
+        n = self._next
+        if n >= self._row:
+            n -= (done + n) % self._row
+        return max(1, min(n, total - done))
+
+    def took(self, n: int, sampling: float, commit: float) -> None:
+        """Learn from a block of ``n`` draws: seconds of sampling, seconds of its commit."""
+        wanted = max(_BLOCK_SECONDS, min(commit / _COMMIT_SHARE, 10 * _BLOCK_SECONDS))
+        self._next = max(1, min(self._most, int(n * wanted / max(sampling, 1e-6)), 8 * n))
+        self.seconds = sampling * self._next / n + commit

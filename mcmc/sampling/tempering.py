@@ -1,0 +1,130 @@
+"""Parallel tempering: replicas of a chain exchange their temperatures.
+
+Hukushima and Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), doi:10.1143/JPSJ.65.1604.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mcmc.sampling import rng
+from mcmc.sampling.replicas import Replicas
+from mcmc.sampling.samplers import Mix
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 4
+"""Rounds of proposals between two draws, as far as there are steps."""
+LEAST_TRIES = 400
+"""Tries of a pair before its acceptance is judged."""
+_STREAM = 2**31
+_NAMES = ("replica", "tried", "swapped", "heading", "trips", "tuned_at", "accepted_at")
+
+
+class Ladder:
+    """Which replica is at which temperature, for C chains of T temperatures, and how replicas wander.
+
+    Args:
+        temperatures: (T,), any order; neighbours in the list exchange.
+        chains: numbers of the chains in the whole run.
+        seed: root of the tree of random streams.
+        tuned: (T * C,) tuned parameters of the moves; they belong to the temperatures.
+        accepted: (4, T * C) counts of accepted moves so far.
+    """
+
+    def __init__(
+        self, temperatures: np.ndarray, chains: Sequence[int], *, seed: int, tuned: np.ndarray, accepted: np.ndarray
+    ):
+        T, C = len(temperatures), len(chains)
+        self.beta = 1 / temperatures
+        self.keys = np.array([rng.key(seed, _STREAM, c) for c in chains]).astype(np.uint64)
+        self.rounds, self._warned = 0, False
+        self.replica = np.repeat(np.arange(T)[:, None], C, axis=1)
+        self.tried, self.swapped = np.zeros((T, C), np.int64), np.zeros((T, C), np.int64)
+        # By replica: +1 after the first temperature, -1 after the last, 0 before either; and ends reached in turn.
+        self.heading, self.trips = np.zeros((T, C), np.int64), np.zeros((T, C), np.int64)
+        self.tuned_at = tuned.reshape(T, C)
+        self.accepted_at = accepted.T.reshape(T, C, -1).copy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays (T, C, ...) by name, and the number of rounds, 0-d."""
+        return {f"ladder_{name}": getattr(self, name).copy() for name in _NAMES} | {
+            "ladder_rounds": np.array(self.rounds)
+        }
+
+    def restore(self, state: Any) -> None:
+        """Take up a `state`."""
+        for name in _NAMES:
+            setattr(self, name, np.array(state[f"ladder_{name}"]))
+        self.rounds = int(state["ladder_rounds"])
+
+    def exchange(self, replicas: Replicas) -> None:
+        """One round of proposals, with the replicas' present energies."""
+        from mcmc.kernels.exchange import exchange
+
+        T, C = self.replica.shape
+        self._collect(replicas)
+        energy = replicas.measure()[0].reshape(T, C)
+        exchange(self.replica, energy, self.beta, self.keys, self.rounds, self.tried, self.swapped)
+        self.rounds += 1
+        self.assign(replicas)
+        columns = np.arange(C)
+        for end, heading in ((0, 1), (T - 1, -1)):
+            there = self.replica[end]
+            self.trips[there, columns] += self.heading[there, columns] == -heading
+            self.heading[there, columns] = heading
+
+    def run(self, replicas: Replicas, mix: Mix, draws: int, thin: int, theta: np.ndarray) -> np.ndarray:
+        """As `Replicas.run`, with rounds of exchange between the steps; results are ordered by temperature."""
+        T, C = self.replica.shape
+        series, angles = np.empty((3, T * C, draws)), np.empty((T * C, 1, replicas.lattice.N), np.float32)
+        rounds = min(ROUNDS, thin)
+        for n in range(draws):
+            for k in range(rounds):
+                replicas.advance(mix, thin * (k + 1) // rounds - thin * k // rounds)
+                self.exchange(replicas)
+            order = (self.replica * C + np.arange(C)).ravel()
+            series[..., n] = replicas.measure(angles)[:, order]
+            theta[:, n] = angles[order, 0]
+        self._warn()
+        return series
+
+    def _warn(self) -> None:
+        """Name, once, the pairs of temperatures that hardly exchange: the ladder is broken there."""
+        tried, swapped = self.tried[:-1].sum(1), self.swapped[:-1].sum(1)
+        broken = np.flatnonzero((tried >= LEAST_TRIES) & (swapped < 0.01 * tried))
+        if broken.size and not self._warned:
+            self._warned = True
+            pairs = ", ".join(f"{1 / self.beta[t]:.4g} and {1 / self.beta[t + 1]:.4g}" for t in broken[:3])
+            logger.warning(
+                "tempering: %d pairs of temperatures exchange in less than 1 %% of the tries (%s%s): "
+                "set more temperatures there",
+                broken.size,
+                pairs,
+                ", ..." if broken.size > 3 else "",
+            )
+
+    def _collect(self, replicas: Replicas) -> None:
+        """Book the accepted moves to the temperatures at which they were made."""
+        counts = replicas.accepted.T.reshape(*self.replica.shape, -1)
+        self.accepted_at += np.take_along_axis(counts, self.replica[..., None], 0)
+        replicas.accepted[:] = 0
+
+    def assign(self, replicas: Replicas) -> None:
+        """Give the replicas their temperatures, and what is tuned to these."""
+        rung = np.argsort(self.replica, 0)
+        replicas.beta = self.beta[rung].ravel()
+        replicas.tuned = np.take_along_axis(self.tuned_at, rung, 0).ravel()
+
+    def report(self) -> dict[str, Any]:
+        """Acceptance of each pair's swaps and the replicas' round trips, in JSON's types."""
+        rates = self.swapped[:-1].sum(1) / np.maximum(1, self.tried[:-1].sum(1))
+        return {
+            "rounds": self.rounds,
+            "swap_acceptance": rates.round(4).tolist(),
+            "round_trips": int(self.trips.sum()) // 2,
+        }

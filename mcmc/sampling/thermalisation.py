@@ -1,0 +1,176 @@
+"""Bring chains to equilibrium, and check that they are there."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mcmc.models.lattice import Lattice
+from mcmc.models.observables import winding_numbers
+from mcmc.models.presets import Model
+from mcmc.sampling import rng
+from mcmc.sampling.replicas import Replicas
+from mcmc.sampling.samplers import Mix
+
+logger = logging.getLogger(__name__)
+
+PROBES = 2
+"""Chains at each temperature that start hot, and as many that start cold, to be compared with the run's own."""
+STAGES = 20
+"""Stages of each half: of annealing and of tuning in the first, of averaging in the second."""
+DISAGREEMENT = 6.0
+"""Standard errors at which starts disagree; with 96 comparisons of some 20 averages a false alarm is rare."""
+PERCOLATION = 0.8
+"""Mean share of sites in the largest plaquette cluster above which its update is called useless."""
+_PROBE_STREAM = 2**31
+
+
+def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.ndarray:
+    """Where a winding state has no weight to speak of (< 1e-8) though local moves never leave it: bool (R, 2)."""
+    aspect = np.array([lattice.Ly / lattice.Lx, lattice.Lx / lattice.Ly])
+    # 2 pi^2 J per turn on a square, less what spin waves and vortices soften at the temperatures in question.
+    return 0.5 * 2 * math.pi**2 * model.couplings["J"] * np.multiply.outer(beta, aspect) > 18.5
+
+
+def _tune(replicas: Replicas, mix: Mix, before: np.ndarray, steps: int) -> None:
+    """Move Metropolis widths towards an acceptance of one half, numbers of Wolff clusters to a sweep a step."""
+    per_site = (replicas.accepted - before) / (steps * replicas.lattice.N)
+    if mix.local == "metropolis":
+        tuned = np.clip(replicas.tuned * np.exp(2 * (per_site[0] - 0.5)), 1e-3, 1)
+        replicas.tuned = tuned.astype(np.float32)
+    if mix.cluster == "wolff":
+        tuned = np.clip(np.rint(replicas.tuned / per_site[3]), 1, replicas.lattice.N)
+        replicas.tuned = tuned.astype(np.float32)
+
+
+def thermalise(
+    model: Model,
+    lattice: Lattice,
+    mix: Mix,
+    *,
+    temperatures: np.ndarray,
+    indices: Sequence[int],
+    keys: np.ndarray,
+    seed: int,
+    steps: int,
+    threads: int,
+) -> tuple[Replicas, dict[str, np.ndarray]]:
+    """Replicas in equilibrium, after ``steps`` steps.
+
+    The chains start hot and are cooled to their temperatures through the first half. Chains that end it in a winding
+    state which has no weight there start again from an ordered state. Beside them run `PROBES` chains that are
+    quenched from a hot state, and as many that start ordered; over the second half the mean energies of the three
+    kinds of start must agree.
+
+    Args:
+        model: the spin model.
+        lattice: the periodic rectangle.
+        mix: what a step does.
+        temperatures: (T,).
+        indices: (T,) numbers of the temperatures in the whole run, which name the probes' streams.
+        keys: (T * C, 4) keys of the chains.
+        seed: root of the tree of streams.
+        steps: how many; 0 returns ordered chains, unchecked.
+        threads: how many to use.
+
+    Returns:
+        The T * C chains, and what was found, arrays (T * C,): ``disagreement`` of the starts at the chain's
+        temperature in standard errors, ``windings_cured`` and ``windings_left`` (0 or 1). See `summary`.
+    """
+    T, R = len(temperatures), len(keys)
+    beta = 1 / np.concatenate([np.repeat(temperatures, R // T), *[np.repeat(temperatures, 2 * PROBES)]])
+    probes = [rng.key(seed, t, _PROBE_STREAM + p) for t in indices for p in range(2 * PROBES)]
+    cold = np.arange(len(beta)) >= R
+    cold[R:] = np.tile(np.arange(2 * PROBES) < PROBES, T)
+    if not steps:
+        return Replicas(model, lattice, beta[:R], keys, threads=threads), {}
+    everything = Replicas(model, lattice, beta, np.concatenate([keys, np.array(probes)]), threads=threads)
+    hot = np.stack([np.random.default_rng(key).uniform(-np.pi, np.pi, lattice.N) for key in everything.keys])
+    hot[cold] = 0
+    everything.spins = np.stack([np.cos(hot), np.sin(hot)]).astype(np.float32)
+    stage = max(1, steps // (2 * STAGES))
+    for k in range(STAGES):
+        # The run's own chains are cooled; the probes feel their temperature at once.
+        everything.beta = np.where(np.arange(len(beta)) < R, beta * min(1, (k + 1) / (0.75 * STAGES)), beta)
+        before = everything.accepted.copy()
+        everything.advance(mix, stage)
+        _tune(everything, mix, before, stage)
+    everything.beta = beta
+    forbidden = forbidden_winding(model, lattice, beta)
+    wound = _wound(everything, forbidden)
+    spins = everything.spins
+    spins[0, wound], spins[1, wound] = 1, 0
+    everything.spins = spins
+    before = everything.accepted[3].copy()
+    energies = everything.run(mix, max(STAGES, steps - STAGES * stage), 1)[0] / lattice.N
+    z = _disagreement(energies, R // T, T)
+    findings = {
+        "disagreement": np.repeat(z, R // T),
+        "windings_cured": wound[:R].astype(np.int64),
+        "windings_left": _wound(everything, forbidden)[:R].astype(np.int64),
+    }
+    found = summary(findings)
+    if not found["agree"]:
+        logger.warning(
+            "thermalisation: energies after cold, hot and annealed starts differ by %.1f standard errors at T = %.4g, "
+            "and %d chains are wound: thermalise longer, say %d steps",
+            z.max(),
+            temperatures[z.argmax()],
+            found["windings_left"],
+            4 * steps,
+        )
+    if mix.cluster == "plaquette_cluster":
+        largest = (everything.accepted[3] - before)[:R].reshape(T, -1).mean(1) / (energies.shape[1] * lattice.N)
+        useless = temperatures[largest > PERCOLATION]
+        if useless.size:
+            logger.warning(
+                "plaquette clusters are useless at %d temperatures from T = %.4g to %.4g: the largest fills %.0f %% "
+                "of the lattice or more; the sampler auto turns rows and columns instead",
+                useless.size,
+                useless.min(),
+                useless.max(),
+                100 * PERCOLATION,
+            )
+    return everything.subset(R), findings
+
+
+def summary(findings: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The findings of `thermalise` over all chains, in JSON's types."""
+    if not findings:
+        return {"checked": False}
+    worst, left = float(findings["disagreement"].max()), int(findings["windings_left"].sum())
+    return {
+        "checked": True,
+        "agree": worst < DISAGREEMENT and not left,
+        "largest_disagreement": round(worst, 2),
+        "windings_cured": int(findings["windings_cured"].sum()),
+        "windings_left": left,
+    }
+
+
+def _wound(replicas: Replicas, forbidden: np.ndarray) -> np.ndarray:
+    x, y = replicas.spins
+    theta = np.arctan2(y, x).reshape(replicas.size, *replicas.lattice.shape)
+    return ((np.abs(winding_numbers(theta)) > 0.5) & forbidden).any(-1)
+
+
+def _disagreement(energies: np.ndarray, C: int, T: int) -> np.ndarray:
+    """Largest difference between the kinds of start in standard errors, (T,); energies are (R, n)."""
+    n = energies.shape[1] // STAGES
+    averages = energies[:, -n * STAGES :].reshape(len(energies), STAGES, n).mean(-1)
+    own = averages[: T * C].reshape(T, -1)
+    probes = averages[T * C :].reshape(T, 2, -1)
+    kinds = [own, probes[:, 0], probes[:, 1]]
+    means = [kind.mean(-1) for kind in kinds]
+    errors = [kind.var(-1, ddof=1) / kind.shape[-1] for kind in kinds]
+    return np.max(
+        [
+            np.abs(means[a] - means[b]) / np.sqrt(np.maximum(errors[a] + errors[b], 1e-30))
+            for a, b in ((0, 1), (0, 2), (1, 2))
+        ],
+        axis=0,
+    )

@@ -1,0 +1,1 @@
+"""The ensemble file: reading, writing, checking and joining it."""

@@ -1,0 +1,224 @@
+"""How an ensemble lies in HDF5: datasets, scales, attributes, chunks; the contract is data/ensemble-format.md."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mcmc.errors import InputError
+from mcmc.models.lattice import Lattice
+from mcmc.sampling.simulation import Block
+from mcmc.storage.journal import Overlay, Record
+
+FORMAT = "latticeflow ensemble"
+VERSION = 1
+LIBVER = ("earliest", "v110")
+AXES = ("temperature", "chain", "draw", "y", "x")
+UNITS = {"theta": "rad", "temperature": "J / k_B", "energy": "energy per site, in the unit of J and K"}
+
+_CHUNK = 2**18  # bytes of a chunk at most
+_SMALL_CHUNK = 2**16  # chunks below this size span several chains
+_ROW = 2**25  # bytes of one row of chunks, through all temperatures and chains, at most
+
+# What h5py raises when it reads damaged bytes: in the data an OSError, in the description of the data anything.
+DAMAGE = (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)
+
+
+def chunk_shape(T: int, C: int, shape: tuple[int, int], draws: int) -> tuple[int, int, int, int, int]:
+    """Chunks of ``/theta``: 256 kB at most; a row of them, through all temperatures and chains, fits into a block."""
+    configuration = 4 * math.prod(shape)
+    n = max(1, min(draws, _CHUNK // configuration, _ROW // (T * C * configuration)))
+    c = max(1, min(C, _SMALL_CHUNK // (n * configuration)))
+    return (1, c, n, *shape)
+
+
+def write_empty(
+    path: Path,
+    shape: tuple[int, int],
+    temperatures: np.ndarray,
+    chains: np.ndarray,
+    series: Sequence[str],
+    provenance: Mapping[str, Any],
+    *,
+    draws: int,
+) -> None:
+    """Write a file with all datasets and attributes and no draws.
+
+    Args:
+        path: overwritten if it exists.
+        shape: (Ly, Lx).
+        temperatures: float64 (T,).
+        chains: int64 (C,), numbers of the chains.
+        series: names of the measured series.
+        provenance: further attributes; what is no string or number is kept as JSON.
+        draws: how many are expected, to choose the size of chunks.
+    """
+    T, C = len(temperatures), len(chains)
+    with h5py.File(path, "w", libver=LIBVER) as file:
+        file.attrs.update({"format": FORMAT, "format_version": VERSION, "file_id": secrets.randbits(63)})
+        for name, value in {**provenance, "series": list(series)}.items():
+            file.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
+        file.attrs["checksum"] = attributes_checksum(attributes(file))
+        scales = {
+            "temperature": temperatures,
+            "chain": chains.astype(np.int64),
+            "y": np.arange(shape[0], dtype=np.int32),
+            "x": np.arange(shape[1], dtype=np.int32),
+        }
+        for name, values in scales.items():
+            file.create_dataset(name, data=values, chunks=True, fletcher32=True)
+        file.create_dataset("draw", (0,), np.int64, chunks=(4096,), maxshape=(None,), fletcher32=True)
+        for name in AXES:
+            file[name].make_scale(name)
+        limits = (T, C, None, *shape)
+        chunks = chunk_shape(T, C, shape, draws)
+        _create(file, "theta", (T, C, 0, *shape), np.float32, limits, chunks)
+        n = max(1, min(max(draws, 1), _SMALL_CHUNK // (8 * T * C)))
+        for name in series:
+            _create(file, name, (T, C, 0), np.float64, limits[:3], (T, C, n))
+        file["committed"] = np.int64(0)
+        file.create_dataset("run/report", (0,), np.uint8, chunks=(4096,), maxshape=(None,), fletcher32=True)
+
+
+def _create(file: h5py.File, name: str, shape: tuple, dtype: Any, limits: tuple, chunks: tuple) -> None:
+    dataset = file.create_dataset(name, shape, dtype, maxshape=limits, chunks=chunks, fletcher32=True)
+    for axis, scale in enumerate(AXES[: len(shape)]):
+        dataset.dims[axis].attach_scale(file[scale])
+    dataset.attrs["units"] = UNITS.get(name, "1")
+
+
+def replace(group: h5py.Group, name: str, array: np.ndarray) -> None:
+    """Store ``array`` as ``name``, in place of an earlier one; it keeps its shape, with or without axes."""
+    flat = array.reshape(-1)
+    if name in group and group[name].maxshape == (None,) and group[name].dtype == array.dtype:
+        group[name].resize(flat.shape)
+        group[name][...] = flat
+    else:
+        if name in group:
+            del group[name]
+        chunk = (max(1, min(len(flat), _CHUNK // array.itemsize)),)
+        group.create_dataset(name, data=flat, chunks=chunk, maxshape=(None,), fletcher32=True)
+        group[name].attrs["shape"] = np.array(array.shape, np.int64)
+
+
+def open_file(path: Path, record: Record | None) -> h5py.File:
+    """Open for reading, with the journal's commit laid over the file where it belongs to it.
+
+    Raises:
+        InputError: the file is missing, truncated, foreign, damaged or of a newer version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty: nothing was ever written to it")
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path} is no HDF5 file (numpy arrays come in by latticeflow import)")
+    try:
+        file = h5py.File(_Reader(path, {}), "r")
+        if record is not None and record.pages and file_id(file) == record.file_id:
+            file.close()
+            file = h5py.File(_Reader(path, record.pages), "r")
+        try:
+            _check_format(path, file)
+        except BaseException:
+            file.close()
+            raise
+    except DAMAGE as error:
+        raise complaint(path, error) from None
+    return file
+
+
+def complaint(path: Path, error: Exception) -> InputError:
+    """What to tell about a file that could not be opened."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, PermissionError):
+        return InputError(f"{path} may not be read: check its permissions")
+    if "truncated" in str(error):
+        return InputError(f"{path} is truncated ({path.stat().st_size} bytes are left): copy it again")
+    return InputError(f"{path} is damaged ({' '.join(str(error).split())}): copy it again")
+
+
+class _Reader(Overlay):
+    """The file with a journal's pages over it.
+
+    HDF5 shares its cache of a path among all who open it in a process; through this every reader has his own.
+    """
+
+    def __init__(self, path: Path, pages: dict[int, bytes]):
+        super().__init__(os.open(path, os.O_RDONLY), pages)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+def file_id(file: h5py.File) -> int:
+    """The random number that names the file."""
+    return int(file.attrs.get("file_id", 0))
+
+
+def _check_format(path: Path, file: h5py.File) -> None:
+    if file.attrs.get("format") != FORMAT:
+        raise InputError(f"{path} is an HDF5 file, but no latticeflow ensemble")
+    version = int(file.attrs["format_version"])
+    if version > VERSION:
+        raise InputError(f"{path} has format version {version}, newer than {VERSION}: upgrade latticeflow to read it")
+    missing = [name for name in (*AXES, "theta", "committed", "run/report") if name not in file]
+    if missing:
+        raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
+
+
+def attributes(file: h5py.File) -> dict[str, Any]:
+    """The attributes of the file in Python's types."""
+    return {name: _plain(value) for name, value in file.attrs.items()}
+
+
+def attributes_checksum(attributes: Mapping[str, Any]) -> int:
+    """CRC-32 of all attributes but the checksum itself."""
+    content = {name: value for name, value in attributes.items() if name != "checksum"}
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check(block: Block, size: tuple[int, int], lattice: Lattice, series: Sequence[str]) -> None:
+    """Refuse a block that does not fit.
+
+    Raises:
+        InputError: naming what is wrong.
+    """
+    n = block.theta.shape[2] if block.theta.ndim == 5 else 0
+    expected = (*size, n, *lattice.shape)
+    if block.theta.shape != expected or not n:
+        raise InputError(f"configurations of shape {block.theta.shape} do not fit (T, C, n, Ly, Lx) = {expected}")
+    for name in series:
+        if name not in block.series:
+            raise InputError(f"the block lacks the series {name!r}")
+        if block.series[name].shape != expected[:3]:
+            raise InputError(f"series {name!r} has shape {block.series[name].shape}, not {expected[:3]}")
+    if not (np.abs(block.theta) <= np.float32(np.pi)).all():
+        raise InputError("configurations must be finite angles in [-pi, pi): apply mcmc.wrap")
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in the directory last."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,77 @@
+"""Ladders of classical chains from infinite temperature give exact free energies and entropies."""
+
+import numpy as np
+import pytest
+
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.analysis.free_energy_ladder import INFINITE, absolute, integrate_down, rungs
+from mcmc.sampling.simulation import Settings, Simulation
+from tests import oracle
+
+SYSTEMS = pytest.mark.parametrize(("model", "side"), [(XY(), 2), (XY(), 4), (ExtendedXY(), 3)], ids=str)
+
+
+def climb(model, side, ladder, seed):
+    settings = Settings(model, Lattice(side, side), ladder, chains=4, seed=seed)
+    return side**2 * Simulation(settings).block(1000).series["energy"]
+
+
+@SYSTEMS
+def test_free_energies_and_entropies_are_exact(model, side):
+    lattice = Lattice(side, side)
+    ladder = rungs(model, lattice, [1.0, 2.0], seed=1)
+    assert ladder[0] == INFINITE
+    assert ladder[-1] == 1.0
+    assert 2.0 in ladder
+    energies = climb(model, side, ladder, 2)
+    found = absolute(energies, ladder, side**2)
+    for T in (1.0, 2.0):
+        k, exact = ladder.index(T), oracle.exact(model, side, side, 1 / T)
+        ln_z = exact["log_partition"]
+        assert found.log_partition_error[k] < 0.05
+        assert abs(found.log_partition[k] - ln_z) < 5 * found.log_partition_error[k]
+        assert abs(found.integrated[k] - ln_z) < 5 * found.integrated_error[k]
+        assert abs(found.entropy[k] - (exact["energy"] / T + ln_z / side**2)) < 5 * found.entropy_error[k]
+    # A rung drawn at a temperature a tenth off is the same check's undoing.
+    wrong = list(ladder)
+    wrong[-1] *= 1.1
+    found = absolute(climb(model, side, tuple(wrong), 2), ladder, side**2)
+    exact = oracle.exact(model, side, side, 1.0)
+    assert abs(found.entropy[-1] - (exact["energy"] + exact["log_partition"] / side**2)) > 5 * found.entropy_error[-1]
+
+
+def test_errors_cover_the_spread():
+    model, side = XY(), 2
+    ladder = rungs(model, Lattice(side, side), [1.0])
+    exact = oracle.exact(model, side, side, 1.0)["log_partition"]
+    found = [absolute(climb(model, side, ladder, seed)[:, :, :250], ladder, 4) for seed in range(40)]
+    for name in ("log_partition", "integrated"):
+        pulls = [(getattr(each, name)[-1] - exact) / getattr(each, f"{name}_error")[-1] for each in found]
+        assert abs(np.mean(pulls)) < 0.8
+        assert 0.7 < np.std(pulls) < 1.5
+
+
+def test_rungs_are_a_deviation_of_the_energy_apart():
+    lattice = Lattice(8, 8)
+    ladder = rungs(XY(), lattice, [0.5])
+    energy = 64 * Simulation(Settings(XY(), lattice, ladder, chains=4, seed=3)).block(100).series["energy"]
+    deviation = energy.reshape(len(ladder), -1).std(1)
+    steps = np.diff(1 / np.array(ladder)) * (deviation[1:] + deviation[:-1]) / 2
+    assert ((steps > 0.3) & (steps < 1.8)).all()
+
+
+def test_integration_is_of_fourth_order():
+    # E = -b: the integral of a cubic would be exact, too.
+    beta = np.array([0.0, 0.5, 2.0])
+    energy, slope = -(beta**3), 3 * beta**2
+    np.testing.assert_allclose(integrate_down(beta, energy, slope + energy**2), beta**4 / 4, atol=0.01 + 1e-12)
+    fine = np.linspace(0, 2, 41)
+    np.testing.assert_allclose(
+        integrate_down(fine, -np.sinh(fine), np.cosh(fine) + np.sinh(fine) ** 2), np.cosh(fine) - 1, atol=1e-7
+    )
+
+
+def test_a_gap_in_the_ladder_is_refused():
+    energies = climb(XY(), 4, (INFINITE, 0.1), 4)
+    with pytest.raises(InputError, match="overlap"):
+        absolute(energies, (INFINITE, 0.1), 16)

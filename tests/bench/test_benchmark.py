@@ -1,0 +1,40 @@
+"""The benchmark's yardstick samples correctly, and the command prints every kernel."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from latticeflow.cli import main
+from mcmc import XY
+from mcmc.bench import kernel_speed as benchmark
+from mcmc.kernels.naive import naive_metropolis
+from tests.oracle import exact
+
+
+def test_naive_sampler_is_exact():
+    theta, energies = np.zeros((2, 2)), []
+    for seed in range(40_000):
+        naive_metropolis(theta, 1.0, 2.0, 2, seed)
+        energies.append(XY().energy(theta) / 4)
+    means = np.array(energies).reshape(40, -1).mean(-1)
+    assert abs(means.mean() - exact(XY(), 2, 2, 1.0)["energy"]) < 5 * means.std(ddof=1) / np.sqrt(40)
+
+
+def test_rates_are_work_over_time():
+    """A kernel that does twice the work for one update has half the rate."""
+    once, twice = benchmark.KERNELS[2], benchmark.KERNELS[2]
+    r = benchmark._replicas(once[1], 16, 64, 1)
+    single = benchmark._updates(r, once[2], 0.2)
+    double = benchmark._updates(r, twice[2]._replace(over_relaxations=4), 0.2)
+    assert 2 < single / double < 8
+
+
+def test_bench_kernels_prints_every_kernel(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "CHAINS", benchmark.CHAINS[:2])
+    assert main(["bench", "kernels", "--quick", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {(s["model"], s["kernel"]) for s in result["speeds"]} == {(m.name, k) for k, m, _ in benchmark.KERNELS}
+    assert all(s["rate"] > 0 and s["to_naive"] > 0 for s in result["speeds"])
+    assert [c["sampler"] for c in result["costs"]] == ["metropolis", "heat_bath"] * 2

@@ -1,0 +1,82 @@
+"""The head-to-head measures what it says, and does its sums right."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from latticeflow.chains.neural_mcmc import propose
+from latticeflow.chains.weights import ess_reverse
+from latticeflow.cli import main
+from latticeflow.experiments.head_to_head import CHAIN, NEURAL, OBSERVABLES, WEIGHTED, Row, _weighted, balance, table
+from latticeflow.flows import checkpoint
+from mcmc import XY, ExtendedXY
+from tests.flows.test_flows import make
+
+
+def rows(neural, auto, metropolis):
+    """A system at two temperatures, where a draw takes the given seconds by each method and is independent."""
+    costs = {CHAIN: neural, WEIGHTED: 2 * neural, "auto": auto, "metropolis": metropolis}
+    tau = (0.5, 0.5, 1.0)
+    return [Row("XY 4x4", name, T, 100 * cost, 100, tau) for name, cost in costs.items() for T in (0.5, 1.0)]
+
+
+def test_rates_and_break_even_are_those_of_the_costs():
+    energy, _, vortices = balance(rows(0.01, 0.03, 0.04), 60.0)
+    assert rows(0.01, 0.03, 0.04)[0].rates == pytest.approx((100, 100, 50))
+    assert (energy.neural, energy.best, energy.observable) == (CHAIN, "auto", "energy")
+    assert energy.speedup == pytest.approx(3)
+    # At two temperatures a draw saves 0.04 s, of vortices, where each costs twice as much, 0.08 s.
+    assert energy.break_even == pytest.approx(1500)
+    assert vortices.break_even == pytest.approx(750)
+    slow = balance(rows(0.05, 0.03, 0.04), 60.0)[0]
+    assert slow.speedup == pytest.approx(0.6)
+    assert slow.break_even == math.inf
+    assert "never pays" in table(rows(0.05, 0.03, 0.04), [slow])
+    assert "the training of 60 s pays from 1,500" in table([], [energy])
+
+
+def test_contest_of_two_systems_by_the_command_line(tmp_path, capsys):
+    for model in (XY(), ExtendedXY()):
+        flow = make("multiscale", model, 4, 4, disturb=0.0)
+        checkpoint.save(tmp_path / f"{model.name}.pt", flow, {"source": {"temperatures": [0.5, 2.0]}, "seconds": 9.0})
+    flows = [str(tmp_path / name) for name in ("xy.pt", "exy.pt")]
+    figure = tmp_path / "h.png"
+    command = ["bench", "head-to-head", "--flows", *flows, "--seconds", "0.05", "--temperatures", "0.7,1.5"]
+    assert main([*command, "--device", "cpu", "--json", "--plot", str(figure)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    methods = {(row["system"], row["method"]) for row in found["rows"]}
+    xy = {("XY 4x4", name) for name in (*NEURAL, "auto", "metropolis", "wolff", "swendsen_wang")}
+    assert methods == xy | {("EXY K=1 4x4", name) for name in (*NEURAL, "auto", "metropolis")}
+    assert len(found["rows"]) == 2 * len(methods)
+    for row in found["rows"]:
+        for name, tau in zip(OBSERVABLES, row["tau_int"], strict=True):
+            rate = row["effective_draws_per_second"][name]
+            assert rate == pytest.approx(row["draws"] / (2 * tau * row["seconds"]))
+    assert len(found["balance"]) == 2 * len(OBSERVABLES)
+    assert figure.stat().st_size > 5000
+
+
+def test_chains_that_are_too_short_are_marked():
+    sure, unsure = rows(0.01, 0.03, 0.04), [row._replace(sure=(True, False, True)) for row in rows(0.01, 0.03, 0.04)]
+    assert "?" not in table(sure, [])
+    assert "0.50?" in table(unsure, [])
+    assert "too short" in table(unsure, []).splitlines()[-1]
+
+
+def test_what_is_measured_is_worth_what_it_says():
+    """Weighted draws, of a flow whose weights are known to be worth a half: tau is that of the chain's prediction."""
+    flow = make("multiscale", XY(), 4, 4, disturb=0.1)
+    found = _weighted("XY 4x4", flow, [1.0], 1.0, 3)[0]
+    log_w = propose(flow, 1.0, 8000, generator=torch.Generator().manual_seed(4)).log_weight
+    assert found.tau_int[0] == pytest.approx(0.5 / float(ess_reverse(log_w)), rel=0.35)
+    assert found.draws > 500
+
+
+def test_bad_contests_are_named(tmp_path, capsys):
+    assert main(["bench", "head-to-head", "--flows", str(tmp_path / "no.pt"), "--device", "cpu"]) == 2
+    assert "no flow at" in capsys.readouterr().err
+    checkpoint.save(tmp_path / "f.pt", make("multiscale", XY(), 4, 4), {})
+    assert main(["bench", "head-to-head", "--flows", str(tmp_path / "f.pt"), "--seconds", "0", "--device", "cpu"]) == 2
+    assert "seconds = 0.0 must be positive" in capsys.readouterr().err

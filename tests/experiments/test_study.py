@@ -1,0 +1,145 @@
+"""Studies train and judge every cell once, whatever stops them; costs are those of the flow measured."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from latticeflow.cli import main
+from latticeflow.experiments import flow_costs
+from latticeflow.experiments import objectives_study as study
+from latticeflow.experiments import objectives_table as study_table
+from latticeflow.experiments.objectives_study import Cell, Plan, objective_cells, without_critic
+from latticeflow.flows import FLOWS, build_flow
+from latticeflow.training.training_settings import TrainingSettings
+from mcmc import XY, InputError, Lattice
+from mcmc.runtime.stop import Stop
+from tests.flows.test_flows import SMALL
+from tests.training.test_training import After
+
+PLAN = Plan(TrainingSettings(steps=2, temperatures=2, draws=4), size=4, temperatures=(0.8, 1.6), judged=40)
+CELLS = [Cell("multiscale", name, 20, SMALL["multiscale"]) for name in ("forward_kl", "advnf_forward")]
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    trained, train = [], study.train
+    monkeypatch.setattr(study, "train", lambda *given, **named: trained.append(given[1].name) or train(*given, **named))
+    assert study.run(PLAN, CELLS, tmp_path / "whole") == (whole := study.run(PLAN, CELLS, tmp_path / "whole"))
+    assert len(trained) == 2
+    trained.clear()
+    assert study.run(PLAN, CELLS, tmp_path / "part", stop=After(0)) == []
+    stop = Stop()
+    first = study.run(PLAN, CELLS, tmp_path / "part", stop=stop, report=lambda cell: setattr(stop, "reason", "a test"))
+    assert len(first) == 1
+    assert len(trained) == 2  # the second cell has saved that it made no step
+    part = study.run(PLAN, CELLS, tmp_path / "part")
+    assert len(trained) == 3
+    strip = [{name: x for name, x in row.items() if name != "seconds"} for row in part]
+    assert strip == [{name: x for name, x in row.items() if name != "seconds"} for row in whole]
+    # Another plan in the same directory is another study.
+    trained.clear()
+    study.run(replace(PLAN, seed=1), CELLS[:1], tmp_path / "whole")
+    assert len(trained) == 1
+    # A line that a kill cut off is made again, from the flow that is there.
+    record = tmp_path / "whole" / "cells.jsonl"
+    record.write_bytes(record.read_bytes()[:-10])
+    trained.clear()
+    assert study.run(replace(PLAN, seed=1), CELLS[:1], tmp_path / "whole")
+    assert not trained
+
+
+def test_rows_and_tables_say_what_was_measured(tmp_path):
+    rows = study.run(PLAN, CELLS, tmp_path)
+    assert [row["objective"] for row in rows] == ["forward_kl", "advnf_forward"]
+    for row in rows:
+        assert row["steps"] == 2
+        assert 0 < row["acceptance_min"] <= row["acceptance"] <= 1
+        assert row["nll"] == pytest.approx(15, abs=15)
+    text = study_table.table(rows, PLAN, "A title")
+    assert text.startswith("# A title\n")
+    assert "| multiscale | advnf_forward | 20 |" in text
+    difference = rows[1]["nll"] - rows[0]["nll"]
+    assert "| multiscale | advnf_forward | forward_kl |" in text
+    assert f"| {difference:+.3g} |" in text
+
+
+def test_every_objective_with_a_critic_has_one_without():
+    assert without_critic("advnf", "realnvp") == "jeffreys"
+    assert without_critic("advnf", "multiscale") == "log_variance"
+    assert without_critic("forward_kl", "realnvp") is None
+    for flow in FLOWS:
+        names = [cell.objective for cell in objective_cells([flow], sizes={})]
+        assert len(set(names)) == len(names) >= 6
+        for name in names:
+            partner = without_critic(name, flow)
+            assert partner is None or partner in names
+
+
+def test_a_diverged_cell_is_judged_and_said(tmp_path, monkeypatch):
+    from latticeflow.training.trainer import Trainer, TrainingDivergedError
+
+    def step(self):
+        raise TrainingDivergedError("training diverged at step 0: gradient norm nan; do this")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    (row,) = study.run(PLAN, CELLS[:1], tmp_path)
+    assert row["note"] == "training diverged at step 0: gradient norm nan"
+    assert row["steps"] == 0
+
+
+def test_impossible_studies_are_named(tmp_path):
+    with pytest.raises(InputError, match="unknown flow 'realnvq'"):
+        study.run(PLAN, [Cell("realnvq", "advnf", 20)], tmp_path)
+    with pytest.raises(InputError, match="unknown objective 'kl'"):
+        study.run(PLAN, [Cell("realnvp", "kl", 20)], tmp_path)
+    with pytest.raises(InputError, match="workers = 0 must be at least 1"):
+        study.run(PLAN, CELLS, tmp_path, workers=0)
+
+
+STUDY = ["--size", "4", "--temperatures", "0.8,1.6", "--steps", "1", "--judged", "20", "--batch-draws", "4"]
+SETS = [word for name, value in SMALL["multiscale"].items() for word in ("--set", f"multiscale.{name}={value}")]
+
+
+def test_ensemble_sizes_by_the_command_line(tmp_path, capsys):
+    words = ["bench", "ensemble-size", "--out", str(tmp_path / "study"), "--tables", str(tmp_path / "tables")]
+    assert main([*words, *STUDY, *SETS, "--draws", "10,20"]) == 0
+    assert "| multiscale | advnf | 10 |" in (tmp_path / "tables" / "ensemble-size.md").read_text()
+    stored = json.loads((tmp_path / "tables" / "ensemble-size.json").read_text())
+    assert [row["draws"] for row in stored["rows"]] == [10, 20]
+    assert main([*words, *STUDY, "--set", "width=16"]) == 2
+    assert "write it as multiscale.width=16" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_all_flows_by_all_objectives_in_two_processes(tmp_path, monkeypatch):
+    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")
+    sets = [*SETS, "--set", "realnvp.filters=4", "--set", "realnvp.couplings=4"]
+    words = ["bench", "objectives", "--out", str(tmp_path), "--workers", "2", "--draws", "20"]
+    assert main([*words, *STUDY, *sets]) == 0
+    rows = json.loads((tmp_path / "objectives.json").read_text())["rows"]
+    assert {row["flow"] for row in rows} == set(FLOWS)
+    assert len(rows) == len(objective_cells(tuple(FLOWS), sizes={}))
+
+
+def test_costs_are_those_of_the_flow():
+    cost = flow_costs.measure("multiscale", 4, "exy", 2, 0.05, "cpu", 1)
+    flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.05, 2.05))
+    assert cost.parameters != flow.parameter_count  # EXY models more sites than XY
+    assert cost.configurations == 64
+    assert cost.step_milliseconds > 0
+    assert cost.draws_per_second > 64 / 60
+    table = flow_costs.table([cost])
+    assert f"{cost.parameters:,}" in table
+
+
+@pytest.mark.slow
+def test_costs_by_the_command_line_take_memory_of_their_own(capsys):
+    assert (
+        main(["bench", "flow", "--sizes", "4,8", "--seconds", "0.1", "--draws", "8", "--flows", "realnvp", "--json"])
+        == 0
+    )
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["size"] for row in rows] == [4, 8]
+    assert rows[1]["peak_megabytes"] > 1.5 * rows[0]["peak_megabytes"]  # four times the sites
+    assert rows[0]["parameters"] == rows[1]["parameters"]

@@ -1,0 +1,201 @@
+"""The table of the laboratory: measures that tell good from bad, cells that resume, and what is written of them."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from latticeflow.cli import main
+from latticeflow.laboratory import METHODS, Effort
+from latticeflow.laboratory.measures.mode_measures import emd, measure, sliced_emd
+from latticeflow.laboratory.methods.controls import ExactSampler
+from latticeflow.laboratory.report.cells import Cell, Rows, cells, run, run_cell
+from latticeflow.laboratory.report.summary import (
+    PUBLISHED,
+    QUICK_METHODS,
+    QUICK_TARGETS,
+    Spread,
+    answers,
+    spread,
+    summarise,
+    write,
+)
+from latticeflow.laboratory.targets import TARGETS, GaussianMixture, build_target
+from latticeflow.plots import figures as plots
+from latticeflow.plots import mode_figures as mode_plots
+from mcmc import InputError
+from mcmc.runtime.stop import Stop
+
+EFFORT = Effort(steps=4, batch=16, width=8)
+
+
+class Collapsed(ExactSampler):
+    """Exact draws, but for those of the first mode that all go to the second."""
+
+    def __init__(self, target, kept):
+        super().__init__(GaussianMixture("kept", target.means[kept], target.sigma))
+
+
+def test_measures_see_a_lost_mode():
+    target = build_target("mog8")
+    good, bad = measure(ExactSampler(target), target), measure(Collapsed(target, [0, 1, 2, 3, 4]), target)
+    assert (good.modes, bad.modes) == (8, 5)
+    assert min(good.high_quality, bad.high_quality) > 97  # quality is blind to what is missing
+    assert good.weight_kl < 0.01
+    assert bad.weight_kl == pytest.approx(math.log(8 / 5), abs=0.01)
+    assert bad.acceptance > 0.99  # and so is the acceptance, and the effective size of the sampler's own draws
+    assert bad.ess_reverse > 0.99
+    assert bad.ess_forward < 1e-3
+    assert good.ess_forward > 0.99
+    assert bad.emd > 4 * good.emd
+    assert bad.sliced_emd > 4 * good.sliced_emd
+    assert good.nll == pytest.approx(math.log(8) + math.log(2 * math.pi * 0.09) + 1, abs=0.1)
+
+
+def test_measures_of_a_conditional_target_are_taken_at_each_condition():
+    target = build_target("mog4_weights")
+    blind = ExactSampler(GaussianMixture("blind", target.means, target.sigma))
+    blind.sample = lambda n, condition=None, generator=None: blind.target.sample(n, generator=generator)
+    blind.has_density = False
+    assert measure(ExactSampler(target), target).weight_kl < 0.01
+    assert measure(blind, target).weight_kl > 0.1  # right on average, wrong at each condition
+    assert math.isnan(measure(blind, target).nll)
+
+
+def test_earth_movers_distances():
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    assert emd(x, x.flip(0)) == pytest.approx(0, abs=1e-6)
+    shift = torch.tensor([3.0, 0.0, 0.0])
+    assert emd(x, x + shift) == pytest.approx(3, abs=1e-4)  # no assignment is shorter than the shift
+    # The mean of |cos| of a random direction in three dimensions is a half.
+    assert sliced_emd(x, x + shift, torch.Generator().manual_seed(1)) == pytest.approx(1.5, abs=0.3)
+
+
+def test_cells_come_seed_by_seed_and_only_where_supported():
+    found = cells(["ring8", "digits"], ["exact", "realnvp", "realnvp_reverse_kl"], 2)
+    assert found[0] == Cell("ring8", "exact", 0)
+    assert Cell("digits", "realnvp_reverse_kl", 0) not in found
+    assert [cell.seed for cell in found] == sorted(cell.seed for cell in found)
+    assert sum(cell.method == "exact" for cell in found) == 2  # it does not depend on the seed
+
+
+def test_run_resumes_where_the_file_ends(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    todo = cells(["ring8"], ["exact", "gaussian", "realnvp"], 1)
+    assert run(todo[:2], Rows(path, EFFORT), EFFORT)
+    path.write_text(path.read_text() + '{"target": "ring8", "met')  # killed in the middle of a line
+    seen = []
+    rows = Rows(path, EFFORT)
+    assert run(todo, rows, EFFORT, report=seen.append)
+    assert seen == [todo[2]]
+    assert Rows(path, EFFORT).done == {*todo}
+    again = run_cell(todo[2], EFFORT)
+    stored = rows.rows[-1]
+    assert {**again, "seconds": 0} == {**stored, "seconds": 0}
+    with pytest.raises(InputError, match="another file"):
+        Rows(path, Effort(steps=5))
+    path.write_text("nonsense\n")
+    with pytest.raises(InputError, match="line 1"):
+        Rows(path, EFFORT)
+
+
+@pytest.mark.slow
+def test_workers_give_the_same_rows(tmp_path):
+    todo = cells(["ring8", "mog4"], ["exact", "realnvp"], 1)
+    alone, together = Rows(None, EFFORT), Rows(tmp_path / "rows.jsonl", EFFORT)
+    assert run(todo, alone, EFFORT)
+    assert run(todo, together, EFFORT, workers=2)
+    key = lambda row: (row["target"], row["method"])  # noqa: E731
+    for one, other in zip(sorted(alone.rows, key=key), sorted(together.rows, key=key), strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_run_stops_when_asked():
+    with Stop() as stop:
+        stop.reason = "the test"
+        rows = Rows(None, EFFORT)
+        assert not run(cells(["ring8"], ["exact"], 1), rows, EFFORT, stop=stop)
+    assert rows.rows == []
+
+
+def row(target, method, seed, modes, diverged=None):
+    values = dict.fromkeys(("nll", "emd", "sliced_emd", "acceptance", "ess_reverse", "ess_forward"), None)
+    found = {"modes": modes, "high_quality": 50.0, "weight_kl": 0.1} if diverged is None else {}
+    return {"target": target, "method": method, "seed": seed, "diverged": diverged, "seconds": 1.0, **values, **found}
+
+
+def test_summary_counts_diverged_runs_and_answers_the_question(tmp_path):
+    rows = [row("ring8", "realnvp_advnf", seed, 8.0) for seed in range(3)]
+    rows += [row("ring8", "realnvp_reverse_kl", seed, 2.0 + seed) for seed in range(3)]
+    rows += [row("ring8", "veegan", 0, 8.0), row("ring8", "veegan", 1, None, "at step 3")]
+    means = summarise(rows)
+    veegan = next(each for each in means if each.method == "veegan")
+    assert (veegan.runs, veegan.diverged, veegan.values["modes"]) == (2, 1, Spread(8.0, 0.0))
+    (line,) = answers(means)
+    assert "MORE than RKL (3.0(1.0)" in line
+    assert "as many as VEEGAN" in line
+    write(means, tmp_path / "table.md", effort=EFFORT)
+    text = (tmp_path / "table.md").read_text()
+    assert "8 (52.9)" in text or "veegan" not in METHODS
+    assert "2-1" in text
+    assert json.loads((tmp_path / "table.json").read_text())["answers"] == [line]
+    figure = mode_plots.table(means)
+    plots.save(figure, tmp_path / "table.png")
+
+
+def test_spread_shows_the_digits_that_mean_something():
+    assert spread(None) == "-"
+    assert spread(Spread(7.6, 0.52)) == "7.6(5)"
+    assert spread(Spread(97.31, 12.0)) == "97(12)"
+    assert spread(Spread(8.0, 0.0)) == "8.00"
+    assert spread(Spread(0.01234, 0.004)) == "0.012(4)"
+    assert spread(Spread(3.2e-141, 1e-141)) == "3e-141"
+
+
+def test_published_figures_are_of_targets_that_we_have():
+    assert {*PUBLISHED} <= {*TARGETS}
+
+
+def test_pictures_of_targets(tmp_path):
+    plots.save(mode_plots.targets(["mog8", "mog4_weights", "digits", "manifold1200"]), tmp_path / "targets.png")
+
+
+def test_quick_table(tmp_path, capsys):
+    assert {*QUICK_TARGETS} <= {*TARGETS}
+    assert {*QUICK_METHODS} <= {*METHODS}
+    words = ["modes", "--table", "--quick", "--steps", "2", "--rows", str(tmp_path / "rows.jsonl")]
+    words += ["--method", "exact", "realnvp", "realnvp_advnf"]
+    assert main([*words, "--plot", str(tmp_path / "a.png"), "--report", str(tmp_path / "a.md")]) == 0
+    assert "realnvp_advnf" in capsys.readouterr().out
+    text = (tmp_path / "a.md").read_text()
+    assert "## ring8" in text
+    assert "keeps" in text.partition("Does AdvNF lose fewer modes?")[2]
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 6
+    capsys.readouterr()
+    assert main([*words, "--show", "--target", "ring8", "--json"]) == 0
+    assert {row["target"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"ring8"}
+    assert main(["modes", "--table", "--quick", "--show"]) == 2
+
+
+def test_command(tmp_path, capsys):
+    words = ["modes", "--target", "ring8", "--method", "exact", "gaussian", "--steps", "3"]
+    plot = ["--plot", str(tmp_path / "a.png"), "--report", str(tmp_path / "a.md")]
+    assert main([*words, "--json", *plot]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["method"] for each in found["means"]] == ["exact", "gaussian"]
+    assert found["means"][0]["values"]["modes"]["mean"] == 8
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    mine = [
+        "modes",
+        "--target",
+        "latticeflow.laboratory.targets:mog4",
+        "--method",
+        "latticeflow.laboratory.methods.controls:MINE",
+    ]
+    assert main(mine) == 2
+    assert "module:name" in capsys.readouterr().err
+    assert main(["modes"]) == 2
+    assert "--list" in capsys.readouterr().err
+    assert main(["modes", "--list"]) == 0
+    assert "manifold1200" in capsys.readouterr().out

@@ -1,0 +1,55 @@
+"""Figures: each draws without a warning, holds what it should, and reaches every format."""
+
+import numpy as np
+import pytest
+
+from latticeflow.plots import figures as plots
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.analysis.reweighting import Curve
+from mcmc.analysis.thermodynamics import OBSERVABLES, Table, measure, thermodynamics
+
+
+def table(model, seed):
+    T = np.array([0.5, 1.0])
+    theta = np.random.default_rng(seed).uniform(-2, 2, (2, 3, 40, 4, 4))
+    rows = [thermodynamics(measure(each, model), model, Lattice(4, 4), t) for each, t in zip(theta, T, strict=True)]
+    return Table(model, Lattice(4, 4), T, rows, np.ones((2, 2)), 3)
+
+
+def test_overview_of_all_observables(tmp_path):
+    figure = plots.overview({"XY": table(XY(), 1), "EXY": table(ExtendedXY(), 2)}, tuple(OBSERVABLES))
+    drawn = [axes for axes in figure.axes if axes.has_data()]
+    assert len(drawn) == len(OBSERVABLES)
+    assert {axes.get_ylabel() for axes in drawn} == {plots.LABELS[name] for name in OBSERVABLES}
+    assert set(plots.LABELS) == {*OBSERVABLES, "free_energy", "entropy"}
+    plots.save(figure, tmp_path / "all.png")
+    small = plots.overview({"XY": table(XY(), 1)}, ("helicity_modulus",))
+    for suffix in plots.FORMATS:
+        plots.save(small, tmp_path / f"one{suffix}")
+        assert (tmp_path / f"one{suffix}").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("L", [6, 40])
+def test_pieces(L, tmp_path):
+    rng = np.random.default_rng(3)
+    with plots.style():
+        figure, axes = plots.new_figure(2, 2)
+        series = {"short": rng.normal(size=(2, 200)), "long": rng.normal(size=(2, 200)).cumsum(1)}
+        plots.histogram(axes[0, 0], series, "energy")
+        plots.autocorrelations(axes[0, 1], series)
+        plots.configuration(axes[1, 0], rng.uniform(-np.pi, np.pi, (L, L + 2)))
+        T = np.linspace(0.5, 1, 20)
+        plots.curve(axes[1, 1], Curve(T, T, 0.1 * T, np.linspace(1, 0, 20)), label="reweighted")
+        assert np.isnan(axes[1, 1].lines[0].get_ydata()).sum() == 2  # the untrusted end is not drawn
+        plots.save(figure, tmp_path / "pieces.png")
+        figure, axes = plots.new_figure()
+        plots.correlation(axes, np.arange(4), np.array([1, 0.5, 0.2, 0.01]), np.array([0, 0.01, 0.02, 0.02]))
+        assert axes.get_xscale() == "log"
+        plots.save(figure, tmp_path / "correlation.pdf")
+
+
+def test_bad_paths(tmp_path):
+    with pytest.raises(InputError, match=r"\.png"):
+        plots.check_path("figure.bmp")
+    with pytest.raises(InputError, match="does not exist"):
+        plots.check_path(tmp_path / "no" / "figure.png")

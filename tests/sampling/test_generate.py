@@ -1,0 +1,200 @@
+"""`latticeflow generate`: interrupted anywhere and resumed, anywhere it runs, the file holds the same bytes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import pytest
+
+from latticeflow.cli import main
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.runtime.stop import Stop
+from mcmc.sampling.executors import EXECUTORS, Team, hire, partition
+from mcmc.sampling.generate import generate
+from mcmc.sampling.simulation import SAMPLERS, Settings, Simulation
+from mcmc.storage import provenance
+from mcmc.storage.ensemble import Ensemble
+
+COMMAND = [sys.executable, "-m", "latticeflow", "generate"]
+
+
+def settings(**changes) -> Settings:
+    plain = {"model": XY(), "lattice": Lattice(4, 4), "temperatures": (0.5, 0.9, 1.3), "chains": 2, "seed": 7}
+    return Settings(**{**plain, "thermalise": 20, "thin": 2, **changes})
+
+
+def content(path) -> dict[str, bytes]:
+    """All datasets and attributes but those that tell of time and place.
+
+    Left out as well: the report, and how far the chains' starts agree, which a task can only ask of its own chains.
+    """
+    with h5py.File(path, "r") as file:
+        found = {}
+        file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        passing = ("run/report", "run/state/start_")
+        arrays = {name: (d.shape, d[...].tobytes()) for name, d in found.items() if not name.startswith(passing)}
+        own = ("file_id", "checksum", "created", "command", "merged_from")
+        return {**arrays, **{name: value for name, value in file.attrs.items() if name not in own}}
+
+
+class StopAfter(Stop):
+    """Stops after a number of blocks."""
+
+    def __init__(self, blocks: int):
+        super().__init__()
+        self.left = blocks
+
+    def asked(self, seconds: float = 0.0) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def variants() -> list:
+    """Every sampler with every model that it can sample, and both models under tempering."""
+    found = []
+    for model in (XY(), ExtendedXY(K=0.5)):
+        found.append(pytest.param({"model": model, "tempering": True}, id=f"tempering-{model.name}"))
+        for sampler in SAMPLERS:
+            with contextlib.suppress(InputError):
+                settings(model=model, sampler=sampler)
+                found.append(pytest.param({"model": model, "sampler": sampler}, id=f"{sampler}-{model.name}"))
+    return found
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_a_run_in_pieces_equals_one_in_one_piece(tmp_path, variant):
+    run = settings(**variant)
+    whole, pieces = tmp_path / "whole.h5", tmp_path / "pieces.h5"
+    assert generate(run, whole, draws=90)
+    assert not generate(run, pieces, draws=90, stop=StopAfter(1))
+    for total in (17, 60, 61, 90):
+        assert generate(run, pieces, draws=total, resume=True)
+    assert content(whole) == content(pieces)
+    with Ensemble.open(whole) as ensemble:
+        assert ensemble.draws == 90
+
+
+def test_other_settings_give_other_bytes(tmp_path):
+    """The negative control of `content`."""
+    for seed in (0, 1):
+        generate(settings(seed=seed), tmp_path / f"{seed}.h5", draws=3)
+    first, second = content(tmp_path / "0.h5"), content(tmp_path / "1.h5")
+    assert {name for name in first if first[name] != second[name]} >= {"theta", "energy", "settings", "seed"}
+
+
+def test_a_file_can_be_made_again_from_its_attributes_alone(tmp_path):
+    assert main(f"generate --model exy --K 0.3 --size 6x4 --draws 30 --out {tmp_path}/a.h5".split()) == 0
+    with Ensemble.open(tmp_path / "a.h5") as ensemble:
+        stored = ensemble.attributes["settings"]
+        assert ensemble.attributes["command"].startswith("latticeflow generate --model exy --K 0.3 ")
+        assert ensemble.attributes["versions"]["latticeflow"]
+    generate(provenance.settings_from_dict(json.loads(json.dumps(stored))), tmp_path / "b.h5", draws=30)
+    assert content(tmp_path / "a.h5") == content(tmp_path / "b.h5")
+
+
+def test_choices_left_open_are_the_files_on_resume(tmp_path):
+    generate(settings(thin=3, thermalise=11), tmp_path / "a.h5", draws=5)
+    assert generate(settings(thin=None, thermalise=None), tmp_path / "a.h5", draws=10, resume=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 50])
+def test_parts_cover_everything_once(count):
+    run = settings()
+    parts = partition(run, count)
+    assert len(parts) == min(count, 6)
+    cells = [(t, c) for part in parts for t in part.temperatures for c in part.chains]
+    assert sorted(cells) == [(t, c) for t in range(3) for c in range(2)]
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_parts_draw_what_the_whole_draws(variant):
+    run = settings(**variant).resolved()
+    whole = Simulation(run)
+    blocks, states = [whole.block(3), whole.block(2)], whole.state()
+    for part in partition(run, 4):
+        simulation = Simulation(run.part(*part))
+        for block in blocks:
+            mine = simulation.block(block.theta.shape[2])
+            assert (mine.theta == part.of(block.theta)).all()
+            assert all((mine.series[name] == part.of(block.series[name])).all() for name in block.series)
+        for name, array in simulation.state().items():
+            if not name.startswith("start_"):  # see `content`
+                assert (array == part.of(states[name])).all(), name
+
+
+def test_processes_give_the_same_bytes_and_a_killed_worker_costs_nothing(tmp_path):
+    generate(settings(), tmp_path / "alone.h5", draws=40)
+    with hire("processes", 2) as workers:
+        assert not generate(settings(), tmp_path / "team.h5", draws=40, workers=workers, stop=StopAfter(1))
+        victim = next(iter(workers.executor._processes))
+        os.kill(victim, signal.SIGKILL)
+        assert generate(settings(), tmp_path / "team.h5", draws=40, resume=True, workers=workers)
+    assert content(tmp_path / "alone.h5") == content(tmp_path / "team.h5")
+
+
+def test_tasks_that_keep_failing_are_reported(tmp_path):
+    with hire("processes", 1) as workers:
+        team = Team(settings(), None, workers)
+        team._states[0] = {"nonsense": team.state()["step"]}
+        with pytest.raises(ChildProcessError, match=r"1 of 1 tasks failed 3 times \(KeyError"):
+            team.block(1)
+    assert EXECUTORS[0] == "processes"
+
+
+def start(path, *words) -> subprocess.Popen:
+    run = [*COMMAND, "--size", "4", "--draws", "10000000", "--temperatures", "0.5,1", "--out", str(path), *words]
+    return subprocess.Popen(run, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_draws(path, process, draws=1, seconds=60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists():
+            with Ensemble.open(path) as ensemble:
+                if ensemble.draws >= draws:
+                    return
+        time.sleep(0.02)
+    raise AssertionError(f"no draws after {seconds} seconds: {process.communicate()}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+def test_a_signal_stops_cleanly_after_the_block(tmp_path, number):
+    path = tmp_path / "a.h5"
+    process = start(path)
+    wait_for_draws(path, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"stopped by {number.name}: go on with the same command and --resume" in errors
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+@pytest.mark.parametrize("how", ["option", "slurm"])
+def test_a_wall_time_limit_stops_cleanly(tmp_path, how):
+    path, words, limit = tmp_path / "a.h5", [], "the end of the SLURM job"
+    environment = dict(os.environ)
+    if how == "option":
+        words, limit = ["--max-minutes", "0.05"], "the limit of 0.05 minutes"
+    else:
+        environment["SLURM_JOB_END_TIME"] = str(int(time.time()) + 24)
+    run = [*COMMAND, "--size", "4", "--draws", "10000000", "--temperatures", "0.5,1", "--out", str(path), *words]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 75
+    assert f"stopped by {limit}: go on with the same command and --resume" in done.stderr
+    with Ensemble.open(path) as ensemble:
+        assert ensemble.draws < 10_000_000
+
+
+def test_a_signal_during_thermalisation_stops_at_once(tmp_path):
+    process = start(tmp_path / "a.h5", "--thermalise", "1000000000", "--workers", "1")
+    while not (tmp_path / "a.h5").exists():
+        time.sleep(0.02)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM

@@ -1,0 +1,216 @@
+"""Training lowers what it should, resumes bit for bit, stops on NaN; checkpoints are safe to read."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from latticeflow.chains.neural_mcmc import log_weights, propose
+from latticeflow.flows import Multiscale, build_flow, checkpoint
+from latticeflow.flows.transfer import enlarge
+from latticeflow.training.critic import Critic, critic_loss
+from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.objectives import OBJECTIVES, score_function
+from latticeflow.training.train import train
+from latticeflow.training.trainer import Trainer, TrainingDivergedError, TrainingSettings
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.runtime.stop import Stop
+from mcmc.sampling.generate import generate
+from mcmc.sampling.simulation import Settings
+from tests.flows.test_flows import SMALL, make
+
+TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
+
+
+class After(Stop):
+    """Asks to stop after some steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def asked(self, seconds=0.0):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ensemble") / "xy4.h5"
+    settings = Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=4, thermalise=200, thin=10, seed=1)
+    generate(settings, path, draws=100)
+    return path
+
+
+@pytest.fixture
+def reference():
+    from mcmc.sampling.simulation import Simulation
+
+    settings = Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=4, thermalise=200, thin=10, seed=1)
+    theta = Simulation(settings).block(100).theta.reshape(4, -1, 4, 4)
+    rng = np.random.default_rng(0)
+    return ReferenceDraws(lambda n: theta[:, rng.integers(theta.shape[1], size=n)], np.array(TEMPERATURES))
+
+
+def variance(flow):
+    return np.mean([propose(flow, T, 500, generator=torch.Generator().manual_seed(0))[1].var() for T in TEMPERATURES])
+
+
+@pytest.mark.parametrize("objective", sorted(OBJECTIVES))
+def test_every_objective_improves_the_flow(objective, reference):
+    flow = make("multiscale", XY(), 4, 4)
+    before = variance(flow)
+    settings = TrainingSettings(objective=objective, steps=60, temperatures=8, draws=16, warmup=5)
+    Trainer(flow, settings, reference).run()
+    assert variance(flow) < 0.5 * before
+
+
+def test_score_function_gradient_is_that_of_the_reverse_kl():
+    """On a density known in closed form: q = N(mu, 1), p = N(0, 1), d KL / d mu = mu."""
+    mu = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    x = 0.5 + torch.randn(400, 1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    log_q = -((x - mu) ** 2) / 2
+    loss = score_function(log_q, -(x**2) / 2 - log_q, clip=50.0)
+    loss.backward()
+    assert float(mu.grad) == pytest.approx(0.5, abs=0.01)
+
+
+def test_score_function_refuses_a_batch_without_baseline():
+    with pytest.raises(InputError, match="at least 2 draws"):
+        score_function(torch.zeros(3, 1), torch.zeros(3, 1))
+
+
+def test_critic_learns_what_distinguishes_draws(reference):
+    torch.manual_seed(0)
+    critic, generator = Critic(16), torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(critic.parameters(), 5e-3)
+    for _ in range(60):
+        real, T = reference.batch(16, generator)
+        fake = torch.rand(real.shape, generator=generator) * 2 * np.pi - np.pi
+        loss = critic_loss(critic(real, T, generator), critic(fake, T, generator))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 1.2  # 2 ln 2 = 1.386 knows nothing
+
+
+def test_augmentation_keeps_the_energy(reference):
+    batch, T = reference.batch(32, torch.Generator().manual_seed(3))
+    assert batch.shape == (4, 32, 4, 4)
+    assert T.shape == (4, 32)
+    drawn = []
+    plain = ReferenceDraws(lambda n: drawn.append(reference.sample(n)) or drawn[-1], np.array(TEMPERATURES))
+    batch, _ = plain.batch(32, torch.Generator().manual_seed(3))
+    assert (batch.numpy() != drawn[-1]).mean() > 0.9
+    np.testing.assert_allclose(XY().energy(batch.numpy()), XY().energy(drawn[-1]), atol=1e-4)
+
+
+def test_training_resumes_bit_for_bit(ensemble, tmp_path):
+    settings = TrainingSettings(steps=12, temperatures=4, draws=4, warmup=2)
+    sizes = {"width": 16, "invariants": 8}
+    assert train(ensemble, tmp_path / "whole.pt", settings, sizes=sizes)
+    assert not train(ensemble, tmp_path / "part.pt", settings, sizes=sizes, stop=After(5))
+    assert train(ensemble, tmp_path / "part.pt", settings, resume=True)
+    whole, part = (checkpoint.load(tmp_path / name).flow for name in ("whole.pt", "part.pt"))
+    assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(part)
+    with pytest.raises(InputError, match="is a finished training"):
+        train(ensemble, tmp_path / "part.pt", settings, resume=True)
+    with pytest.raises(InputError, match="exists: go on with it by --resume"):
+        train(ensemble, tmp_path / "part.pt", settings)
+
+
+def test_doubling_keeps_what_was_learnt(reference, tmp_path):
+    small = build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), **SMALL["multiscale"])
+    Trainer(small, TrainingSettings(objective="reverse_kl", steps=60, temperatures=8, warmup=5)).run()
+    checkpoint.save(tmp_path / "small.pt", small, {})
+    large = Lattice(8, 8)
+    assert variance(enlarge(small, large)) < 0.7 * variance(build_flow("multiscale", XY(), large, (0.5, 2.0)))
+    settings = Settings(XY(), large, TEMPERATURES, thermalise=20, thin=1)
+    generate(settings, tmp_path / "xy8.h5", draws=8)
+    assert train(tmp_path / "xy8.h5", tmp_path / "large.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
+    assert checkpoint.load(tmp_path / "large.pt").flow.lattice == large
+    with pytest.raises(InputError, match="4x4 cannot become one for 6x6"):
+        enlarge(small, Lattice(6, 6))
+    generate(Settings(ExtendedXY(), large, TEMPERATURES, thermalise=20, thin=1), tmp_path / "exy8.h5", draws=8)
+    with pytest.raises(InputError, match="start from is for XY"):
+        train(tmp_path / "exy8.h5", tmp_path / "exy.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
+
+
+def test_training_stops_at_nan_and_keeps_the_last_good_flow(ensemble, tmp_path, monkeypatch):
+    broken, inner = 0, Multiscale._sample
+
+    def sample(self, temperature, generator):
+        nonlocal broken
+        theta, log_q = inner(self, temperature, generator)
+        broken += 1
+        return (theta * float("nan") if broken > 3 else theta), log_q
+
+    monkeypatch.setattr(Multiscale, "_sample", sample)
+    settings = TrainingSettings(objective="reverse_kl", steps=10, temperatures=4, draws=4)
+    with pytest.raises(TrainingDivergedError, match="diverged at step 3"):
+        train(ensemble, tmp_path / "flow.pt", settings)
+    kept = checkpoint.load(tmp_path / "flow.pt")
+    assert kept.metadata["steps"] == 3
+    assert all(bool(value.isfinite().all()) for value in kept.flow.state_dict().values())
+
+
+def test_checkpoint_brings_back_the_same_flow(tmp_path):
+    flow = make("multiscale", XY(), 4, 4)
+    checkpoint.save(tmp_path / "flow.pt", flow, {"note": "x"})
+    loaded = checkpoint.load(tmp_path / "flow.pt")
+    assert loaded.metadata == {"note": "x"}
+    assert (loaded.flow.model, loaded.flow.lattice, loaded.flow.temperatures) == (XY(), Lattice(4, 4), (0.5, 2.0))
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (5, 4, 4)).astype(np.float32)
+    np.testing.assert_array_equal(log_weights(flow, theta, 1.0), log_weights(loaded.flow, theta, 1.0))
+    assert checkpoint.fingerprint(flow) == checkpoint.fingerprint(loaded.flow)
+
+
+class Evil:
+    """What a pickle would run."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("code in a checkpoint was executed",))
+
+
+def test_unusable_checkpoints_are_refused_in_one_line(tmp_path):
+    path = tmp_path / "flow.pt"
+    with pytest.raises(InputError, match="no flow at"):
+        checkpoint.load(path)
+    checkpoint.save(path, make("multiscale", XY(), 4, 4), {})
+    whole = path.read_bytes()
+    newer = torch.load(path, weights_only=True) | {"version": checkpoint.VERSION + 1}
+    contents = [whole[: len(whole) // 2], b"", b"not a checkpoint", pickle.dumps(Evil()), pickle.dumps({"a": 1})]
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="no latticeflow checkpoint") as caught:
+            checkpoint.load(path)
+        assert "\n" not in str(caught.value)
+    torch.save(Evil(), path)
+    with pytest.raises(InputError, match="no latticeflow checkpoint"):
+        checkpoint.load(path)
+    torch.save(newer, path)
+    with pytest.raises(InputError, match="newer than"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"steps": None}, "either a number of steps or a number of minutes"),
+        ({"minutes": 1.0}, "either a number of steps or a number of minutes"),
+        ({"steps": 0}, "steps = 0 must be positive"),
+        ({"learning_rate": -1.0}, "learning_rate = -1.0 must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate = nan must be positive"),
+        ({"draws": 3}, "draws = 3 per temperature must be an even number"),
+        ({"objective": "kl"}, "unknown objective 'kl'"),
+    ],
+)
+def test_settings_that_cannot_train_are_named(changed, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSettings(**({"steps": 5} | changed))
+
+
+def test_adversarial_training_needs_an_ensemble():
+    with pytest.raises(InputError, match="needs an ensemble"):
+        Trainer(make("multiscale", XY(), 4, 4), TrainingSettings(steps=1))
