@@ -14,7 +14,8 @@ import numpy as np
 from latticeflow.plots import figures as plots
 from mcmc import XY, Lattice
 from mcmc.analysis.statistics import Estimate, derived, estimate, r_hat, r_hat_limit
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 T, L, chains, draws = 1.0, 8, 600, 4000
 settings = Settings(XY(), Lattice(L, L), (T,), chains=chains, sampler="metropolis", thin=1)

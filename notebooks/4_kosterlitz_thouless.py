@@ -38,7 +38,7 @@ for L, table in tables.items():
 from mcmc import XY, Lattice
 from mcmc.analysis.kosterlitz_thouless import crossing
 from mcmc.analysis.thermodynamics import simulate, tabulate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 
 wide = np.linspace(0.8, 1.1, 13)
 looks = {}

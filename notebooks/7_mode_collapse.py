@@ -22,7 +22,8 @@ from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer, TrainingSettings
 from mcmc import XY, Lattice
 from mcmc.sampling.rng import key
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 torch.set_num_threads(1)
 lattice, grid = Lattice(4, 4), (0.5, 0.8, 1.2, 1.8)

@@ -28,7 +28,8 @@ from latticeflow.plots import figures as plots
 from mcmc import XY, Lattice
 from mcmc.analysis.free_energy import bridge, integrate
 from mcmc.analysis.statistics import block_means, format_uncertainty, jackknife
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 torch.set_num_threads(1)
 flow, lattice = checkpoint.load("../data/flows/xy8.pt").flow, Lattice(8, 8)

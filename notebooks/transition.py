@@ -17,7 +17,7 @@ from mcmc import Lattice, model_from_name
 from mcmc.analysis.kosterlitz_thouless import transition
 from mcmc.analysis.thermodynamics import simulate, tabulate
 from mcmc.runtime.progress import Progress
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 
 TABLES = Path(__file__).parent / "tables"
 # Draws of all chains at each temperature: sizes share the time 1 : 3 : 6 : 20, as the largest decide.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from latticeflow.chains.neural_mcmc import unit, unit_size
-from latticeflow.chains.weights import ess_reverse
 from latticeflow.flows import Flow
+from latticeflow.flows.weights import ess_reverse
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
@@ -38,8 +38,8 @@ def importance(
         report: called with the number of draws made since the last call.
 
     Returns:
-        The table of `mcmc.analysis.thermodynamics.observe`, with free energy and entropy; ``tau_int`` is 1 / (2 ESS), so
-        that draws / (2 tau_int) is the number of draws from the ensemble that would be worth as much.
+        The table of `mcmc.analysis.thermodynamics.observe`, with free energy and entropy; ``tau_int`` is 1 / (2 ESS),
+        so that draws / (2 tau_int) is the number of draws from the ensemble that would be worth as much.
 
     Raises:
         InputError: fewer than 2 draws.

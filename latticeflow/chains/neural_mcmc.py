@@ -13,7 +13,7 @@ from latticeflow.flows import Flow
 from mcmc import InputError
 from mcmc.models import observables
 from mcmc.sampling.rng import key
-from mcmc.sampling.simulation import Block
+from mcmc.storage.block import Block
 
 SERIES = ("energy", "magnetization", "log_weight", "accepted", "proposal_log_weight")
 

@@ -12,10 +12,10 @@ import torch
 
 from latticeflow.flows import Flow
 from mcmc import InputError
+from mcmc.runtime.threads import available_threads
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.rng import key
 from mcmc.sampling.samplers import Mix
-from mcmc.sampling.simulation import available_threads
 
 LOCAL_MIX = Mix("heat_bath", 1, twist_period=0)
 """A local sweep: heat bath, then over-relaxation."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from latticeflow.chains.neural_mcmc import SERIES, NeuralChains, unit_size
-from latticeflow.chains.weights import ess_reverse, longest_run, normalise, predicted_tau_int
 from latticeflow.flows import checkpoint
+from latticeflow.flows.weights import ess_reverse, longest_run, normalise, predicted_tau_int
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import estimate

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcmc.runtime.stop import Stop, Stopped
     from mcmc.sampling.executors import hire, share
     from mcmc.sampling.generate import generate
-    from mcmc.sampling.simulation import Settings
+    from mcmc.sampling.settings import Settings
 
     settings = Settings(
         model=model_from_name(arguments.model, arguments.J, arguments.K),

@@ -24,6 +24,6 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Merge."""
-    from mcmc.storage.merge import merge
+    from mcmc.sampling.merge import merge
 
     merge(arguments.files, arguments.out, command=arguments.command)

@@ -21,7 +21,7 @@ from mcmc.analysis.statistics import Estimate
 from mcmc.analysis.thermodynamics import Table, observe
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)

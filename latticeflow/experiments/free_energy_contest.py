@@ -24,7 +24,8 @@ from mcmc.analysis.free_energy import bridge, log_partition
 from mcmc.analysis.free_energy_ladder import Absolute, absolute, rungs
 from mcmc.analysis.statistics import estimate
 from mcmc.sampling.rng import key
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 WEIGHTS, BRIDGE = "flow, weights", "flow, bridge"
 MBAR, INTEGRATION = "classical, MBAR", "classical, integration"

@@ -12,15 +12,17 @@ import numpy as np
 import torch
 
 from latticeflow.chains.neural_mcmc import NeuralChains, propose, unit_size
-from latticeflow.chains.weights import normalise
 from latticeflow.flows import Flow, checkpoint
+from latticeflow.flows.weights import normalise
 from mcmc import InputError
 from mcmc.analysis.statistics import Estimate, derived, estimate
 from mcmc.models import observables
 from mcmc.models.presets import Model
 from mcmc.sampling import samplers
 from mcmc.sampling.rng import key
-from mcmc.sampling.simulation import Block, Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
+from mcmc.storage.block import Block
 
 OBSERVABLES = ("energy", "square_magnetization", "vortex_density")
 CHAIN, WEIGHTED, REDRAWN, SWEPT = "neural MCMC", "importance", "with redraws", "with sweeps"

@@ -32,7 +32,7 @@ from latticeflow.training.training_settings import TrainingSettings
 from mcmc import InputError, Lattice, model_from_name
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import torch
 from scipy.stats import wasserstein_distance
 
 from latticeflow.chains.neural_mcmc import log_weights, propose
-from latticeflow.chains.weights import coverage, ess_forward, ess_reverse, longest_run, overlap, predicted_tau_int
 from latticeflow.flows import Flow
+from latticeflow.flows.weights import coverage, ess_forward, ess_reverse, longest_run, overlap, predicted_tau_int
 from latticeflow.quality import mode_coverage as modes
 from latticeflow.quality.mode_coverage import Kinds
 from mcmc import InputError

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from latticeflow.chains.weights import acceptance_of_weights
 from latticeflow.flows import Flow
+from latticeflow.flows.weights import acceptance_of_weights
 from latticeflow.training.critic import Critic, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group

@@ -18,7 +18,8 @@ from mcmc.analysis.reweighting import solve
 from mcmc.analysis.statistics import jackknife
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 INFINITE = 1e6
 """A temperature, in units of J / k_B, where ln Z differs from N ln 2 pi by N (J^2 + K^2 / 2) / 2 T^2: by nothing."""

@@ -21,7 +21,7 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name
 
 if TYPE_CHECKING:
-    from mcmc.sampling.simulation import Settings
+    from mcmc.sampling.settings import Settings
     from mcmc.storage.ensemble import Ensemble
 
 MIXING = ("energy", "magnetization")

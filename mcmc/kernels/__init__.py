@@ -1,6 +1,6 @@
 """Numba kernels, one algorithm a file; each advances many independent replicas in place.
 
-A *block* holds W replicas (a multiple of `lanes.WIDTH` = 16) of an N-site lattice as unit vectors: flat float32
+A *block* holds W replicas (a multiple of `conventions.WIDTH` = 16) of an N-site lattice as unit vectors: flat float32
 arrays ``x`` and ``y`` of N * W numbers, replica index innermost. Sites are visited in order, so that any periodic
 rectangle will do. Every random number is Philox's answer to (move, site) under the 128-bit key of the replica; a
 *move* is a number never used twice in a run. So nothing depends on the order in which blocks run or on which replicas

@@ -24,7 +24,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
-WIDTH = 16
+from mcmc.kernels.conventions import WIDTH
+
 # Compiled callers pass other arguments than Python sees in the signatures below.
 intrinsic: Any = _intrinsic
 

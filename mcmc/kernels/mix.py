@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from mcmc.kernels.conventions import MOVES_PER_STEP
 from mcmc.kernels.heat_bath import heat_bath
 from mcmc.kernels.lines import lines
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
 from mcmc.kernels.twist import twist
-from mcmc.sampling.replicas import MOVES_PER_STEP
 
 
 @njit(cache=True, nogil=True)

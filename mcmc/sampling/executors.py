@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.sampling.simulation import Block, Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
+from mcmc.storage.block import Block
 
 logger = logging.getLogger(__name__)
 

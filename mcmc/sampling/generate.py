@@ -14,8 +14,9 @@ from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling import samplers
 from mcmc.sampling.executors import Team, Workers
-from mcmc.sampling.simulation import Block, Settings, Simulation
-from mcmc.storage import provenance
+from mcmc.sampling.settings import Settings, adopt, run_attributes, settings_from_dict
+from mcmc.sampling.simulation import Simulation
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 
 _BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
@@ -58,7 +59,7 @@ def generate(
     path = Path(path)
     stop = stop or Stop()
     with _open(settings, path, draws, resume, command) as ensemble:
-        settings = provenance.settings_from_dict(ensemble.attributes["settings"])
+        settings = settings_from_dict(ensemble.attributes["settings"])
         total = draws * len(ensemble.temperatures) * ensemble.chains
         with Progress(f"sampling {path.name}", total, unit="draws") as progress:
             per_draw = len(ensemble.temperatures) * ensemble.chains
@@ -127,8 +128,8 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
         with Ensemble.open(path) as earlier:
             if "settings" not in earlier.attributes:
                 raise InputError(f"{path} was not made by latticeflow generate: it cannot be resumed")
-            stored = provenance.settings_from_dict(earlier.attributes["settings"])
-            provenance.adopt(settings, stored, path)
+            stored = settings_from_dict(earlier.attributes["settings"])
+            adopt(settings, stored, path)
             if earlier.attributes["mix"] != samplers.mix(stored.model, stored.sampler)._asdict():
                 version = earlier.attributes["versions"]["latticeflow"]
                 raise InputError(f"{path} was made by latticeflow {version}, whose {stored.sampler} sampler is another")
@@ -140,7 +141,7 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
         lattice=settings.lattice,
         temperatures=settings.temperatures,
         chains=range(settings.first_chain, settings.first_chain + settings.chains),
-        provenance=provenance.provenance(settings, command),
+        provenance=run_attributes(settings, command),
         draws=draws,
     )
 

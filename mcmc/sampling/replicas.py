@@ -8,16 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcmc.kernels.conventions import MOVES_PER_STEP, OFFSETS, WIDTH
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.sampling.samplers import Mix
-
-# East, west, south, north, then the diagonals SE, NE, SW, NW: what `mcmc.kernels` expects.
-OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
-WIDTH = 16
-"""Replicas in a vector; `mcmc.kernels.lanes.WIDTH` without the cost of importing numba."""
-MOVES_PER_STEP = 8
-"""Numbers of random moves that each step owns."""
 
 
 class _Block(NamedTuple):

@@ -2,121 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model
+from mcmc.runtime.threads import available_threads
 from mcmc.sampling import rng, samplers
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import SAMPLERS as SAMPLERS
+from mcmc.sampling.settings import Settings
+from mcmc.storage.block import Block
 
 if TYPE_CHECKING:
     from mcmc.sampling.tempering import Ladder
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that determines the draws of a run.
-
-    Args:
-        model: the spin model with its couplings.
-        lattice: the periodic rectangle.
-        temperatures: in units of J / k_B, positive.
-        chains: independent Markov chains at each temperature.
-        sampler: one of `SAMPLERS`; see `mcmc.sampling.samplers`.
-        thermalise: steps before the first draw; None chooses by sampler and size.
-        thin: steps between draws; None chooses by sampler and size.
-        seed: root of the tree of random streams.
-        tempering: whether the replicas of a chain exchange their temperatures; see `mcmc.sampling.tempering`.
-        first_temperature: index of the first temperature in a larger run of which this is a part; see `part`.
-        first_chain: number of the first chain in that run.
-
-    Raises:
-        InputError: naming the value and the remedy.
-    """
-
-    model: Model
-    lattice: Lattice
-    temperatures: tuple[float, ...]
-    chains: int = 1
-    sampler: str = "auto"
-    thermalise: int | None = None
-    thin: int | None = None
-    seed: int = 0
-    tempering: bool = False
-    first_temperature: int = 0
-    first_chain: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be sampled."""
-        if not self.temperatures:
-            raise InputError("no temperatures given: name at least one")
-        for T in self.temperatures:
-            if not (np.isfinite(T) and T > 0):
-                raise InputError(f"temperature {T!r} must be a positive finite number")
-        for name, value, least in (
-            ("chains", self.chains, 1),
-            ("thermalise", self.thermalise, 0),
-            ("thin", self.thin, 1),
-            ("first_temperature", self.first_temperature, 0),
-            ("first_chain", self.first_chain, 0),
-        ):
-            if value is not None and value < least:
-                raise InputError(f"{name} = {value} must be at least {least}")
-        if self.tempering and len(self.temperatures) < 2:
-            raise InputError("tempering needs at least 2 temperatures: name more, or do without")
-        samplers.mix(self.model, self.sampler)
-        rng.key(self.seed)
-
-    def part(self, temperatures: range, chains: range) -> Settings:
-        """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
-
-        Args:
-            temperatures: consecutive indices of `temperatures`; all of them under tempering.
-            chains: consecutive chains, counted from 0.
-
-        Raises:
-            InputError: temperatures that exchange configurations would be parted.
-        """
-        if self.tempering and len(temperatures) < len(self.temperatures):
-            raise InputError("temperatures that exchange configurations cannot be parted: divide the chains")
-        return replace(
-            self.resolved(),
-            temperatures=self.temperatures[temperatures.start : temperatures.stop],
-            chains=len(chains),
-            first_temperature=self.first_temperature + temperatures.start,
-            first_chain=self.first_chain + chains.start,
-        )
-
-    def resolved(self) -> Settings:
-        """The same settings with every choice made."""
-        thin, thermalise = self.thin, self.thermalise
-        return replace(
-            self,
-            thermalise=samplers.default_thermalise(self.lattice, self.sampler) if thermalise is None else thermalise,
-            thin=samplers.default_thin(self.lattice, self.sampler) if thin is None else thin,
-        )
-
-
-class Block(NamedTuple):
-    """Consecutive draws of every chain at every temperature (T of them, C chains, n draws)."""
-
-    theta: np.ndarray
-    """Angles in [-pi, pi), float32 (T, C, n, Ly, Lx)."""
-    series: dict[str, np.ndarray]
-    """Measured series by name, float64 (T, C, n); see `mcmc.models.observables`."""
-
-
-def available_threads() -> int:
-    """Processors this process may use, or NUMBA_NUM_THREADS where that is set."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or allowed or 1
 
 
 class Simulation:

@@ -22,8 +22,8 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name
-from mcmc.sampling.simulation import Block
 from mcmc.storage import hdf5_layout as layout
+from mcmc.storage.block import Block
 from mcmc.storage.journal import JournaledFile, Lock, journal_path, read_journal
 
 _ATTEMPTS = 5  # to open a file that is being written

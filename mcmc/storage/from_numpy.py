@@ -11,8 +11,8 @@ from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice, wrap
 from mcmc.models.presets import Model
-from mcmc.sampling.simulation import Block
 from mcmc.storage import provenance
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 
 _BLOCK_BYTES = 2**26

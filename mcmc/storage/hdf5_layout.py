@@ -17,7 +17,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
-from mcmc.sampling.simulation import Block
+from mcmc.storage.block import Block
 from mcmc.storage.journal import Overlay, Record
 
 FORMAT = "latticeflow ensemble"

@@ -8,7 +8,8 @@ import pytest
 from mcmc import XY, InputError, Lattice, wrap
 from mcmc.analysis.correlations import Correlation, correlation_function, torus_distance
 from mcmc.models import observables
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
 
 

@@ -13,7 +13,8 @@ from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.free_energy import bridge, from_weights, integrate, log_partition
 from mcmc.analysis.statistics import block_means, jackknife
 from mcmc.analysis.thermodynamics import observe
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
 from tests import oracle
 from tests.flows.test_flows import make

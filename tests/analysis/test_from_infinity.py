@@ -5,7 +5,8 @@ import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.free_energy_ladder import INFINITE, absolute, integrate_down, rungs
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from tests import oracle
 
 SYSTEMS = pytest.mark.parametrize(("model", "side"), [(XY(), 2), (XY(), 4), (ExtendedXY(), 3)], ids=str)

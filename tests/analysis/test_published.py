@@ -7,7 +7,8 @@ import pytest
 
 from mcmc import XY, ExtendedXY, Lattice
 from mcmc.analysis.thermodynamics import OBSERVABLES, System, measure, thermodynamics
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 # Charge transfer matrices and quadrature agree on these digits (tests/oracle.py); conventions of the README.
 EXACT = {

@@ -8,7 +8,8 @@ import pytest
 from mcmc import XY, InputError, Lattice
 from mcmc.analysis.reweighting import LEAST_SHARE, Reweighting, solve
 from mcmc.analysis.thermodynamics import measure, thermodynamics
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 MODEL, LATTICE = XY(), Lattice(4, 4)
 # REFERENCE: exact values of the periodic 4x4 lattice at beta = 1 from the charge transfer matrix (see oracle.py).

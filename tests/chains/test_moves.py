@@ -9,7 +9,8 @@ from latticeflow.chains.neural_mcmc import NeuralChains, log_weights, unit_size
 from latticeflow.chains.neural_moves import LocalSweeps, Redraws, depth_of
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.statistics import estimate
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from tests import oracle
 from tests.flows.test_flows import make
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latticeflow.chains.neural_mcmc import NeuralChains, log_weights, propose, unit_size
-from latticeflow.chains.weights import acceptance_of_weights, ess_forward, ess_reverse, longest_run, overlap
+from latticeflow.flows.weights import acceptance_of_weights, ess_forward, ess_reverse, longest_run, overlap
 from mcmc import XY, ExtendedXY, InputError
 from mcmc.analysis.statistics import estimate
 from mcmc.kernels.independence import walk

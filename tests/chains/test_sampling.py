@@ -15,7 +15,7 @@ from latticeflow.cli import main
 from latticeflow.flows import checkpoint
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests.flows.test_flows import make
 

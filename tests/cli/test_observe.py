@@ -10,7 +10,9 @@ import pytest
 from latticeflow.cli import main
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.thermodynamics import OBSERVABLES, Table, measure, observe, simulate, tabulate, thermodynamics
-from mcmc.sampling.simulation import Block, Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 
 TEMPERATURES = (0.5, 0.9, 1.4)

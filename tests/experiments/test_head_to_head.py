@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from latticeflow.chains.neural_mcmc import propose
-from latticeflow.chains.weights import ess_reverse
 from latticeflow.cli import main
 from latticeflow.experiments.head_to_head import CHAIN, NEURAL, OBSERVABLES, WEIGHTED, Row, _weighted, balance, table
 from latticeflow.flows import checkpoint
+from latticeflow.flows.weights import ess_reverse
 from mcmc import XY, ExtendedXY
 from tests.flows.test_flows import make
 

@@ -14,7 +14,7 @@ from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.quality.compare import compare
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests import oracle
 

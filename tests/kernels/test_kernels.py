@@ -9,10 +9,11 @@ import pytest
 
 from mcmc import XY, ExtendedXY, Lattice
 from mcmc.analysis.thermodynamics import simulate, thermodynamics
+from mcmc.kernels.conventions import OFFSETS
 from mcmc.sampling import rng
-from mcmc.sampling.replicas import OFFSETS, Replicas
+from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import MIXES, Mix
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from tests.oracle import exact, quadrature, square_magnetization
 
 F = np.float32

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from latticeflow.chains.neural_mcmc import NeuralChains, propose
-from latticeflow.chains.weights import (
+from latticeflow.cli import main
+from latticeflow.flows import Flow, checkpoint
+from latticeflow.flows.weights import (
     acceptance_from,
     acceptance_of_weights,
     coverage,
     normalise,
     predicted_tau_int,
 )
-from latticeflow.cli import main
-from latticeflow.flows import Flow, checkpoint
 from latticeflow.plots import figures as plots
 from latticeflow.plots import flow_figures as flow_plots
 from latticeflow.quality import mode_coverage as modes
@@ -28,7 +28,8 @@ from mcmc.kernels.independence import walk
 from mcmc.models import observables
 from mcmc.sampling.generate import generate
 from mcmc.sampling.rng import key
-from mcmc.sampling.simulation import Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
 from tests.flows.test_flows import make
 

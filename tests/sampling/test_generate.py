@@ -16,8 +16,9 @@ from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.executors import EXECUTORS, Team, hire, partition
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import SAMPLERS, Settings, Simulation
-from mcmc.storage import provenance
+from mcmc.sampling.samplers import SAMPLERS
+from mcmc.sampling.settings import Settings, settings_from_dict
+from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
 
 COMMAND = [sys.executable, "-m", "latticeflow", "generate"]
@@ -93,7 +94,7 @@ def test_a_file_can_be_made_again_from_its_attributes_alone(tmp_path):
         stored = ensemble.attributes["settings"]
         assert ensemble.attributes["command"].startswith("latticeflow generate --model exy --K 0.3 ")
         assert ensemble.attributes["versions"]["latticeflow"]
-    generate(provenance.settings_from_dict(json.loads(json.dumps(stored))), tmp_path / "b.h5", draws=30)
+    generate(settings_from_dict(json.loads(json.dumps(stored))), tmp_path / "b.h5", draws=30)
     assert content(tmp_path / "a.h5") == content(tmp_path / "b.h5")
 
 

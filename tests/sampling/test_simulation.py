@@ -12,8 +12,9 @@ from mcmc.analysis.statistics import estimate
 from mcmc.models.observables import winding_numbers
 from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import MIXES, Mix
-from mcmc.sampling.simulation import SAMPLERS, Settings, Simulation
+from mcmc.sampling.samplers import MIXES, SAMPLERS, Mix
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from mcmc.sampling.thermalisation import forbidden_winding, thermalise
 from tests.oracle import exact
 

@@ -6,7 +6,7 @@ import pytest
 from latticeflow.cli import main
 from mcmc import XY, InputError, Lattice
 from mcmc.models import observables
-from mcmc.sampling.simulation import Block
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.from_numpy import from_array
 from mcmc.storage.loader import Loader

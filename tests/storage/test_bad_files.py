@@ -14,8 +14,8 @@ import pytest
 
 from latticeflow.cli import main
 from mcmc import XY, Lattice
-from mcmc.sampling.simulation import Block
 from mcmc.storage import journal
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 
 GENERATE = ["generate", "--size", "4", "--temperatures", "0.5,1.0", "--draws", "20", "--thermalise", "5", "--thin", "1"]

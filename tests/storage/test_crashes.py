@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mcmc import XY, InputError, Lattice
-from mcmc.sampling.simulation import Block
 from mcmc.storage import journal
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from tests.crashes import InPlace, Recorder, kills, power_cuts
 

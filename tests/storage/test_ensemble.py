@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcmc import XY, InputError, Lattice
-from mcmc.sampling.simulation import Block
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 
 TEMPERATURES = (0.5, 1.0, 1.5)

@@ -13,7 +13,7 @@ import pytest
 from mcmc import XY, Lattice
 from mcmc.sampling import generate as run
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Block
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.journal import read_journal
 from mcmc.storage.verify import verify

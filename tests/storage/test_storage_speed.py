@@ -11,7 +11,9 @@ from mcmc import XY, Lattice
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import fill
-from mcmc.sampling.simulation import Block, Settings, Simulation
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.loader import Loader
 

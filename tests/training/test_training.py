@@ -17,7 +17,7 @@ from latticeflow.training.trainer import Trainer, TrainingDivergedError, Trainin
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from tests.flows.test_flows import SMALL, make
 
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0)

@@ -18,7 +18,7 @@ from latticeflow.training.trainer import Trainer, TrainingDivergedError
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.sampling.generate import generate
-from mcmc.sampling.simulation import Settings
+from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests.flows.test_flows import make
 from tests.training.test_training import TEMPERATURES, After

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latticeflow.chains.weights import acceptance_of_weights, ess_forward, ess_reverse
+from latticeflow.flows.weights import acceptance_of_weights, ess_forward, ess_reverse
 from latticeflow.laboratory.methods.registry import DivergedError, Sampler
 from latticeflow.laboratory.targets import Target
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.stats import wasserstein_distance
 
-from latticeflow.chains.weights import overlap
+from latticeflow.flows.weights import overlap
 from latticeflow.laboratory.methods.registry import Sampler
 from latticeflow.laboratory.targets import XYLattice
 from mcmc import wrap

@@ -82,7 +82,8 @@ class XYLattice(Target):
 @cache
 def _ensemble(shape: tuple[int, int], temperatures: tuple[float, ...], draws: int) -> tuple[Tensor, Tensor]:
     """Configurations, float32 (T, draws, N), and mean and deviation of their energies, float64 (2, T)."""
-    from mcmc.sampling.simulation import Settings, Simulation
+    from mcmc.sampling.settings import Settings
+    from mcmc.sampling.simulation import Simulation
 
     chains = 8
     settings = Settings(XY(), Lattice(shape[1], shape[0]), temperatures, chains=chains, seed=0)

@@ -7,8 +7,8 @@ from latticeflow.cli import main
 from mcmc import ExtendedXY, InputError, Lattice
 from mcmc.sampling.executors import share
 from mcmc.sampling.generate import generate
+from mcmc.sampling.merge import merge, origins
 from mcmc.storage.ensemble import Ensemble
-from mcmc.storage.merge import merge, origins
 from tests.sampling.test_generate import content, settings
 
 

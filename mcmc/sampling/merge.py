@@ -13,8 +13,9 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.runtime.progress import Progress
 from mcmc.sampling.executors import Part, join, join_states
-from mcmc.sampling.simulation import Block, Settings
+from mcmc.sampling.settings import Settings, run_attributes, settings_from_dict
 from mcmc.storage import provenance
+from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 
 
@@ -61,7 +62,7 @@ def merge(
         settings = _settings(files, temperatures, chains)
         attributes: dict[str, Any] = {"merged_from": [str(file.path) for file in files], **provenance.origin(command)}
         if settings is not None:
-            attributes = {**attributes, **provenance.provenance(settings, command)}
+            attributes = {**attributes, **run_attributes(settings, command)}
             numbers = [chain.chain for chain in chains]
         else:
             # Without common settings the run cannot be repeated as a whole, but every part says how it was made.
@@ -168,7 +169,7 @@ def _settings(files: Sequence[Ensemble], temperatures: np.ndarray, chains: Seque
     if any("settings" not in file.attributes for file in files):
         return None
     return replace(
-        provenance.settings_from_dict(files[0].attributes["settings"]),
+        settings_from_dict(files[0].attributes["settings"]),
         temperatures=tuple(temperatures.tolist()),
         chains=len(chains),
         first_temperature=min(_first(file, "temperature") for file in files),
