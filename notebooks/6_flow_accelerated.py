@@ -94,7 +94,7 @@ for kept, rate in report["redraw_acceptance"].items():
 from latticeflow.experiments import head_to_head
 
 rows, balances = head_to_head.contest("../data/flows/xy8.pt", temperatures=(0.5, 0.9, 1.4), seconds=0.5)
-print(head_to_head.table(rows, balances))
+print(head_to_head.rates_text(rows, balances))
 
 # %% [markdown]
 # What pays is what the chains cannot give: the flow knows its normalisation, and with it absolute free energies, in

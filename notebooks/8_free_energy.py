@@ -128,7 +128,7 @@ figure
 from latticeflow.experiments import free_energy_contest
 
 rows, gains = free_energy_contest.contest("../data/flows/xy8.pt", temperatures=(0.3, 0.9, 1.5), seconds=2.0)
-print(free_energy_contest.table(rows, gains))
+print(free_energy_contest.results_text(rows, gains))
 
 # %% [markdown]
 # A gain of 10 means that the classical ladder would need ten times the time for the same error of $f$. `pays below` is

@@ -99,7 +99,7 @@ means = [
     Mean(**{**row, "values": {name: Spread(**value) for name, value in row["values"].items()}})
     for row in stored["means"]
 ]
-mode_plots.table(means)
+mode_plots.heatmap(means)
 
 # %% [markdown]
 # Does AdvNF lose fewer modes than its parts, and than VEEGAN? RealNVP, density by density (mean over seeds, spread in

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.command = ["latticeflow", *words]  # for the files that the verb writes
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     try:
-        return options.run(options) or 0
+        return options.execute(options) or 0
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

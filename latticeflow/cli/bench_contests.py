@@ -66,7 +66,7 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
         print(json.dumps({"device": describe(device), "rows": [row.as_json() for row in rows], "balance": plain}))
         return
     print(f"flows on {describe(device)}")
-    print(head_to_head.table(rows, balances))
+    print(head_to_head.rates_text(rows, balances))
 
 
 def run_free_energy(arguments: argparse.Namespace) -> None:
@@ -82,7 +82,7 @@ def run_free_energy(arguments: argparse.Namespace) -> None:
         print(json.dumps({"device": describe(device), **free_energy_contest.as_json(rows, gains)}))
         return
     print(f"flows on {describe(device)}")
-    print(free_energy_contest.table(rows, gains))
+    print(free_energy_contest.results_text(rows, gains))
 
 
 def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: Any) -> tuple[list[Any], list[Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from latticeflow.cli import options
 
 if TYPE_CHECKING:
-    from latticeflow.experiments.objectives_study import Cell, Plan
+    from latticeflow.experiments.objectives_study import Case, Plan
 
 
 def add_subjects(subjects: Any) -> None:
@@ -115,7 +115,7 @@ def run_flow(arguments: argparse.Namespace) -> None:
         print(json.dumps({"device": describe(device), "model": arguments.model, "rows": [c._asdict() for c in found]}))
         return
     print(f"{arguments.model} on {describe(device)}, {found[0].configurations} configurations in a batch")
-    print(flow_costs.table(found))
+    print(flow_costs.costs_text(found))
 
 
 def run_objectives(arguments: argparse.Namespace) -> int:
@@ -136,7 +136,7 @@ def run_ensemble_size(arguments: argparse.Namespace) -> int:
 
     sizes = _sizes(arguments.set)
     cells = [
-        study.Cell(flow, objective, draws, sizes.get(flow, {}))
+        study.Case(flow, objective, draws, sizes.get(flow, {}))
         for flow in arguments.flows
         for objective in arguments.objectives
         for draws in arguments.draws
@@ -176,7 +176,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(training, **plan)
 
 
-def _study(arguments: argparse.Namespace, cells: list[Cell], name: str, title: str) -> int:
+def _study(arguments: argparse.Namespace, cells: list[Case], name: str, title: str) -> int:
     """Run the cells, write the table as far as it is finished, and print it."""
     from latticeflow.experiments import objectives_study as study
     from latticeflow.experiments import objectives_table as study_table
@@ -185,7 +185,7 @@ def _study(arguments: argparse.Namespace, cells: list[Cell], name: str, title: s
 
     plan = _plan(arguments)
     with Stop() as stop, Progress(name, len(cells), unit="cells", interval=60) as progress:
-        rows = study.run(
+        rows = study.run_study(
             plan,
             cells,
             arguments.out,
@@ -193,7 +193,7 @@ def _study(arguments: argparse.Namespace, cells: list[Cell], name: str, title: s
             report=lambda cell: progress.advance(1, str(cell)),
             stop=stop,
         )
-    text = study_table.table(rows, plan, title)
+    text = study_table.study_text(rows, plan, title)
     tables = arguments.tables or arguments.out
     tables.mkdir(parents=True, exist_ok=True)
     (tables / f"{name}.md").write_text(text)

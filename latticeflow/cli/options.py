@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def add_verb(
-    verbs: Any, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, example: str
+    verbs: Any, name: str, execute: Callable[[argparse.Namespace], int | None], summary: str, example: str
 ) -> argparse.ArgumentParser:
     """Add the parser of one verb, with an example under its ``--help``.
 
     Args:
         verbs: what ``add_subparsers`` returned.
         name: the verb.
-        run: takes the parsed options; None or 0 is success.
+        execute: takes the parsed options; None or 0 is success.
         summary: one line.
         example: a command line to try.
     """
@@ -38,7 +38,7 @@ def add_verb(
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, verb=name)
+    parser.set_defaults(execute=execute, verb=name)
     return parser
 
 

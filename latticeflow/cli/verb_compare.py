@@ -34,7 +34,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "compare",
-        run,
+        execute,
         "judge a flow against a reference ensemble",
         "latticeflow compare xy8.pt data/xy8.h5 --plot data/xy8-flow.png",
     )
@@ -47,7 +47,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the comparison (.png, .pdf or .svg)")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def execute(arguments: argparse.Namespace) -> None:
     """Compare and print."""
     options.require_torch()
     from latticeflow.flows import checkpoint

@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "demo",
-        run,
+        execute,
         "generate, train, sample and compare on a small lattice, in a few minutes",
         "latticeflow demo",
     )
@@ -24,7 +24,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Run the demo; 1 if flow and reference disagree."""
     options.require_torch()
     from latticeflow.experiments import demo
@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     scale = demo.QUICK if arguments.quick else demo.FULL
     with Stop() as stop:
-        result = demo.run(arguments.directory, scale, seed=arguments.seed, device=arguments.device, stop=stop)
-    print(demo.table(result))
+        result = demo.run_demo(arguments.directory, scale, seed=arguments.seed, device=arguments.device, stop=stop)
+    print(demo.demo_text(result))
     for line in demo.warnings(result):
         options.warn(line)
     figure = arguments.directory / "demo.png"

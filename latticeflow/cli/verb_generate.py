@@ -15,7 +15,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "generate",
-        run,
+        execute,
         "draw a reference ensemble by Markov chains into an HDF5 file",
         "latticeflow generate --model xy --size 16 --temperatures 0.05:2.05:32 --draws 1000 --out data/xy16.h5",
     )
@@ -49,7 +49,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--task-count", type=int, metavar="N", help="number of shares; merge joins their files")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Generate; 0 if the file is complete, 75 if time was up, 128 + signal after a signal."""
     from mcmc import InputError, Lattice, model_from_name
     from mcmc.runtime.stop import Stop, Stopped

@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "import",
-        run,
+        execute,
         "make an ensemble file from a numpy array of angles: (T, chains, draws, Ly, Lx), (T, draws, Ly, Lx), or "
         "(draws, Ly, Lx) for one temperature",
         "latticeflow import angles.npy --model xy --temperatures 0.5,1.0 --out mine.h5",
@@ -26,7 +26,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def execute(arguments: argparse.Namespace) -> None:
     """Import."""
     from mcmc import model_from_name
     from mcmc.storage.from_numpy import from_array, load

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def add_parser(verbs: Any) -> None:
     """Declare the verb."""
     parser = options.add_verb(
-        verbs, "info", run, "say what is in ensemble files and how it was made", "latticeflow info data/xy16.h5"
+        verbs, "info", execute, "say what is in ensemble files and how it was made", "latticeflow info data/xy16.h5"
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
     parser.add_argument("--json", action="store_true", help="print one JSON object per file")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def execute(arguments: argparse.Namespace) -> None:
     """Print."""
     from mcmc.storage.ensemble import Ensemble
 

@@ -14,7 +14,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "merge",
-        run,
+        execute,
         "join the files of one run's tasks, or of independent runs, into one",
         "latticeflow merge data/xy16.*-of-8.h5 --out data/xy16.h5",
     )
@@ -22,7 +22,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def execute(arguments: argparse.Namespace) -> None:
     """Merge."""
     from mcmc.sampling.merge import merge
 

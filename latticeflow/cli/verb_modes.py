@@ -11,7 +11,7 @@ from latticeflow.cli import options
 
 if TYPE_CHECKING:
     from latticeflow.laboratory import Effort
-    from latticeflow.laboratory.report.cells import Cell, Rows
+    from latticeflow.laboratory.report.cells import Rows, Trial
 
 COLUMNS = {
     "modes": "modes",
@@ -39,7 +39,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "modes",
-        run,
+        execute,
         "the mode-collapse laboratory: train methods on densities with known modes, and count what they lose",
         "latticeflow modes --target ring8 --method realnvp_advnf veegan --seeds 2 --plot data/ring8.png\n"
         "  latticeflow modes --table --workers 2",
@@ -68,7 +68,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the draws, or with --table the modes lost")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Run the cells and print them; 0 if complete, 128 + signal after a signal."""
     options.require_torch()
     options.require_laboratory()
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
         progress.advance(len(rows.done & {*cells}))
-        complete = table.run(
+        complete = table.run_trials(
             cells,
             rows,
             effort,
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     return options.stopped(stop, complete, "the same command" if path else "the same command and --rows FILE.jsonl")
 
 
-def _show(arguments: argparse.Namespace, cells: list[Cell], rows: Rows) -> None:
+def _show(arguments: argparse.Namespace, cells: list[Trial], rows: Rows) -> None:
     """Print the table, and write and draw it where asked for."""
     from latticeflow.laboratory.report import summary
 
@@ -138,7 +138,7 @@ def _show(arguments: argparse.Namespace, cells: list[Cell], rows: Rows) -> None:
         from latticeflow.plots import figures as plots
         from latticeflow.plots import mode_figures as mode_plots
 
-        figure = mode_plots.table(means) if arguments.table else mode_plots.gallery(cells, rows.effort)
+        figure = mode_plots.heatmap(means) if arguments.table else mode_plots.gallery(cells, rows.effort)
         plots.save(figure, arguments.plot)
     if arguments.json:
         print(json.dumps({"rows": found, "means": [each.as_json() for each in means]}, indent=1))
@@ -152,7 +152,7 @@ def _show(arguments: argparse.Namespace, cells: list[Cell], rows: Rows) -> None:
         print("runs as 5-2: of five runs two diverged, and are not in the means")
 
 
-def _compare_spins(arguments: argparse.Namespace, cells: list[Cell], effort: Effort) -> int:
+def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Effort) -> int:
     """Train each cell and print how its draws compare with the ensemble, mean over the temperatures."""
     from latticeflow.laboratory import DivergedError
     from latticeflow.laboratory.measures.spin_measures import compare_spins, mean_spin_row

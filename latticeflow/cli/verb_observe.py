@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "observe",
-        run,
+        execute,
         "measure ensembles: a table of observables with errors against temperature",
         "latticeflow observe data/xy16.h5 --csv data/xy16.csv --plot data/xy16.png",
     )
@@ -47,7 +47,7 @@ def add_parser(verbs: Any) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def execute(arguments: argparse.Namespace) -> None:
     """Observe."""
     import json
 

@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "sample",
-        run,
+        execute,
         "draw by flow-accelerated MCMC into an HDF5 file",
         "latticeflow sample xy8.pt --draws 1000 --chains 4 --out data/chain.h5",
     )
@@ -57,7 +57,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Sample; 0 if complete, 128 + signal after a signal."""
     options.require_torch()
     from latticeflow.flows.device import choose_device

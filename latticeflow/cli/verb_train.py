@@ -14,7 +14,7 @@ EXAMPLES = """latticeflow train data/xy8.h5 --out xy8.pt --minutes 5
 
 def add_parser(verbs: Any) -> None:
     """Declare the verb."""
-    parser = options.add_verb(verbs, "train", run, "train a normalizing flow on an ensemble", EXAMPLES)
+    parser = options.add_verb(verbs, "train", execute, "train a normalizing flow on an ensemble", EXAMPLES)
     parser.add_argument("ensemble", type=Path, metavar="ENSEMBLE.h5", help="reference draws, from generate")
     parser.add_argument("--out", type=Path, required=True, metavar="FLOW.pt", help="the checkpoint")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
@@ -84,7 +84,7 @@ def add_parser(verbs: Any) -> None:
     shown.add_argument("--tensorboard", type=Path, metavar="DIR", help="write them for TensorBoard, if it is installed")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Train; 0 if complete, 128 + signal after a signal."""
     options.require_torch()
     from latticeflow.training import distributed as parallel

@@ -15,7 +15,7 @@ def add_parser(verbs: Any) -> None:
     parser = options.add_verb(
         verbs,
         "verify",
-        run,
+        execute,
         "re-read ensemble files, check every block and re-measure every configuration",
         "latticeflow verify data/xy16.h5",
     )
@@ -24,7 +24,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object per file")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     """Verify; 0 if every file is sound, or cut to be so."""
     from mcmc.storage.ensemble import Ensemble
     from mcmc.storage.verify import verify

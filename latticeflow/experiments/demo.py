@@ -13,7 +13,7 @@ import numpy as np
 from latticeflow.chains.sample import sample
 from latticeflow.flows import checkpoint
 from latticeflow.flows.device import choose_device
-from latticeflow.quality.compare import Row, compare, mean_row
+from latticeflow.quality.compare import FlowQuality, compare, mean_row
 from latticeflow.training.train import train
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
@@ -55,7 +55,7 @@ QUICK = Scale(4, 8, 500, TrainingSettings(steps=60, temperatures=16))
 class Result(NamedTuple):
     """What the demo made."""
 
-    quality: list[Row]
+    quality: list[FlowQuality]
     """The flow against held-out draws, by temperature."""
     flow: Table
     """Thermodynamics of the neural chains."""
@@ -78,7 +78,7 @@ def sigmas(a: Estimate, b: Estimate) -> float:
     return difference / error if error > 0 else float(np.sign(difference)) * np.inf if difference else 0.0
 
 
-def run(
+def run_demo(
     directory: Path, scale: Scale = FULL, *, seed: int = 0, device: str = "auto", stop: Stop | None = None
 ) -> Result:
     """Generate two reference ensembles, train on one, sample by the flow, compare with the other.
@@ -127,7 +127,7 @@ def _finish(complete: bool, stop: Stop) -> None:
         raise InputError(f"stopped by {stop.reason}; run the demo again to start over")
 
 
-def table(result: Result) -> str:
+def demo_text(result: Result) -> str:
     """The result for a terminal, one line a temperature."""
     titles = {"energy": "energy", "magnetization": "magnetization", "vortex_density": "vortex density"}
     head = f"{'':>26}" + "".join(f"{titles[name]:^33}" for name in OBSERVABLES)

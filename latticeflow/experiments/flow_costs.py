@@ -95,7 +95,7 @@ def measure(name: str, side: int, model: str, draws: int, seconds: float, device
     )
 
 
-def table(found: Sequence[Cost]) -> str:
+def costs_text(found: Sequence[Cost]) -> str:
     """The costs for a terminal."""
     lines = [f"{'flow':12}{'size':>6}{'parameters':>12}{'ms a step':>12}{'draws a second':>16}{'MB at peak':>12}"]
     lines += [

@@ -36,7 +36,7 @@ CLASSICAL_SHARE = 0.5
 """Share of the bridge's time that classical chains get: their energies go into the entropy."""
 
 
-class Row(NamedTuple):
+class FreeEnergyResult(NamedTuple):
     """One method on one system at one temperature."""
 
     system: str
@@ -85,7 +85,7 @@ def contest(
     seed: int = 0,
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda method: None,
-) -> tuple[list[Row], list[Gain]]:
+) -> tuple[list[FreeEnergyResult], list[Gain]]:
     """Measure free energies and entropies by every method, each in about the same time.
 
     Thermalisation counts, compilation, the choice of the ladder's rungs and the analysis of the draws do not.
@@ -115,12 +115,12 @@ def contest(
     return rows, gains(rows, float(metadata.get("seconds", math.nan)))
 
 
-def _weights(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[Row]:
+def _weights(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[FreeEnergyResult]:
     """Weighted draws of the flow, no chain at all."""
     n, N = unit_size(flow), flow.lattice.N
     generator = torch.Generator(flow.device).manual_seed(int(key(seed, 0)[0]))
     propose(flow, grid[0], n, generator=generator)  # whatever happens once
-    rows: list[Row] = []
+    rows: list[FreeEnergyResult] = []
     for T in grid:
         log_weight: list[np.ndarray] = []
         energies: list[np.ndarray] = []
@@ -133,16 +133,16 @@ def _weights(flow: Flow, system: str, grid: Sequence[float], seconds: float, see
         log_w = np.concatenate(log_weight)
         ln_z, s = log_partition(log_w), entropy(log_w, np.concatenate(energies), N, T)
         f, error = -T / N * ln_z.value, T / N * ln_z.error
-        rows.append(Row(system, WEIGHTS, T, f, error, s.value, s.error, 0.0, spent))
+        rows.append(FreeEnergyResult(system, WEIGHTS, T, f, error, s.value, s.error, 0.0, spent))
     return _with_total(rows)
 
 
-def _with_total(rows: Sequence[Row]) -> list[Row]:
+def _with_total(rows: Sequence[FreeEnergyResult]) -> list[FreeEnergyResult]:
     total = sum(row.seconds_alone for row in rows)
     return [row._replace(seconds=total) for row in rows]
 
 
-def _bridge(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[Row]:
+def _bridge(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[FreeEnergyResult]:
     """Classical chains at all temperatures first, then the flow's draws and its density of the chains' in turn."""
     n, N = unit_size(flow), flow.lattice.N
     generator = torch.Generator(flow.device).manual_seed(int(key(seed, 1)[0]))
@@ -171,11 +171,11 @@ def _bridge(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed
         e = estimate(np.concatenate([block[t] for block in energies], axis=1))
         f, error = -T / N * ln_z.value, T / N * ln_z.error
         s, error_s = (e.value - f) / T, math.hypot(e.error, error) / T
-        rows.append(Row(system, BRIDGE, T, f, error, s, error_s, 0.0, alone))
+        rows.append(FreeEnergyResult(system, BRIDGE, T, f, error, s, error_s, 0.0, alone))
     return _with_total(rows)
 
 
-def _ladder(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[Row]:
+def _ladder(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[FreeEnergyResult]:
     """Classical chains on all rungs from infinity down."""
     N = flow.lattice.N
     ladder = rungs(flow.model, flow.lattice, grid, seed=seed)
@@ -190,19 +190,21 @@ def _ladder(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed
     return [row for T in grid for row in _rung(found, ladder.index(T), system, T, N, spent)]
 
 
-def _rung(found: Absolute, k: int, system: str, T: float, N: int, spent: float) -> list[Row]:
+def _rung(found: Absolute, k: int, system: str, T: float, N: int, spent: float) -> list[FreeEnergyResult]:
     alone = spent * (k + 1) / len(found.entropy)
     scale = T / N
     mbar = (-scale * found.log_partition[k], scale * found.log_partition_error[k])
     integral = (-scale * found.integrated[k], scale * found.integrated_error[k])
     s = (float(found.entropy[k]), float(found.entropy_error[k]))
     return [
-        Row(system, MBAR, T, float(mbar[0]), float(mbar[1]), *s, spent, alone),
-        Row(system, INTEGRATION, T, float(integral[0]), float(integral[1]), math.nan, math.nan, spent, alone),
+        FreeEnergyResult(system, MBAR, T, float(mbar[0]), float(mbar[1]), *s, spent, alone),
+        FreeEnergyResult(
+            system, INTEGRATION, T, float(integral[0]), float(integral[1]), math.nan, math.nan, spent, alone
+        ),
     ]
 
 
-def gains(rows: Sequence[Row], training_seconds: float) -> list[Gain]:
+def gains(rows: Sequence[FreeEnergyResult], training_seconds: float) -> list[Gain]:
     """The flow's gain at each temperature of one system.
 
     Args:
@@ -241,7 +243,7 @@ def gains(rows: Sequence[Row], training_seconds: float) -> list[Gain]:
     return found
 
 
-def table(rows: Sequence[Row], found: Sequence[Gain]) -> str:
+def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str:
     """The measurement for a terminal."""
     lines = [f"{'':23}{'error of f per site, by':^48}{'gain in f':^20}{'gain in s':^20}"]
     heads = ("weights", "bridge", "MBAR", "integral")
@@ -271,10 +273,10 @@ def table(rows: Sequence[Row], found: Sequence[Gain]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: Sequence[Row], found: Sequence[Gain]) -> dict[str, Any]:
+def as_json(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> dict[str, Any]:
     """The measurement in JSON's types; numbers that do not exist are None."""
 
-    def plain(item: Row | Gain) -> dict[str, Any]:
+    def plain(item: FreeEnergyResult | Gain) -> dict[str, Any]:
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in item._asdict().items()

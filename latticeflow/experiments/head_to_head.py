@@ -35,7 +35,7 @@ NEURAL_CHAINS = 4
 MOVED_DRAWS = 8  # a unit of proposals serves so many steps of chains with other moves, which go step by step
 
 
-class Row(NamedTuple):
+class Rate(NamedTuple):
     """One method on one system at one temperature."""
 
     system: str
@@ -100,7 +100,7 @@ def contest(
     seed: int = 0,
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda method: None,
-) -> tuple[list[Row], list[Balance]]:
+) -> tuple[list[Rate], list[Balance]]:
     """Measure a flow, in every way that it can be used, and all classical samplers of its model.
 
     Thermalisation and compilation are not timed, observables neither: they cost every method the same. Classical
@@ -172,7 +172,7 @@ def _classical(model: Model) -> list[str]:
 
 def _measure(
     system: str, method: str, source: Source, grid: Sequence[float], seconds: float, model: Model, unit: int
-) -> list[Row]:
+) -> list[Rate]:
     source.block(unit)  # compiles what there is to compile
     spent = 0.0
     pieces: list[np.ndarray] = []
@@ -189,9 +189,9 @@ def _measure(
     ]
 
 
-def _weighted(system: str, flow: Flow, grid: Sequence[float], seconds: float, seed: int) -> list[Row]:
+def _weighted(system: str, flow: Flow, grid: Sequence[float], seconds: float, seed: int) -> list[Rate]:
     """Weighted draws: worth var(O) / error^2 independent ones, which is called draws / (2 tau_int) here too."""
-    rows: list[Row] = []
+    rows: list[Rate] = []
     n = unit_size(flow)
     propose(flow, grid[0], n)
     for t, T in enumerate(grid):
@@ -222,14 +222,14 @@ def _series(theta: np.ndarray, model: Model) -> np.ndarray:
     return np.stack([observables.energy(theta, model), m2, observables.vortex_density(theta)])
 
 
-def _row(system: str, method: str, T: float, spent: float, found: Sequence[Estimate]) -> Row:
+def _row(system: str, method: str, T: float, spent: float, found: Sequence[Estimate]) -> Rate:
     # A constant series, such as no vortices at all, is as good as independent; so is an anticorrelated one.
     first, second, third = (float(np.maximum(each.tau_int, 0.5)) for each in found)
     a, b, c = (not each.missing for each in found)
-    return Row(system, method, T, spent, found[0].draws, (first, second, third), (a, b, c))
+    return Rate(system, method, T, spent, found[0].draws, (first, second, third), (a, b, c))
 
 
-def balance(rows: Sequence[Row], training_seconds: float) -> list[Balance]:
+def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
     """What the flow gains over the best classical sampler, and from how many draws on its training has paid.
 
     Args:
@@ -259,7 +259,7 @@ def balance(rows: Sequence[Row], training_seconds: float) -> list[Balance]:
     return found
 
 
-def table(rows: Sequence[Row], balances: Sequence[Balance]) -> str:
+def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
     """The measurement for a terminal."""
     titles = ("e", "m^2", "n_v")
     head = f"{'system':14}{'method':15}{'T':>7}" + "".join(f"{title:>10}" for title in titles)

@@ -41,7 +41,7 @@ PAPER_OBJECTIVES = ("forward_kl", "reverse_kl", "jeffreys", "advnf_forward", "ad
 
 
 @dataclass(frozen=True)
-class Cell:
+class Case:
     """One training.
 
     Args:
@@ -83,7 +83,7 @@ class Plan:
 
 def objective_cells(
     flows: Sequence[str], objectives: Sequence[str] = (), *, draws: int = 1000, sizes: dict[str, dict[str, Any]]
-) -> list[Cell]:
+) -> list[Case]:
     """Every flow by every objective: the paper's six, and what is left of each without its critic.
 
     Args:
@@ -98,7 +98,7 @@ def objective_cells(
         if not objectives:
             partners = (without_critic(name, flow) for name in PAPER_OBJECTIVES)
             names += sorted({name for name in partners if name and name not in names})
-        cells += [Cell(flow, name, draws, sizes.get(flow, {})) for name in names]
+        cells += [Case(flow, name, draws, sizes.get(flow, {})) for name in names]
     return cells
 
 
@@ -115,13 +115,13 @@ def without_critic(objective: str, flow: str) -> str | None:
     return next((name for name in OBJECTIVES if np.allclose(shares(vars(objective_from_name(name, flow))), bare)), None)
 
 
-def run(
+def run_study(
     plan: Plan,
-    cells: Sequence[Cell],
+    cells: Sequence[Case],
     directory: Path,
     *,
     workers: int = 1,
-    report: Callable[[Cell], None] = lambda cell: None,
+    report: Callable[[Case], None] = lambda cell: None,
     stop: Stop | None = None,
 ) -> list[dict[str, Any]]:
     """Train and judge every cell that is not finished yet.
@@ -165,7 +165,7 @@ def run(
     return [known[name] for cell in cells if (name := _name(plan, cell)) in known]
 
 
-def _name(plan: Plan, cell: Cell) -> str:
+def _name(plan: Plan, cell: Case) -> str:
     """What tells a cell of a study from every other."""
     return json.dumps([asdict(plan), asdict(cell)], sort_keys=True)
 
@@ -198,8 +198,8 @@ def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: S
 
 
 def _results(
-    plan: Plan, cells: Sequence[Cell], directory: Path, workers: int, stop: Stop
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
+    plan: Plan, cells: Sequence[Case], directory: Path, workers: int, stop: Stop
+) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Rows as they are finished."""
     if workers == 1:
         for cell in cells:
@@ -243,7 +243,7 @@ def _prepare(told: Any) -> None:
     _Told.event = told
 
 
-def _task(plan: Plan, cell: Cell, directory: Path) -> dict[str, Any] | None:
+def _task(plan: Plan, cell: Case, directory: Path) -> dict[str, Any] | None:
     with _one_thread():
         return _row(plan, cell, directory, _Told())
 
@@ -258,7 +258,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _row(plan: Plan, cell: Cell, directory: Path, stop: Stop) -> dict[str, Any] | None:
+def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] | None:
     """Train a cell and judge it; None if stopped before that."""
     path = directory / f"{cell.flow}-{cell.objective}-{cell.draws}-{_digest(plan, cell)}.pt"
     note = ""
@@ -291,5 +291,5 @@ def _row(plan: Plan, cell: Cell, directory: Path, stop: Stop) -> dict[str, Any] 
     return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in found.items()}
 
 
-def _digest(plan: Plan, cell: Cell) -> str:
+def _digest(plan: Plan, cell: Case) -> str:
     return hashlib.sha256(_name(plan, cell).encode()).hexdigest()[:8]

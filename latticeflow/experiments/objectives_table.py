@@ -31,7 +31,7 @@ COLUMNS = {
 _WORTH = {"acceptance": "acceptance", "ess_forward": "ESS forward", "nll": "NLL", "coverage": "coverage"}
 
 
-def table(rows: Sequence[dict[str, Any]], plan: Plan, title: str) -> str:
+def study_text(rows: Sequence[dict[str, Any]], plan: Plan, title: str) -> str:
     """All cells, one a line, and what the critic adds where there is a cell without it.
 
     Args:

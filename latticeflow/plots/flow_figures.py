@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from latticeflow.experiments.free_energy_contest import Row as FreeEnergy
-    from latticeflow.experiments.head_to_head import Row as Contest
-    from latticeflow.quality.compare import Row
+    from latticeflow.experiments.free_energy_contest import FreeEnergyResult
+    from latticeflow.experiments.head_to_head import Rate
+    from latticeflow.quality.compare import FlowQuality
     from latticeflow.quality.mode_coverage import Kinds
     from mcmc.analysis.thermodynamics import Table
 
 
-def flow_quality(axes: Axes, rows: Sequence[Row]) -> None:
+def flow_quality(axes: Axes, rows: Sequence[FlowQuality]) -> None:
     """Acceptance and both effective sample sizes of a flow against temperature.
 
     Args:
@@ -39,7 +39,7 @@ def flow_quality(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def flow_against_reference(
-    rows: Sequence[Row],
+    rows: Sequence[FlowQuality],
     flow: Table,
     reference: Table,
     names: Sequence[str] = ("energy", "magnetization", "vortex_density"),
@@ -79,7 +79,7 @@ def mode_shares(axes: Axes, found: Kinds) -> None:
     axes.set(xlabel=TITLES[found.name], ylabel="share of draws")
 
 
-def comparison(rows: Sequence[Row]) -> Figure:
+def comparison(rows: Sequence[FlowQuality]) -> Figure:
     """A flow against a reference ensemble: its weights over the temperatures, its modes where they fit worst.
 
     Args:
@@ -108,7 +108,7 @@ def comparison(rows: Sequence[Row]) -> Figure:
         return figure
 
 
-def head_to_head(rows: Sequence[Contest]) -> Figure:
+def head_to_head(rows: Sequence[Rate]) -> Figure:
     """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
 
     Lines of classical samplers are broken.
@@ -137,7 +137,7 @@ def head_to_head(rows: Sequence[Contest]) -> Figure:
         return figure
 
 
-def free_energy_errors(rows: Sequence[FreeEnergy]) -> Figure:
+def free_energy_errors(rows: Sequence[FreeEnergyResult]) -> Figure:
     """Errors of free energy and entropy at equal time against temperature, a row of panels for each system.
 
     Args:

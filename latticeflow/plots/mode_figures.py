@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from latticeflow.laboratory.methods.registry import Effort
-    from latticeflow.laboratory.report.cells import Cell
+    from latticeflow.laboratory.report.cells import Trial
     from latticeflow.laboratory.report.summary import Mean
     from latticeflow.laboratory.targets import Target
 
@@ -74,7 +74,7 @@ def targets(names: Sequence[str]) -> Figure:
     return figure
 
 
-def gallery(cells: Sequence[Cell], effort: Effort, report: Callable[[], None] = lambda: None) -> Figure:
+def gallery(cells: Sequence[Trial], effort: Effort, report: Callable[[], None] = lambda: None) -> Figure:
     """Draws of the methods on planar targets, a row for each target; trains seed 0 of each anew.
 
     Args:
@@ -117,7 +117,7 @@ def gallery(cells: Sequence[Cell], effort: Effort, report: Callable[[], None] = 
     return figure
 
 
-def table(means: Sequence[Mean]) -> Figure:
+def heatmap(means: Sequence[Mean]) -> Figure:
     """Targets by methods, a page wide: the colour is the share of modes kept, the number the per cent of quality."""
     import matplotlib as mpl
 

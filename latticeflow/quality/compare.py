@@ -24,7 +24,7 @@ from mcmc.sampling.rng import key
 from mcmc.storage.ensemble import Ensemble
 
 
-class Row(NamedTuple):
+class FlowQuality(NamedTuple):
     """Quality of a flow at one temperature; overlaps and distances compare chain and ensemble."""
 
     temperature: float
@@ -104,8 +104,8 @@ def compare(
     *,
     draws: int = 1000,
     seed: int = 0,
-    report: Callable[[Row], None] = lambda row: None,
-) -> list[Row]:
+    report: Callable[[FlowQuality], None] = lambda row: None,
+) -> list[FlowQuality]:
     """Compare temperature by temperature, as many draws of the chain as of the ensemble.
 
     The measures are those of Kanaujia, Scheurer, Arora 2024 (arXiv:2401.15948). Their code bins energies on [-2, 0],
@@ -142,7 +142,7 @@ def compare(
     return rows
 
 
-def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.ndarray) -> Row:
+def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.ndarray) -> FlowQuality:
     """Compare a flow with draws of the ensemble at one temperature.
 
     Args:
@@ -177,7 +177,7 @@ def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.nda
     # A density of zero makes log w infinite; its variance then is too, not NaN.
     variance = float(reference_log_w.var(ddof=1)) if np.isfinite(reference_log_w).all() else math.inf
     ln_z, bridged = log_partition(log_w), bridge(log_w, reference_log_w)
-    return Row(
+    return FlowQuality(
         temperature=T,
         acceptance=float(accepted[1:].mean()),
         ess_reverse=float(ess_reverse(log_w)),
@@ -213,7 +213,7 @@ def check_same_system(flow: Flow, ensemble: Ensemble) -> None:
         )
 
 
-def mean_row(rows: Sequence[Row]) -> dict[str, float]:
+def mean_row(rows: Sequence[FlowQuality]) -> dict[str, float]:
     """Averages over the temperatures, each weighing the same."""
-    names = [name for name in Row._fields if name not in ("temperature", "kinds")]
+    names = [name for name in FlowQuality._fields if name not in ("temperature", "kinds")]
     return {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}

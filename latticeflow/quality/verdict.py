@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from latticeflow.quality import mode_coverage as modes
-from latticeflow.quality.compare import Row
+from latticeflow.quality.compare import FlowQuality
 
 GOOD, USABLE = 0.2, 0.002
 """Independent draws a step, 1 / (2 tau_int), at the worst temperature, from which on a flow is good or usable."""
@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
         return f"{self.grade}{self.sentence}"
 
 
-def verdict(rows: Sequence[Row], draws: int) -> Verdict:
+def verdict(rows: Sequence[FlowQuality], draws: int) -> Verdict:
     """Judge a flow by its worst temperature.
 
     A flow that misses modes is useless whatever its acceptance: its chains would be exact in the end, but not before

@@ -6,7 +6,16 @@ import math
 import pytest
 
 from latticeflow.cli import main
-from latticeflow.experiments.free_energy_contest import BRIDGE, INTEGRATION, MBAR, METHODS, WEIGHTS, Row, gains, table
+from latticeflow.experiments.free_energy_contest import (
+    BRIDGE,
+    INTEGRATION,
+    MBAR,
+    METHODS,
+    WEIGHTS,
+    FreeEnergyResult,
+    gains,
+    results_text,
+)
 from latticeflow.flows import checkpoint
 from mcmc import XY
 from tests import oracle
@@ -18,7 +27,7 @@ def rows(**errors):
     alone = {WEIGHTS: 5.0, BRIDGE: 5.0, MBAR: 4.0, INTEGRATION: 4.0}
     names = dict(zip(METHODS, ("weights", "bridge", "mbar", "integral"), strict=True))
     return [
-        Row(
+        FreeEnergyResult(
             "XY 4x4",
             method,
             T,
@@ -73,7 +82,7 @@ def test_every_method_is_exact_by_the_command_line(tmp_path, capsys):
 
 def test_the_table_says_what_was_measured():
     errors = {"weights": 0.02, "bridge": 0.01, "mbar": 0.04, "integral": 0.05}
-    text = table(rows(**errors), gains(rows(**errors), math.nan))
+    text = results_text(rows(**errors), gains(rows(**errors), math.nan))
     assert len(text.splitlines()) == 2 + 2 + 1 + 1
     assert "16" in text.splitlines()[2]
 

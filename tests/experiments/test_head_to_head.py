@@ -8,7 +8,16 @@ import torch
 
 from latticeflow.chains.neural_mcmc import propose
 from latticeflow.cli import main
-from latticeflow.experiments.head_to_head import CHAIN, NEURAL, OBSERVABLES, WEIGHTED, Row, _weighted, balance, table
+from latticeflow.experiments.head_to_head import (
+    CHAIN,
+    NEURAL,
+    OBSERVABLES,
+    WEIGHTED,
+    Rate,
+    _weighted,
+    balance,
+    rates_text,
+)
 from latticeflow.flows import checkpoint
 from latticeflow.flows.weights import ess_reverse
 from mcmc import XY, ExtendedXY
@@ -19,7 +28,7 @@ def rows(neural, auto, metropolis):
     """A system at two temperatures, where a draw takes the given seconds by each method and is independent."""
     costs = {CHAIN: neural, WEIGHTED: 2 * neural, "auto": auto, "metropolis": metropolis}
     tau = (0.5, 0.5, 1.0)
-    return [Row("XY 4x4", name, T, 100 * cost, 100, tau) for name, cost in costs.items() for T in (0.5, 1.0)]
+    return [Rate("XY 4x4", name, T, 100 * cost, 100, tau) for name, cost in costs.items() for T in (0.5, 1.0)]
 
 
 def test_rates_and_break_even_are_those_of_the_costs():
@@ -33,8 +42,8 @@ def test_rates_and_break_even_are_those_of_the_costs():
     slow = balance(rows(0.05, 0.03, 0.04), 60.0)[0]
     assert slow.speedup == pytest.approx(0.6)
     assert slow.break_even == math.inf
-    assert "never pays" in table(rows(0.05, 0.03, 0.04), [slow])
-    assert "the training of 60 s pays from 1,500" in table([], [energy])
+    assert "never pays" in rates_text(rows(0.05, 0.03, 0.04), [slow])
+    assert "the training of 60 s pays from 1,500" in rates_text([], [energy])
 
 
 def test_contest_of_two_systems_by_the_command_line(tmp_path, capsys):
@@ -60,9 +69,9 @@ def test_contest_of_two_systems_by_the_command_line(tmp_path, capsys):
 
 def test_chains_that_are_too_short_are_marked():
     sure, unsure = rows(0.01, 0.03, 0.04), [row._replace(sure=(True, False, True)) for row in rows(0.01, 0.03, 0.04)]
-    assert "?" not in table(sure, [])
-    assert "0.50?" in table(unsure, [])
-    assert "too short" in table(unsure, []).splitlines()[-1]
+    assert "?" not in rates_text(sure, [])
+    assert "0.50?" in rates_text(unsure, [])
+    assert "too short" in rates_text(unsure, []).splitlines()[-1]
 
 
 def test_what_is_measured_is_worth_what_it_says():

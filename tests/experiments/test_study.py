@@ -10,7 +10,7 @@ from latticeflow.cli import main
 from latticeflow.experiments import flow_costs
 from latticeflow.experiments import objectives_study as study
 from latticeflow.experiments import objectives_table as study_table
-from latticeflow.experiments.objectives_study import Cell, Plan, objective_cells, without_critic
+from latticeflow.experiments.objectives_study import Case, Plan, objective_cells, without_critic
 from latticeflow.flows import FLOWS, build_flow
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
@@ -19,44 +19,48 @@ from tests.flows.test_flows import SMALL
 from tests.training.test_training import After
 
 PLAN = Plan(TrainingSettings(steps=2, temperatures=2, draws=4), size=4, temperatures=(0.8, 1.6), judged=40)
-CELLS = [Cell("multiscale", name, 20, SMALL["multiscale"]) for name in ("forward_kl", "advnf_forward")]
+CELLS = [Case("multiscale", name, 20, SMALL["multiscale"]) for name in ("forward_kl", "advnf_forward")]
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     trained, train = [], study.train
     monkeypatch.setattr(study, "train", lambda *given, **named: trained.append(given[1].name) or train(*given, **named))
-    assert study.run(PLAN, CELLS, tmp_path / "whole") == (whole := study.run(PLAN, CELLS, tmp_path / "whole"))
+    assert study.run_study(PLAN, CELLS, tmp_path / "whole") == (
+        whole := study.run_study(PLAN, CELLS, tmp_path / "whole")
+    )
     assert len(trained) == 2
     trained.clear()
-    assert study.run(PLAN, CELLS, tmp_path / "part", stop=After(0)) == []
+    assert study.run_study(PLAN, CELLS, tmp_path / "part", stop=After(0)) == []
     stop = Stop()
-    first = study.run(PLAN, CELLS, tmp_path / "part", stop=stop, report=lambda cell: setattr(stop, "reason", "a test"))
+    first = study.run_study(
+        PLAN, CELLS, tmp_path / "part", stop=stop, report=lambda _: setattr(stop, "reason", "a test")
+    )
     assert len(first) == 1
     assert len(trained) == 2  # the second cell has saved that it made no step
-    part = study.run(PLAN, CELLS, tmp_path / "part")
+    part = study.run_study(PLAN, CELLS, tmp_path / "part")
     assert len(trained) == 3
     strip = [{name: x for name, x in row.items() if name != "seconds"} for row in part]
     assert strip == [{name: x for name, x in row.items() if name != "seconds"} for row in whole]
     # Another plan in the same directory is another study.
     trained.clear()
-    study.run(replace(PLAN, seed=1), CELLS[:1], tmp_path / "whole")
+    study.run_study(replace(PLAN, seed=1), CELLS[:1], tmp_path / "whole")
     assert len(trained) == 1
     # A line that a kill cut off is made again, from the flow that is there.
     record = tmp_path / "whole" / "cells.jsonl"
     record.write_bytes(record.read_bytes()[:-10])
     trained.clear()
-    assert study.run(replace(PLAN, seed=1), CELLS[:1], tmp_path / "whole")
+    assert study.run_study(replace(PLAN, seed=1), CELLS[:1], tmp_path / "whole")
     assert not trained
 
 
 def test_rows_and_tables_say_what_was_measured(tmp_path):
-    rows = study.run(PLAN, CELLS, tmp_path)
+    rows = study.run_study(PLAN, CELLS, tmp_path)
     assert [row["objective"] for row in rows] == ["forward_kl", "advnf_forward"]
     for row in rows:
         assert row["steps"] == 2
         assert 0 < row["acceptance_min"] <= row["acceptance"] <= 1
         assert row["nll"] == pytest.approx(15, abs=15)
-    text = study_table.table(rows, PLAN, "A title")
+    text = study_table.study_text(rows, PLAN, "A title")
     assert text.startswith("# A title\n")
     assert "| multiscale | advnf_forward | 20 |" in text
     difference = rows[1]["nll"] - rows[0]["nll"]
@@ -83,18 +87,18 @@ def test_a_diverged_cell_is_judged_and_said(tmp_path, monkeypatch):
         raise TrainingDivergedError("training diverged at step 0: gradient norm nan; do this")
 
     monkeypatch.setattr(Trainer, "step", step)
-    (row,) = study.run(PLAN, CELLS[:1], tmp_path)
+    (row,) = study.run_study(PLAN, CELLS[:1], tmp_path)
     assert row["note"] == "training diverged at step 0: gradient norm nan"
     assert row["steps"] == 0
 
 
 def test_impossible_studies_are_named(tmp_path):
     with pytest.raises(InputError, match="unknown flow 'realnvq'"):
-        study.run(PLAN, [Cell("realnvq", "advnf", 20)], tmp_path)
+        study.run_study(PLAN, [Case("realnvq", "advnf", 20)], tmp_path)
     with pytest.raises(InputError, match="unknown objective 'kl'"):
-        study.run(PLAN, [Cell("realnvp", "kl", 20)], tmp_path)
+        study.run_study(PLAN, [Case("realnvp", "kl", 20)], tmp_path)
     with pytest.raises(InputError, match="workers = 0 must be at least 1"):
-        study.run(PLAN, CELLS, tmp_path, workers=0)
+        study.run_study(PLAN, CELLS, tmp_path, workers=0)
 
 
 STUDY = ["--size", "4", "--temperatures", "0.8,1.6", "--steps", "1", "--judged", "20", "--batch-draws", "4"]
@@ -129,7 +133,7 @@ def test_costs_are_those_of_the_flow():
     assert cost.configurations == 64
     assert cost.step_milliseconds > 0
     assert cost.draws_per_second > 64 / 60
-    table = flow_costs.table([cost])
+    table = flow_costs.costs_text([cost])
     assert f"{cost.parameters:,}" in table
 
 

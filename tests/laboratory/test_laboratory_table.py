@@ -10,7 +10,7 @@ from latticeflow.cli import main
 from latticeflow.laboratory import METHODS, Effort
 from latticeflow.laboratory.measures.mode_measures import emd, measure, sliced_emd
 from latticeflow.laboratory.methods.controls import ExactSampler
-from latticeflow.laboratory.report.cells import Cell, Rows, cells, run, run_cell
+from latticeflow.laboratory.report.cells import Rows, Trial, cells, run_trial, run_trials
 from latticeflow.laboratory.report.summary import (
     PUBLISHED,
     QUICK_METHODS,
@@ -74,8 +74,8 @@ def test_earth_movers_distances():
 
 def test_cells_come_seed_by_seed_and_only_where_supported():
     found = cells(["ring8", "digits"], ["exact", "realnvp", "realnvp_reverse_kl"], 2)
-    assert found[0] == Cell("ring8", "exact", 0)
-    assert Cell("digits", "realnvp_reverse_kl", 0) not in found
+    assert found[0] == Trial("ring8", "exact", 0)
+    assert Trial("digits", "realnvp_reverse_kl", 0) not in found
     assert [cell.seed for cell in found] == sorted(cell.seed for cell in found)
     assert sum(cell.method == "exact" for cell in found) == 2  # it does not depend on the seed
 
@@ -83,14 +83,14 @@ def test_cells_come_seed_by_seed_and_only_where_supported():
 def test_run_resumes_where_the_file_ends(tmp_path):
     path = tmp_path / "rows.jsonl"
     todo = cells(["ring8"], ["exact", "gaussian", "realnvp"], 1)
-    assert run(todo[:2], Rows(path, EFFORT), EFFORT)
+    assert run_trials(todo[:2], Rows(path, EFFORT), EFFORT)
     path.write_text(path.read_text() + '{"target": "ring8", "met')  # killed in the middle of a line
     seen = []
     rows = Rows(path, EFFORT)
-    assert run(todo, rows, EFFORT, report=seen.append)
+    assert run_trials(todo, rows, EFFORT, report=seen.append)
     assert seen == [todo[2]]
     assert Rows(path, EFFORT).done == {*todo}
-    again = run_cell(todo[2], EFFORT)
+    again = run_trial(todo[2], EFFORT)
     stored = rows.rows[-1]
     assert {**again, "seconds": 0} == {**stored, "seconds": 0}
     with pytest.raises(InputError, match="another file"):
@@ -104,8 +104,8 @@ def test_run_resumes_where_the_file_ends(tmp_path):
 def test_workers_give_the_same_rows(tmp_path):
     todo = cells(["ring8", "mog4"], ["exact", "realnvp"], 1)
     alone, together = Rows(None, EFFORT), Rows(tmp_path / "rows.jsonl", EFFORT)
-    assert run(todo, alone, EFFORT)
-    assert run(todo, together, EFFORT, workers=2)
+    assert run_trials(todo, alone, EFFORT)
+    assert run_trials(todo, together, EFFORT, workers=2)
     key = lambda row: (row["target"], row["method"])  # noqa: E731
     for one, other in zip(sorted(alone.rows, key=key), sorted(together.rows, key=key), strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
@@ -115,7 +115,7 @@ def test_run_stops_when_asked():
     with Stop() as stop:
         stop.reason = "the test"
         rows = Rows(None, EFFORT)
-        assert not run(cells(["ring8"], ["exact"], 1), rows, EFFORT, stop=stop)
+        assert not run_trials(cells(["ring8"], ["exact"], 1), rows, EFFORT, stop=stop)
     assert rows.rows == []
 
 
@@ -140,7 +140,7 @@ def test_summary_counts_diverged_runs_and_answers_the_question(tmp_path):
     assert "8 (52.9)" in text or "veegan" not in METHODS
     assert "2-1" in text
     assert json.loads((tmp_path / "table.json").read_text())["answers"] == [line]
-    figure = mode_plots.table(means)
+    figure = mode_plots.heatmap(means)
     plots.save(figure, tmp_path / "table.png")
 
 

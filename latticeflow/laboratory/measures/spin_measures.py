@@ -17,7 +17,7 @@ from mcmc.models import observables
 
 
 class SpinRow(NamedTuple):
-    """Draws against the ensemble at one temperature; the fields of `comparison.Row` that need no density."""
+    """Draws against the ensemble at one temperature; the fields of `comparison.FlowQuality` that need no density."""
 
     temperature: float
     overlap_energy: float

@@ -23,7 +23,7 @@ from mcmc import InputError
 from mcmc.runtime.stop import Stop
 
 
-class Cell(NamedTuple):
+class Trial(NamedTuple):
     """One run of the table."""
 
     target: str
@@ -59,15 +59,15 @@ def _imported(name: str) -> Any:
         ) from None
 
 
-def cells(targets: Sequence[str], methods: Sequence[str], seeds: int) -> list[Cell]:
+def cells(targets: Sequence[str], methods: Sequence[str], seeds: int) -> list[Trial]:
     """All runs, seed by seed, so that a table cut short has few seeds rather than few methods."""
     supported = [
         (t, m) for t in targets for target in [find_target(t)] for m in methods if find_method(m).supports(target)
     ]
-    return [Cell(t, m, seed) for seed in range(seeds) for t, m in supported if seed == 0 or find_method(m).trained]
+    return [Trial(t, m, seed) for seed in range(seeds) for t, m in supported if seed == 0 or find_method(m).trained]
 
 
-def fit(cell: Cell, effort: Effort) -> Sampler:
+def fit(cell: Trial, effort: Effort) -> Sampler:
     """Train one method on one target, at the method's pace.
 
     Raises:
@@ -78,7 +78,7 @@ def fit(cell: Cell, effort: Effort) -> Sampler:
     return method.fit(find_target(cell.target), paced, seed=cell.seed)
 
 
-def run_cell(cell: Cell, effort: Effort) -> dict[str, Any]:
+def run_trial(cell: Trial, effort: Effort) -> dict[str, Any]:
     """Train one method on one target and judge it, in one thread.
 
     Returns:
@@ -135,9 +135,9 @@ class Rows:
         self.rows.append(row)
 
     @property
-    def done(self) -> set[Cell]:
+    def done(self) -> set[Trial]:
         """Cells that the file holds."""
-        return {Cell(row["target"], row["method"], row["seed"]) for row in self.rows}
+        return {Trial(row["target"], row["method"], row["seed"]) for row in self.rows}
 
 
 def parse(text: str, path: Path) -> list[dict[str, Any]]:
@@ -150,21 +150,21 @@ def parse(text: str, path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
-            Cell(row["target"], row["method"], row["seed"]), row["effort"], row["seconds"]
+            Trial(row["target"], row["method"], row["seed"]), row["effort"], row["seconds"]
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}, line {number} is no row of the table: name another file or remove it") from None
         rows.append(row)
     return rows
 
 
-def run(
-    todo: Iterable[Cell],
+def run_trials(
+    todo: Iterable[Trial],
     rows: Rows,
     effort: Effort,
     *,
     workers: int = 1,
     stop: Stop | None = None,
-    report: Callable[[Cell], None] = lambda cell: None,
+    report: Callable[[Trial], None] = lambda cell: None,
 ) -> bool:
     """Run all cells that the file lacks.
 
@@ -184,17 +184,17 @@ def run(
         for cell in missing:
             if stop is not None and stop.asked():
                 return False
-            rows.add(run_cell(cell, effort))
+            rows.add(run_trial(cell, effort))
             report(cell)
         return True
     from mcmc.sampling.executors import hire
 
     with hire("processes", workers) as crew:
         assert crew is not None  # only MPI ranks get None
-        queue, running = iter(missing), dict[Future, Cell]()
+        queue, running = iter(missing), dict[Future, Trial]()
         while True:
             for cell in islice(queue, workers - len(running)):
-                running[crew.executor.submit(run_cell, cell, effort)] = cell
+                running[crew.executor.submit(run_trial, cell, effort)] = cell
             if not running:
                 return True
             finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
