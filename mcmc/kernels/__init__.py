@@ -17,22 +17,38 @@ Arguments common to the kernels:
 - ``accepted``: float32 (W,), to which accepted proposals are added.
 
 Import a kernel's module only where it runs: importing numba takes a second.
+
+With ``LATTICEFLOW_CHECK_KERNELS=1`` in the environment kernels are compiled with every access to an array checked: an
+index beyond its end raises IndexError, where it would otherwise overwrite memory. They then run several times slower.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
+
+CHECKED = os.environ.get("LATTICEFLOW_CHECK_KERNELS", "0") not in ("", "0")
+"""Whether accesses to arrays are checked."""
+
+
+def _check_accesses() -> None:
+    """Have numba check indices too, and keep this code apart from the usual one; read when numba is imported."""
+    os.environ["NUMBA_BOUNDSCHECK"] = "1"
+    home = os.environ.get("NUMBA_CACHE_DIR") or str(Path(__file__).parent / "__pycache__")
+    os.environ["NUMBA_CACHE_DIR"] = str(Path(home) / "checked")
 
 
 def _forget_stale_code() -> None:
     """Delete compiled kernels older than any kernel's source: numba looks only at the file that a kernel is in."""
     here = Path(__file__).parent
     newest = max(path.stat().st_mtime for path in here.glob("*.py"))
-    for index in (here / "__pycache__").glob("*.nbi"):
+    for index in (here / "__pycache__").rglob("*.nbi"):
         with suppress(OSError):
             if index.stat().st_mtime < newest:
                 index.unlink()
 
 
+if CHECKED:
+    _check_accesses()
 _forget_stale_code()

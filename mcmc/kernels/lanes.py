@@ -17,13 +17,14 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
+from mcmc.kernels import CHECKED
 from mcmc.kernels.conventions import WIDTH
 
 # Compiled callers pass other arguments than Python sees in the signatures below.
@@ -219,12 +220,7 @@ def any_lane(typing: Any, mask: Any) -> Any:
 
 
 @intrinsic
-def pointer(typing: Any, array: Any) -> Any:
-    """Address of a contiguous array's first number; ``p[i]``, `load` and `store` take it without a bounds check.
-
-    Helpers take pointers rather than arrays because numba would count references to the arrays in the inner loop.
-    """
-
+def _pointer(typing: Any, array: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return context.make_array(sig.args[0])(context, builder, args[0]).data
 
@@ -236,9 +232,7 @@ def _lanes_at(builder: Any, kind: Any, base: Any, index: Any) -> Any:
 
 
 @intrinsic
-def load(typing: Any, base: Any, index: Any) -> Any:
-    """The lanes at ``base[index : index + WIDTH]``."""
-
+def _load(typing: Any, base: Any, index: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(_lanes_at(builder, sig.args[0], *args), align=4)
 
@@ -246,11 +240,44 @@ def load(typing: Any, base: Any, index: Any) -> Any:
 
 
 @intrinsic
-def store(typing: Any, base: Any, index: Any, value: Any) -> Any:
-    """Write lanes to ``base[index : index + WIDTH]``."""
-
+def _store(typing: Any, base: Any, index: Any, value: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.store(args[2], _lanes_at(builder, sig.args[0], *args[:2]), align=4)
         return context.get_dummy_value()
 
     return types.void(base, types.intp, Lanes(base.dtype)), emit
+
+
+@njit(forceinline=True)
+def _flat(array: Any) -> Any:
+    return array.reshape(-1)
+
+
+@njit(forceinline=True)
+def _within(array: Any, index: Any) -> None:
+    if index < 0 or index + WIDTH > len(array):
+        raise IndexError("a kernel reaches beyond its array")
+
+
+@njit(forceinline=True)
+def _checked_load(array: Any, index: Any) -> Any:
+    _within(array, index)
+    return _load(_pointer(array), index)
+
+
+@njit(forceinline=True)
+def _checked_store(array: Any, index: Any, value: Any) -> None:
+    _within(array, index)
+    _store(_pointer(array), index, value)
+
+
+# The checked build keeps the arrays, whose lengths it asserts: see `mcmc.kernels`.
+pointer: Any = _flat if CHECKED else _pointer
+"""``pointer(array)``: address of a contiguous array's first number, which `load`, `store` and ``p[i]`` take.
+
+Helpers take pointers rather than arrays because numba would count references to the arrays in the inner loop.
+"""
+load: Any = _checked_load if CHECKED else _load
+"""``load(p, index)``: the lanes at ``p[index : index + WIDTH]``."""
+store: Any = _checked_store if CHECKED else _store
+"""``store(p, index, lanes)``: write lanes to ``p[index : index + WIDTH]``."""

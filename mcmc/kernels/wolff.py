@@ -28,13 +28,16 @@ def _bonded(u, strength):
 
 
 @njit(cache=True)
-def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components):
-    """Grow and flip one cluster; returns its size and the count of words used."""
+def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components, joined, cluster):
+    """Grow and flip one cluster; returns its size and the count of words used.
+
+    ``joined`` (N,) holds for every site the last cluster that it joined; ``cluster`` is the number of this one.
+    """
     w0, w1, _, _ = scalar_words(key, move, words_used)
     words_used += 1
     rx, ry = mirror(w0)
     seed = np.int64((w1 * np.uint64(len(px))) >> np.uint64(32))
-    components[0], stack[0] = _flip(px, py, seed, rx, ry), seed
+    components[0], stack[0], joined[seed] = _flip(px, py, seed, rx, ry), seed, cluster
     top, size = 1, 0
     while top > 0:
         top -= 1
@@ -44,10 +47,10 @@ def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components
         words_used += 1
         for k in range(4):
             j = neighbours[i, k]
-            # A spin that was flipped has the opposite sign, so it is not met twice.
+            # With J > 0 a flipped spin has the wrong sign to be met again; with J < 0 odd sides lead back to it.
             strength = coupling * s * (px[j] * rx + py[j] * ry)
-            if strength > 0 and _bonded(fraction(words[k]), strength):
-                components[top], stack[top] = _flip(px, py, j, rx, ry), j
+            if strength > 0 and joined[j] != cluster and _bonded(fraction(words[k]), strength):
+                components[top], stack[top], joined[j] = _flip(px, py, j, rx, ry), j, cluster
                 top += 1
     return size, words_used
 
@@ -67,13 +70,14 @@ def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, move
     """
     N, W = len(neighbours), len(beta)
     px, py, components = np.empty(N, F), np.empty(N, F), np.empty(N, F)
-    stack = np.empty(N, np.int32)
+    stack, joined, cluster = np.empty(N, np.int32), np.zeros(N, np.int64), 0
     for r in range(replicas):
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
         take(x, y, W, r, px, py)
         for n in range(step, step + steps):
             words_used, total = 0, 0
             for _ in range(np.int64(clusters[r])):
+                cluster += 1
                 size, words_used = _grow(
                     px,
                     py,
@@ -84,6 +88,8 @@ def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, move
                     words_used,
                     stack,
                     components,
+                    joined,
+                    cluster,
                 )
                 total += size
             flipped[r] += total
