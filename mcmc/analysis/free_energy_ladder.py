@@ -1,7 +1,7 @@
 """Absolute free energies by classical chains alone: a ladder of temperatures down from infinity, where Z is known.
 
 At T = infinity all angles are free and ln Z = N ln 2 pi. From there ln Z is carried down rung by rung, by the
-multistate acceptance ratio (`mcmc.analysis.reweighting.solve`) or by integrating the energy. Either error grows with
+multistate acceptance ratio (`mcmc.analysis.mbar`) or by integrating the energy. Either error grows with
 the thermodynamic length of the way, the integral of the energy's standard deviation over beta, in which the rungs are
 evenly spaced.
 """
@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcmc.analysis.reweighting import solve
-from mcmc.analysis.statistics import jackknife
+from mcmc.analysis.mbar import Mbar
+from mcmc.analysis.statistics import block_means, estimate, jackknife
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 
 INFINITE = 1e6
-"""A temperature, in units of J / k_B, where ln Z differs from N ln 2 pi by N (J^2 + K^2 / 2) / 2 T^2: by nothing."""
+"""The temperature that stands for infinity, in units of `energy_scale`: ln Z differs from N ln 2 pi by N / 2 T^2."""
 BLOCKS = 32
 """Jackknife blocks, about; they must be much longer than the autocorrelation time."""
 
@@ -44,8 +44,18 @@ class Absolute(NamedTuple):
     """One standard deviation."""
 
 
+def energy_scale(model: Model, lattice: Lattice) -> float:
+    """Standard deviation of the energy of free angles over the root of N, to the nearest power of ten.
+
+    It is the root of (2 J^2 + K^2) / 2 for the models with ring exchange.
+    """
+    theta = np.random.default_rng(0).uniform(-math.pi, math.pi, (64, *lattice.shape))
+    deviation = float(np.std(model.energy(theta))) / math.sqrt(lattice.N)
+    return 10.0 ** round(math.log10(deviation)) if deviation else 1.0
+
+
 def rungs(model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed: int = 0) -> tuple[float, ...]:
-    """Temperatures from `INFINITE` down to the lowest that is asked for, one standard deviation of the energy apart.
+    """Temperatures from `INFINITE` down to the lowest asked for, one standard deviation of the energy apart.
 
     Args:
         model: the spin model.
@@ -57,7 +67,9 @@ def rungs(model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed
         Descending, the wanted ones among them.
     """
     wanted = sorted(temperatures, reverse=True)
-    pilot = (INFINITE, *np.geomspace(max(20.0, 1.1 * wanted[0]), wanted[-1], 24).tolist())
+    scale = energy_scale(model, lattice)
+    infinite = INFINITE * scale
+    pilot = (infinite, *np.geomspace(max(20 * scale, 1.1 * wanted[0]), wanted[-1], 24).tolist())
     energy = Simulation(Settings(model, lattice, pilot, chains=2, seed=seed)).block(50).series["energy"]
     beta, deviation = 1 / np.array(pilot), lattice.N * energy.reshape(len(pilot), -1).std(1)
     length = np.append(0.0, np.cumsum(np.diff(beta) * (deviation[1:] + deviation[:-1]) / 2))
@@ -65,7 +77,7 @@ def rungs(model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed
     places = np.interp(even, beta, length)
     asked = np.interp(1 / np.array(wanted), beta, length)
     free = [1 / b for b, place in zip(even.tolist(), places, strict=True) if abs(place - asked).min() > 0.4]
-    return (INFINITE, *sorted([*wanted, *free], reverse=True))
+    return (infinite, *sorted([*wanted, *free], reverse=True))
 
 
 def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) -> Absolute:
@@ -73,52 +85,29 @@ def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) ->
 
     Args:
         energies: total energies, (rungs, chains, draws).
-        temperatures: of the rungs, the first `INFINITE`.
+        temperatures: of the rungs, the first of them standing for infinity; see `rungs`.
         sites: N.
 
     Raises:
         InputError: the energies of neighbouring rungs do not overlap, or there are fewer than two blocks of draws.
     """
-    K, C, n = energies.shape
     beta = 1 / np.asarray(temperatures, np.float64)
     free = sites * math.log(2 * math.pi)
-    per_chain = max(1, min(-(-BLOCKS // C), n))
-    used = n // per_chain * per_chain
-    cut = energies[:, :, n - used :].reshape(K, C * per_chain, -1)  # (rungs, blocks, draws of a block)
-
-    # ln Z of all draws, and with one block left out by one Newton step from there.
-    f = solve(list(cut.reshape(K, -1)), beta)
-    counts = np.full(K, cut[0].size)
-    expected, covariance = np.zeros((cut.shape[1], K)), np.zeros((cut.shape[1], K, K))
-    for b in range(cut.shape[1]):
-        for piece in np.array_split(cut[:, b].ravel(), 1 + cut[:, b].size // 20000):
-            log_p = np.log(counts) + f - np.multiply.outer(piece, beta)
-            p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
-            expected[b] += p.sum(0)
-            covariance[b] += p.T @ p
-
-    def without(b: int) -> np.ndarray:
-        kept = 1 - 1 / cut.shape[1]
-        rest, square = expected.sum(0) - expected[b], covariance.sum(0) - covariance[b]
-        hessian = np.diag(rest) - square
-        step = np.linalg.lstsq(hessian[1:, 1:], (kept * counts - rest)[1:], rcond=1e-13)[0]
-        return -(f + np.append(0.0, step))
-
-    left_out = np.array([without(b) for b in range(cut.shape[1])])
-    means = cut.mean(-1)  # (rungs, blocks)
-    mean_without = (means.sum(1, keepdims=True) - means).T / (cut.shape[1] - 1)
-    entropies = (beta * mean_without + left_out) / sites
-    factor = math.sqrt(cut.shape[1] - 1)
-
-    moments = np.stack([means, (cut**2).mean(-1)], -1).swapaxes(0, 1)
+    found = Mbar(energies, beta).at_drawn()
+    ln_z = [estimate(free - each.value - each.shifts) for each in found]
+    s = [
+        estimate((free - each.value - each.shifts + b * E) / sites)
+        for b, E, each in zip(beta, energies, found, strict=True)
+    ]
+    moments = np.stack([block_means(each.transpose(1, 2, 0), BLOCKS) for each in (energies, energies**2)], -1)
     integrated, integrated_error = jackknife(lambda mean: integrate_down(beta, mean[:, 0], mean[:, 1]), moments)
     return Absolute(
-        log_partition=free - f,
-        log_partition_error=factor * left_out.std(0),
+        log_partition=np.array([each.value for each in ln_z]),
+        log_partition_error=np.array([each.error for each in ln_z]),
         integrated=free + integrated,
         integrated_error=integrated_error,
-        entropy=(free - f + beta * means.mean(1)) / sites,
-        entropy_error=factor * entropies.std(0),
+        entropy=np.array([each.value for each in s]),
+        entropy_error=np.array([each.error for each in s]),
     )
 
 

@@ -4,9 +4,10 @@ All draws are combined by the multistate acceptance ratio (MBAR), which is multi
 histograms; with one temperature it is the method of Ferrenberg and Swendsen. Draws at beta_k of energy E_i get, at any
 other beta, the weight
 
-    w_i(beta) = exp(-beta E_i) / sum_k n_k exp(f_k - beta_k E_i),      exp(-f_k) = sum_i w_i(beta_k).
+    w_i(beta) = exp(-beta E_i) / sum_k n_k exp(f_k - beta_k E_i),      exp(-f_k) = sum_i w_i(beta_k),
 
-Errors come from a jackknife over blocks of every chain, with the f_k solved anew each time.
+see `mcmc.analysis.mbar`. Errors of observables come from a jackknife over blocks of every chain, errors of free
+energies from the Gamma method.
 
 References:
     A. M. Ferrenberg, R. H. Swendsen, Phys. Rev. Lett. 63, 1195 (1989), doi:10.1103/PhysRevLett.63.1195.
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcmc.analysis.mbar import FreeEnergy, Mbar
+from mcmc.analysis.statistics import Estimate, jackknife_error
 from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, System
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
@@ -30,61 +33,6 @@ LEAST_SHARE = 0.1
 
 For one Gaussian histogram of width s in energy it is reached at abs(beta - beta_0) s = 1.5.
 """
-LEAST_OVERLAP = 10.0
-"""Draws that must belong to both sides of any gap between temperatures: then f is known across it to about 0.3."""
-
-
-def solve(energies: Sequence[np.ndarray], beta: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Dimensionless free energies f_k = -log Z(beta_k), up to a constant that makes the first one zero.
-
-    Args:
-        energies: total energies drawn at each beta, one array (n_k,) for each.
-        beta: inverse temperatures (K,).
-        start: a first guess, (K,); None integrates the mean energy over beta.
-
-    Raises:
-        InputError: the energies at two neighbouring temperatures do not overlap.
-    """
-    counts = np.array([len(values) for values in energies])
-    E = np.concatenate([np.asarray(values, np.float64) for values in energies])
-    order = np.argsort(beta)
-    if start is None:
-        means = np.array([np.mean(values) for values in energies])[order]
-        areas = np.diff(beta[order]) * (means[1:] + means[:-1]) / 2
-        start = np.empty(len(beta))
-        start[order] = np.concatenate([[0.0], np.cumsum(areas)])
-    f = start - start[0]
-    if len(beta) == 1:
-        return f
-    for _ in range(200):
-        expected, covariance = np.zeros(len(beta)), np.zeros((len(beta), len(beta)))
-        for piece in np.array_split(E, 1 + len(E) // 20000):
-            log_p = np.log(counts) + f - np.multiply.outer(piece, beta)
-            p = np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True))
-            expected += p.sum(0)
-            covariance += p.T @ p
-        missing = counts - expected
-        if abs(missing).max() < 1e-10 * len(E):
-            _check_overlap(covariance[np.ix_(order, order)], beta[order])
-            return f
-        # Newton where it is near, else the plain iteration, which always approaches.
-        if abs(missing / counts).max() < 0.3:
-            hessian = np.diag(expected) - covariance
-            f = f + np.append(0.0, np.linalg.lstsq(hessian[1:, 1:], missing[1:], rcond=1e-13)[0])
-        else:
-            f = f + np.log(counts / np.maximum(expected, 1e-300))
-        f = f - f[0]
-    raise InputError("reweighting does not converge: energies at neighbouring temperatures hardly overlap")
-
-
-def _check_overlap(covariance: np.ndarray, beta: np.ndarray) -> None:
-    """Refuse a gap that no draws bridge; ``covariance[k, l]`` sums over draws the odds of k times those of l."""
-    for k in range(1, len(beta)):
-        if covariance[:k, k:].sum() < LEAST_OVERLAP:
-            raise InputError(
-                f"energies at T = {1 / beta[k]:.4g} and {1 / beta[k - 1]:.4g} do not overlap: draw at temperatures in "
-                "between, or reweight each side by itself"
-            )
 
 
 class Curve(NamedTuple):
@@ -111,6 +59,17 @@ class Peak(NamedTuple):
     temperature_error: float
     value: float
     value_error: float
+
+
+class FreeEnergyDifferences(NamedTuple):
+    """Differences of dimensionless free energies, ln Z(T_row) - ln Z(T_column), between all temperatures drawn."""
+
+    temperatures: np.ndarray
+    """In units of J / k_B, (T,)."""
+    value: np.ndarray
+    """(T, T)."""
+    error: np.ndarray
+    """One standard deviation, (T, T)."""
 
 
 class Reweighting:
@@ -148,49 +107,81 @@ class Reweighting:
         if C * per_chain < 2 or n < per_chain:
             raise InputError(f"{C} chains of {n} draws are too few for {blocks} blocks: draw more")
         # Block number of every draw, the same for all temperatures: neighbours of a tempering run are correlated.
-        block = np.add.outer(np.arange(C) * per_chain, np.arange(n) * per_chain // n).ravel()
-        self._flat = [{name: np.asarray(series).ravel() for name, series in each.items()} for each in moments]
-        self._energies = [lattice.N * each["energy"] for each in self._flat]
-        self._samples: list[tuple[np.ndarray, np.ndarray]] = []
-        f: np.ndarray | None = None
-        for left_out in (None, *range(C * per_chain)):
-            kept = np.ones(C * n, bool) if left_out is None else block != left_out
-            energies = [values[kept] for values in self._energies]
-            f = solve(energies, beta, f)
-            E = np.concatenate(energies)
-            log_mixture = np.empty(len(E))
-            for part in np.array_split(np.arange(len(E)), 1 + len(E) // 20000):
-                terms = np.log(kept.sum()) + f - np.multiply.outer(E[part], beta)
-                log_mixture[part] = np.logaddexp.reduce(terms, axis=1)
-            self._samples.append((np.tile(kept, len(moments)), log_mixture))
-            if left_out is None:
-                self.free_energies = f
-        self._E = np.concatenate(self._energies)
+        block = np.add.outer(np.arange(C) * per_chain, np.arange(n) * per_chain // n)
+        self._moments = moments
+        self._mbar = Mbar(np.stack([lattice.N * np.asarray(each["energy"]) for each in moments]), beta)
+        self.free_energies = self._mbar.free_energies
+        self._E, self._log_mixture = self._mbar.energies.ravel(), self._mbar.log_mixture().ravel()
+        # Row 0 leaves nothing out, row b the block b - 1.
+        self._factors = np.concatenate([np.ones((1, len(self._E))), self._mbar.leave_out(block)])
 
-    def _weights(self, sample: int, beta: float) -> tuple[np.ndarray, np.ndarray]:
-        kept, log_mixture = self._samples[sample]
-        log_w = -beta * self._E[kept] - log_mixture
-        w = np.exp(log_w - log_w.max())
-        return kept, w / w.sum()
+    def _weights(self, temperature: float) -> np.ndarray:
+        """Weights of all draws at a temperature, up to a factor."""
+        log_w = -self._E / temperature - self._log_mixture
+        return np.exp(log_w - log_w.max())
 
-    def _values(self, name: str) -> Callable[[int, float], float]:
-        """The observable as a function of the jackknife sample (0 leaves nothing out) and the temperature."""
+    def _values(self, name: str) -> Callable[[slice, float], np.ndarray]:
+        """The observable as a function of the jackknife samples (0 leaves nothing out) and the temperature."""
         if name not in OBSERVABLES:
             raise InputError(f"unknown observable {name!r}: choose one of {', '.join(OBSERVABLES)}")
         observable = OBSERVABLES[name]
-        series = [np.concatenate(parts) for parts in zip(*map(observable.series, self._flat), strict=True)]
+        parts = zip(*(observable.series(each) for each in self._moments), strict=True)
+        series = np.stack([np.concatenate([np.ravel(part) for part in each]) for each in parts])
 
-        def value(sample: int, T: float) -> float:
-            kept, w = self._weights(sample, 1 / T)
-            means = [float(w @ values[kept]) for values in series]
-            return observable.function(System(self.model, self.lattice, T), *means) if observable.function else means[0]
+        def values(samples: slice, T: float) -> np.ndarray:
+            w, factors = self._weights(T), self._factors[samples]
+            means = (w * series) @ factors.T / (factors @ w)
+            if not observable.function:
+                return means[0]
+            return np.array([observable.function(System(self.model, self.lattice, T), *each) for each in means.T])
 
-        return value
+        return values
 
     def share(self, temperature: float) -> float:
         """Effective draws (Kish) at a temperature, in units of the draws at one of the drawn temperatures."""
-        _, w = self._weights(0, 1 / temperature)
-        return float(1 / (w @ w) / len(w) * len(self.temperatures))
+        w = self._weights(temperature)
+        return float(w.sum() ** 2 / (w @ w) / len(w) * len(self.temperatures))
+
+    def _free_energy(self, temperature: float) -> FreeEnergy:
+        drawn = np.flatnonzero(self.temperatures == temperature)
+        return self._mbar.at_drawn()[drawn[0]] if drawn.size else self._mbar.at(1 / temperature)
+
+    def free_energy_difference(self, first: float, second: float) -> Estimate:
+        """ln Z(first) - ln Z(second), of the whole lattice.
+
+        The error is that of the multistate acceptance ratio to first order, with the autocorrelation of the draws
+        (`mcmc.analysis.mbar`).
+
+        Args:
+            first, second: temperatures in units of J / k_B, drawn or not.
+
+        Raises:
+            InputError: a temperature that is not positive, or at which too few draws carry weight.
+
+        Example:
+            One oscillator, for which ln Z(2) - ln Z(1) = ln(2) / 2:
+
+            >>> from mcmc import XY, Lattice
+            >>> x = np.random.default_rng(0).normal(size=(2, 4, 1000))
+            >>> moments = [{"energy": T * each**2 / 2 / 4} for T, each in zip((1.0, 2.0), x)]
+            >>> print(Reweighting(moments, XY(), Lattice(2, 2), (1.0, 2.0)).free_energy_difference(2.0, 1.0))
+            0.3498(52)
+        """
+        for T in (first, second):
+            if not (np.isfinite(T) and T > 0):
+                raise InputError(f"temperature {T!r} must be a positive finite number")
+            if self.share(T) < LEAST_SHARE:
+                raise InputError(f"too few draws carry weight at T = {T:.4g}: draw at a temperature nearby")
+        return self._free_energy(second).minus(self._free_energy(first))
+
+    def free_energy_differences(self) -> FreeEnergyDifferences:
+        """`free_energy_difference` between all temperatures drawn, by row and column."""
+        found = self._mbar.at_drawn()
+        pairs = [[second.minus(first) if first is not second else None for second in found] for first in found]
+        error = np.array([[pair.error if pair else 0.0 for pair in row] for row in pairs])
+        return FreeEnergyDifferences(
+            self.temperatures, np.subtract.outer(-self.free_energies, -self.free_energies), error
+        )
 
     def curve(self, name: str, temperatures: Any) -> Curve:
         """An observable at any temperatures.
@@ -205,9 +196,9 @@ class Reweighting:
         grid = np.atleast_1d(np.asarray(temperatures, np.float64))
         if not (np.isfinite(grid).all() and (grid > 0).all()):
             raise InputError(f"temperatures {temperatures!r} must be positive finite numbers")
-        value = self._values(name)
-        table = np.array([[value(sample, T) for T in grid] for sample in range(len(self._samples))])
-        return Curve(grid, table[0], _jackknife_error(table[1:]), np.array([self.share(T) for T in grid]))
+        values = self._values(name)
+        table = np.array([values(slice(None), T) for T in grid]).T
+        return Curve(grid, table[0], jackknife_error(table[1:]), np.array([self.share(T) for T in grid]))
 
     def peak(self, name: str, *, between: tuple[float, float] | None = None) -> Peak:
         """The temperature at which an observable is largest.
@@ -222,7 +213,11 @@ class Reweighting:
         from scipy.optimize import minimize_scalar
 
         low, high = between or (float(self.temperatures.min()), float(self.temperatures.max()))
-        value = self._values(name)
+        values = self._values(name)
+
+        def value(sample: int, T: float) -> float:
+            return float(values(slice(sample, sample + 1), T)[0])
+
         coarse = np.linspace(low, high, 41)
         top = int(np.argmax([value(0, T) for T in coarse]))
         if top in (0, len(coarse) - 1):
@@ -233,14 +228,14 @@ class Reweighting:
         # A jackknife sample may peak a little outside the bracket of all draws: give it three times the width.
         wide = (max(low, 2 * bounds[0] - bounds[1]), min(high, 2 * bounds[1] - bounds[0]))
         found = []
-        for sample in range(len(self._samples)):
-            best = minimize_scalar(lambda T, s=sample: -value(s, T), bounds=wide, method="bounded")
+        for sample in range(len(self._factors)):
+            best = minimize_scalar(
+                lambda T, s=sample: -value(s, T),
+                bounds=wide,
+                method="bounded",
+                options={"xatol": 1e-4 * (wide[1] - wide[0])},
+            )
             found.append((best.x, -best.fun))
         table = np.array(found)
-        (T, height), (T_error, height_error) = table[0].tolist(), _jackknife_error(table[1:]).tolist()
+        (T, height), (T_error, height_error) = table[0].tolist(), jackknife_error(table[1:]).tolist()
         return Peak(T, T_error, height, height_error)
-
-
-def _jackknife_error(without: np.ndarray) -> np.ndarray:
-    """Standard deviation from the values with one block left out, (blocks, ...) -> (...)."""
-    return np.sqrt((len(without) - 1) * without.var(0))

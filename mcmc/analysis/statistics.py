@@ -253,7 +253,12 @@ def jackknife(function: Callable[[np.ndarray], Any], blocks: np.ndarray) -> tupl
         raise InputError(f"{B} block leaves nothing to compare: the jackknife needs at least two")
     total = blocks.sum(0)
     without = np.array([function((total - block) / (B - 1)) for block in blocks])
-    return np.asarray(function(total / B)), np.sqrt((B - 1) * without.var(0))
+    return np.asarray(function(total / B)), jackknife_error(without)
+
+
+def jackknife_error(without: np.ndarray) -> np.ndarray:
+    """Standard deviation from the values with one block left out, (blocks, ...) -> (...)."""
+    return np.sqrt((len(without) - 1) * without.var(0))
 
 
 def r_hat(series: Any) -> float:

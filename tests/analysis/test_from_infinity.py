@@ -76,3 +76,15 @@ def test_a_gap_in_the_ladder_is_refused():
     energies = climb(XY(), 4, (INFINITE, 0.1), 4)
     with pytest.raises(InputError, match="overlap"):
         absolute(energies, (INFINITE, 0.1), 16)
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1e5])
+def test_units_of_energy_do_not_matter(unit):
+    model, lattice = XY(unit), Lattice(4, 4)
+    ladder = rungs(model, lattice, [unit], seed=1)
+    assert ladder[0] == pytest.approx(INFINITE * unit)
+    assert 5 < len(ladder) < 20
+    found = absolute(climb(model, 4, ladder, 5), ladder, 16)
+    exact = oracle.exact(XY(), 4, 4, 1.0)["log_partition"]
+    assert found.log_partition_error[-1] < 0.05
+    assert abs(found.log_partition[-1] - exact) < 5 * found.log_partition_error[-1]

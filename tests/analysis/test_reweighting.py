@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mcmc import XY, InputError, Lattice
-from mcmc.analysis.reweighting import LEAST_SHARE, Reweighting, solve
+from mcmc.analysis.mbar import solve
+from mcmc.analysis.reweighting import LEAST_SHARE, Reweighting
 from mcmc.analysis.thermodynamics import measure, thermodynamics
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
