@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from latticeflow.flows import von_mises
-from latticeflow.flows.spin_wave import regression, stiffness
+from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice
 from mcmc.models.presets import Model
 
@@ -68,13 +67,9 @@ class SpinWave(nn.Module):
         super().__init__()
         n = len(sites)
         weights = torch.zeros(n, len(MASSES), n)
-        Q, order = stiffness(model, lattice), sites.numpy()
-        scale = np.abs(Q).max()
         for k, mass in enumerate(MASSES):
-            massive = Q + mass * scale * np.eye(lattice.N)
-            for i in range(1, n):
-                regressed, precision = regression(massive, order[i], order[:i])
-                weights[i, k, :i] = torch.tensor(regressed * precision)
+            rows = SpinWaves(model, lattice, mass).sequential(sites.numpy())
+            weights[1:, k] = torch.tensor(rows[1:])
         self.register_buffer("_weights", weights, persistent=False)
         self.coefficients = nn.Parameter(torch.zeros(3, n - 1, len(MASSES)))
 

@@ -12,7 +12,7 @@ from latticeflow.flows import generalised_von_mises, von_mises
 from latticeflow.flows.flow import Flow
 from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.schedule import coarse_to_fine
-from latticeflow.flows.spin_wave import regression, stiffness
+from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
 
@@ -115,7 +115,7 @@ class Multiscale(Flow):
             where there is ring exchange, which acts by products.
 
     Raises:
-        InputError: the lattice cannot be halved often enough, or a size is not positive.
+        InputError: a size is not positive.
     """
 
     name = "multiscale"
@@ -152,10 +152,10 @@ class Multiscale(Flow):
         halves = [group.half_level for group in schedule.groups]
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
         self._stages = tuple(g for g in range(3, len(halves)) if halves[g] != halves[g - 1])
-        Q = stiffness(model, lattice)
+        waves = SpinWaves(model, lattice)
         self.conditioners, self._nodes = nn.ModuleList(), list[int]()
         for g, group in enumerate(schedule.groups):
-            weights, precision = regression(Q, group.sites[0], group.table[0])
+            weights, precision = waves.regression(group.sites[0], group.table[0])
             distances = np.linalg.norm(group.offsets(lattice), axis=1)
             regressed, away = (torch.tensor(values, dtype=torch.float32) for values in (weights, distances))
             self.conditioners.append(Conditioner(regressed, away, precision, **sizes))

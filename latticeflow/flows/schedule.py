@@ -8,10 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from mcmc import InputError, Lattice
+from mcmc import Lattice
 from mcmc.models.presets import Model
-
-MAX_COARSE_SITES = 36
 
 Site = tuple[int, int]
 
@@ -69,23 +67,17 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedul
     XY all middles of edges (one checkerboard colour), for EXY those of one direction (one of the four colours of a 2x2
     tile). Where nothing can be halved it is the last site alone.
 
+    A lattice halves as often as its sides have a common factor 2. What is left of it, a coarse grid of n sites, takes a
+    net and a step for each of them: n is 1 for 64x64, 25 for 10x10 and 49 for 7x7.
+
     Args:
-        lattice: a rectangle whose sides, divided by their largest common power of two, leave at most
-            `MAX_COARSE_SITES` sites.
+        lattice: any rectangle.
         model: decides which sites come last.
         seen: the most already drawn sites that one site sees.
-
-    Raises:
-        InputError: the lattice has too few halvings.
     """
     common = int(np.gcd(lattice.Lx, lattice.Ly))
     spacing = common & -common
     nx, ny = lattice.Lx // spacing, lattice.Ly // spacing
-    if nx * ny > MAX_COARSE_SITES:
-        raise InputError(
-            f"a {lattice.Lx}x{lattice.Ly} lattice halves only down to {nx}x{ny} sites, which the multiscale flow "
-            f"draws one by one: choose sides with a larger common power of two, such as 16 or 32"
-        )
     order = [([(x * spacing, y * spacing)], spacing, 0) for y in range(ny) for x in range(nx)][1:]
     half_level = 0
     while spacing > 1:
@@ -94,16 +86,20 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedul
             order += [(sites, spacing, half_level) for sites in groups_of_half]
         spacing //= 2
 
-    last = [sites for sites, a, _ in order if a == 2 and _is_exact(sites[0], model)] or [order[-1][0]]
-    drawn, groups = [(0, 0)], []
-    for sites, a, half in order:
-        if sites in last:
+    exact = [a == 2 and _is_exact(sites[0], model) for sites, a, _ in order]
+    if not any(exact):
+        exact[-1] = True
+    drawn, groups = np.zeros(lattice.shape, bool), []
+    drawn[0, 0] = True
+    for (sites, a, half), is_last in zip(order, exact, strict=True):
+        if is_last:
             continue
-        offsets = _nearest(lattice, sites[0], drawn, seen)
-        table = [[int(lattice.site(x + dx, y + dy)) for dx, dy in offsets] for x, y in sites]
-        groups.append(Group(_numbers(lattice, sites), np.array(table), a, half))
-        drawn += sites
-    return Schedule(tuple(groups), np.concatenate([_numbers(lattice, sites) for sites in last]))
+        x, y = np.array(sites).T[:, :, None]
+        dx, dy = _nearest(drawn, sites[0], seen).T
+        groups.append(Group(lattice.site(x, y)[:, 0], lattice.site(x + dx, y + dy), a, half))
+        drawn[y, x] = True
+    last = [sites for (sites, _, _), is_last in zip(order, exact, strict=True) if is_last]
+    return Schedule(tuple(groups), np.concatenate([lattice.site(*np.array(sites).T) for sites in last]))
 
 
 def _halve(lattice: Lattice, spacing: int) -> tuple[list[list[Site]], list[list[Site]]]:
@@ -137,15 +133,10 @@ def _is_exact(site: Site, model: Model) -> bool:
     return (x + y) % 2 == 1 and (model.couplings["K"] == 0 or y % 2 == 1)
 
 
-def _numbers(lattice: Lattice, sites: list[Site]) -> np.ndarray:
-    return np.array([int(lattice.site(x, y)) for x, y in sites])
-
-
-def _nearest(lattice: Lattice, site: Site, drawn: list[Site], most: int) -> list[Site]:
-    """Offsets from ``site`` to the nearest drawn sites, the short way round the torus, in a fixed order."""
-
-    def short(d: int, side: int) -> int:
-        return (d + side // 2) % side - side // 2
-
-    offsets = [(short(x - site[0], lattice.Lx), short(y - site[1], lattice.Ly)) for x, y in drawn]
-    return sorted(offsets, key=lambda d: (d[0] ** 2 + d[1] ** 2, d))[:most]
+def _nearest(drawn: np.ndarray, site: Site, most: int) -> np.ndarray:
+    """Offsets (dx, dy) from ``site`` to the nearest drawn sites, the short way round, in a fixed order; (n, 2)."""
+    Ly, Lx = drawn.shape
+    y, x = np.nonzero(drawn)
+    dx = (x - site[0] + Lx // 2) % Lx - Lx // 2
+    dy = (y - site[1] + Ly // 2) % Ly - Ly // 2
+    return np.stack((dx, dy), axis=1)[np.lexsort((dy, dx, dx**2 + dy**2))[:most]]

@@ -13,7 +13,7 @@ from latticeflow.flows.circular_spline import circular_spline, knot_parameters, 
 from latticeflow.flows.densities import build_base
 from latticeflow.flows.flow import Flow
 from latticeflow.flows.last_colour import LastColour
-from latticeflow.flows.spin_wave import regression, stiffness
+from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
 
@@ -152,13 +152,13 @@ class Spline(Flow):
         self.register_buffer("_rows", torch.tensor(np.argsort(drawn)), persistent=False)
         self.register_buffer("_columns", torch.tensor(np.argsort(np.argsort(drawn))), persistent=False)
         self.base = build_base(base, model, lattice, torch.tensor(np.sort(drawn), dtype=torch.long))
-        Q = stiffness(model, lattice)
+        waves = SpinWaves(model, lattice)
         self.couplings = nn.ModuleList()
         for k in range(couplings):
             c = k % len(modelled)
             frozen = np.concatenate(modelled[:c] + modelled[c + 1 :])
             table = _surroundings(lattice, modelled[c], frozen, seen)
-            weights, _ = regression(Q, modelled[c][0], frozen[table[0]])
+            weights, _ = waves.regression(modelled[c][0], frozen[table[0]])
             self.couplings.append(Coupling(torch.tensor(weights, dtype=torch.float32), torch.tensor(table), **sizes))
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:

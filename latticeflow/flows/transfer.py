@@ -9,7 +9,7 @@ import torch
 from latticeflow.flows.flow import Flow
 from latticeflow.flows.multiscale import Conditioner, Multiscale
 from latticeflow.flows.schedule import coarse_to_fine
-from latticeflow.flows.spin_wave import regression, stiffness
+from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice
 
 
@@ -34,7 +34,7 @@ def double(flow: Multiscale) -> Multiscale:
     seen = flow.sizes["seen"]
     old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
     sources = {(group.spacing, group.place(small)): g for g, group in enumerate(old_groups)}
-    Q = {lattice: stiffness(flow.model, lattice) for lattice in (small, large)}
+    waves = SpinWaves(flow.model, small)
     column = 2 * flow.sizes["invariants"]
     for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
         x, y = group.place(large)
@@ -48,7 +48,7 @@ def double(flow: Multiscale) -> Multiscale:
         conditioner = cast(Conditioner, doubled.conditioners[g])
         trained = cast(Conditioner, flow.conditioners[source])
         conditioner.net.load_state_dict(trained.net.state_dict())
-        weights, precision = regression(Q[small], old.sites[0], old.table[0])
+        weights, precision = waves.regression(old.sites[0], old.table[0])
         learnt = trained.maps.detach().cpu().clone()
         learnt[:, column] -= torch.tensor(weights * precision, dtype=learnt.dtype)
         with torch.no_grad():
