@@ -11,7 +11,7 @@
 
 # %%
 # !rm -f ../data/neural8.h5 ../data/classical8.h5
-# !latticeflow sample ../data/flows/xy8.pt --temperatures 0.3:1.8:6 --chains 4 --draws 500 --out ../data/neural8.h5
+# !latticeflow sample xy8 --temperatures 0.3:1.8:6 --chains 4 --draws 500 --out ../data/neural8.h5
 
 # %% [markdown]
 # `accept` is the share of accepted proposals. `ESS rev` is the effective sample size per draw that the flow's own
@@ -45,7 +45,7 @@ from mcmc.analysis.thermodynamics import observe
 from mcmc.storage.ensemble import Ensemble
 
 torch.set_num_threads(1)
-flow = checkpoint.load("../data/flows/xy8.pt").flow
+flow = checkpoint.load("xy8").flow
 with Ensemble.open("../data/classical8.h5") as reference, Ensemble.open("../data/neural8.h5") as chain:
     rows = compare(flow, reference, draws=1000)
     tables = {"classical": observe(reference), "flow + Metropolis": observe(chain)}
@@ -93,7 +93,7 @@ for kept, rate in report["redraw_acceptance"].items():
 # %%
 from latticeflow.experiments import head_to_head
 
-rows, balances = head_to_head.contest("../data/flows/xy8.pt", temperatures=(0.5, 0.9, 1.4), seconds=0.5)
+rows, balances = head_to_head.contest("xy8", temperatures=(0.5, 0.9, 1.4), seconds=0.5)
 print(head_to_head.rates_text(rows, balances))
 
 # %% [markdown]

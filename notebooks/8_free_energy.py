@@ -10,7 +10,7 @@
 # at any temperature of its range, each on its own. Weighted draws, without a chain:
 
 # %%
-# !latticeflow sample ../data/flows/xy8.pt --importance --draws 2000 --temperatures 0.2:2.0:7
+# !latticeflow sample xy8 --importance --draws 2000 --temperatures 0.2:2.0:7
 
 # %% [markdown]
 # Five digits from 2,000 draws. Three independent checks follow.
@@ -32,7 +32,7 @@ from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 
 torch.set_num_threads(1)
-flow, lattice = checkpoint.load("../data/flows/xy8.pt").flow, Lattice(8, 8)
+flow, lattice = checkpoint.load("xy8").flow, Lattice(8, 8)
 grid = np.linspace(0.2, 2.0, 25)
 table = importance(flow, grid[::3], draws=1000)
 
@@ -127,7 +127,7 @@ figure
 # %%
 from latticeflow.experiments import free_energy_contest
 
-rows, gains = free_energy_contest.contest("../data/flows/xy8.pt", temperatures=(0.3, 0.9, 1.5), seconds=2.0)
+rows, gains = free_energy_contest.contest("xy8", temperatures=(0.3, 0.9, 1.5), seconds=2.0)
 print(free_energy_contest.results_text(rows, gains))
 
 # %% [markdown]

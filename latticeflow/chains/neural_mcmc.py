@@ -46,7 +46,7 @@ def propose(flow: Flow, temperature: float, n: int, *, generator: torch.Generato
         generator: on the flow's device.
     """
     with torch.no_grad():
-        theta, log_q = flow.sample(n, temperature, generator=generator)
+        theta, log_q = flow.sample(n, torch.tensor(temperature), generator=generator)
     log_weight = -flow.model.energy(theta) / temperature - log_q
     return Proposals(theta.cpu().numpy(), log_weight.cpu().numpy())
 

@@ -29,7 +29,7 @@ CHAIN, WEIGHTED, REDRAWN, SWEPT = "neural MCMC", "importance", "with redraws", "
 NEURAL = (CHAIN, WEIGHTED, REDRAWN, SWEPT)
 """Ways to use a flow: its proposals alone, as a chain or weighted; a redraw, or a local sweep, after each proposal."""
 CLASSICAL = ("auto", "metropolis", "wolff", "swendsen_wang")
-SHIPPED = Path(__file__).resolve().parent.parent.parent / "data" / "flows" / "xy8.pt"
+SHIPPED = "xy8"
 CHAINS = 16  # classical kernels are built for vectors of 16
 NEURAL_CHAINS = 4
 MOVED_DRAWS = 8  # a unit of proposals serves so many steps of chains with other moves, which go step by step

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from latticeflow.flows import FLOWS, checkpoint
+from latticeflow.flows import checkpoint
+from latticeflow.flows.building import find_flow
 from latticeflow.quality.compare import compare, mean_row
 from latticeflow.training.objectives import OBJECTIVES, objective_from_name
 from latticeflow.training.train import train
@@ -104,7 +105,7 @@ def objective_cells(
 
 def without_critic(objective: str, flow: str) -> str | None:
     """What is left of an objective without its adversarial term, up to a common factor; None if it has none."""
-    terms = vars(objective_from_name(objective, flow))
+    terms = vars(objective_from_name(objective, find_flow(flow)))
     if not terms["adversarial"]:
         return None
 
@@ -112,7 +113,10 @@ def without_critic(objective: str, flow: str) -> str | None:
         return [weights[name] / sum(weights.values()) for name in sorted(weights)]
 
     bare = shares({**terms, "adversarial": 0.0})
-    return next((name for name in OBJECTIVES if np.allclose(shares(vars(objective_from_name(name, flow))), bare)), None)
+    return next(
+        (name for name in OBJECTIVES if np.allclose(shares(vars(objective_from_name(name, find_flow(flow)))), bare)),
+        None,
+    )
 
 
 def run_study(
@@ -143,8 +147,7 @@ def run_study(
     stop = stop or Stop()
     for cell in cells:
         objective_from_name(cell.objective)
-        if cell.flow not in FLOWS:
-            raise InputError(f"unknown flow {cell.flow!r}: choose one of {', '.join(FLOWS)}")
+        find_flow(cell.flow)
     if workers < 1:
         raise InputError(f"workers = {workers} must be at least 1")
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,27 +1,24 @@
-"""A trained flow in one file: atomic to write, and reading it never executes code.
-
-A checkpoint is a zip archive of tensors (``torch.save``) with one JSON string of everything else, read with
-``weights_only=True``. Format versions up to `VERSION` stay readable in every later release.
-"""
+"""A trained flow in one file, and back; see `latticeflow.flows.flow_file` for what the file holds."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import pickle
-import warnings
+import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from latticeflow.flows import Flow, build_flow
+from latticeflow.flows import flow_file
+from latticeflow.flows.building import build_flow
+from latticeflow.flows.device import choose_device
+from latticeflow.flows.flow import Flow
+from latticeflow.flows.flow_file import save
 from mcmc import InputError, Lattice, model_from_name
 
-FORMAT = "latticeflow flow"
-VERSION = 1
+__all__ = ["Checkpoint", "fingerprint", "load", "load_flow", "open_flow", "save", "shipped"]
 
 
 class Checkpoint(NamedTuple):
@@ -29,96 +26,112 @@ class Checkpoint(NamedTuple):
 
     flow: Flow
     metadata: dict[str, Any]
-    """How the flow was made: training settings, ensemble, versions; JSON types."""
+    """How the flow was made: training settings, ensemble, versions; JSON types. Also ``flow.history``."""
     training: dict[str, Any] | None
     """State of the trainer, to go on exactly; None in a file that only serves."""
 
 
-def save(path: str | Path, flow: Flow, metadata: dict[str, Any], training: dict[str, Any] | None = None) -> None:
-    """Write a checkpoint; an existing file is replaced at once or not at all.
-
-    Args:
-        path: the file.
-        flow: its parameters and what rebuilds it.
-        metadata: JSON types.
-        training: state of the trainer, tensors and plain containers.
-
-    Raises:
-        OSError: the directory cannot be written, or the disk is full; an earlier file is untouched.
-    """
-    path = Path(path)
-    recipe = {
-        "flow": flow.name,
-        "sizes": flow.sizes,
-        "model": flow.model.name,
-        **flow.model.couplings,
-        "Lx": flow.lattice.Lx,
-        "Ly": flow.lattice.Ly,
-        "temperatures": flow.temperatures,
-    }
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "json": json.dumps({"recipe": recipe, "metadata": metadata}),
-        "parameters": flow.state_dict(),
-        "training": training,
-    }
-    draft = path.with_name(path.name + ".new")
-    try:
-        with open(draft, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except RuntimeError as error:  # how torch reports a full disk
-        raise OSError(f"{path} could not be written: {str(error).splitlines()[0]}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def load(path: str | Path, device: torch.device | str = "cpu") -> Checkpoint:
+def load(path: str | Path, device: torch.device | str = "cpu", *, cls: type[Flow] | str | None = None) -> Checkpoint:
     """Read a checkpoint and rebuild its flow.
 
+    A file never makes code run: the class of a flow that is not registered must have been imported before, or be
+    given.
+
     Args:
-        path: the file.
+        path: the file, or a name of `shipped`.
         device: where the flow goes.
+        cls: class of the flow, or its ``module:name``, where the file's flow is not registered.
 
     Raises:
-        InputError: the file is missing, truncated, no checkpoint, of a newer version, or asks for code.
+        InputError: the file is missing, truncated, foreign, of a newer version, of a flow that is not known here, or
+            asks for code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no flow at {path}: train one with `latticeflow train`")
-    data = path.read_bytes()  # whatever fails from here on is the content's fault, not the disk's
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on foreign files
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, OSError):
-        raise InputError(f"{path} is no latticeflow checkpoint, or is truncated: nothing in it was executed") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path} is no latticeflow checkpoint: expected a file made by `latticeflow train`")
-    damaged = f"{path} is damaged: its parts do not fit together; take a copy, or train again"
-    if not isinstance(content.get("version"), int):
-        raise InputError(damaged)
-    if content["version"] > VERSION:
-        raise InputError(
-            f"{path} has checkpoint version {content['version']}, newer than {VERSION}: update latticeflow to read it"
-        )
+    path = _located(path)
+    content = flow_file.read(path)
     try:
         description = json.loads(content["json"])
         recipe, metadata = description["recipe"], description["metadata"]
+        name, (low, high) = str(recipe["flow"]), recipe["temperatures"]
+    except (LookupError, ValueError, TypeError):
+        raise flow_file.damaged(path) from None
+    if cls is None and ":" in name:
+        cls = _imported(name, path)
+    try:
         model = model_from_name(recipe["model"], recipe["J"], recipe["K"])
-        low, high = recipe["temperatures"]
-        flow = build_flow(recipe["flow"], model, Lattice(recipe["Lx"], recipe["Ly"]), (low, high), **recipe["sizes"])
+        lattice = Lattice(recipe["Lx"], recipe["Ly"])
+        flow = build_flow(cls or name, model, lattice, (low, high), **recipe["sizes"])
         flow.load_state_dict(content["parameters"])
     except InputError as error:
         raise InputError(f"{path} was made by another revision, or is damaged ({error}): train it anew") from None
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError):
-        raise InputError(damaged) from None
+        raise flow_file.damaged(path) from None
     if not all(bool(torch.isfinite(value).all()) for value in flow.state_dict().values()):
         raise InputError(f"{path} holds a flow whose parameters are not finite: train it at a lower rate")
+    flow.history = metadata
     return Checkpoint(flow.to(device), metadata, content.get("training"))
+
+
+def _imported(name: str, path: Path) -> type[Flow]:
+    """The class ``module:name``, if this process has imported it already."""
+    module, _, attribute = name.partition(":")
+    cls = getattr(sys.modules.get(module), attribute, None)
+    if not (isinstance(cls, type) and issubclass(cls, Flow)):
+        remedy = f"import {module} first, or give cls={name!r}"
+        raise InputError(f"{path} holds a flow {name!r}, which a file may not import by itself: {remedy}")
+    return cls
+
+
+def load_flow(path: str | Path, *, device: torch.device | str = "auto", cls: type[Flow] | str | None = None) -> Flow:
+    """Load a trained flow.
+
+    Args:
+        path: file that `Flow.save` or a training wrote; or the name of a flow that comes with the package, ``"xy8"``.
+        device: where it computes: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        cls: class of the flow, or its ``module:name``, where the file's flow is not registered.
+
+    Raises:
+        InputError: the file is missing, truncated, foreign, damaged, of a newer version, or of a flow that is not known
+            here.
+
+    Example:
+        >>> import latticeflow as lf
+        >>> print(lf.load("xy8", device="cpu").lattice)
+        Lattice(Lx=8, Ly=8)
+    """
+    return load(path, choose_device(str(device)), cls=cls).flow
+
+
+def open_flow(flow: Flow | str | Path, device: torch.device | str | None = None) -> Flow:
+    """The flow itself, or that in a file.
+
+    Args:
+        flow: a flow, or what `load_flow` takes.
+        device: where it should compute; None leaves a flow where it is, and loads a file as ``"auto"``.
+
+    Raises:
+        InputError: as `load_flow`; or something else was given.
+    """
+    if isinstance(flow, Flow):
+        return flow if device is None else flow.to(choose_device(str(device)))
+    if isinstance(flow, str | Path):
+        return load_flow(flow, device="auto" if device is None else device)
+    raise InputError(f"expected a flow or the path of one; got {type(flow).__name__}")
+
+
+def shipped() -> dict[str, Path]:
+    """Files of the trained flows that come with the package, by the name that `load_flow` takes."""
+    folder = Path(str(resources.files("latticeflow"))) / "data" / "flows"
+    return {path.stem: path for path in sorted(folder.glob("*.pt"))}
+
+
+def _located(path: str | Path) -> Path:
+    found = Path(path)
+    if len(found.parts) == 1 and not found.suffix and not found.exists():
+        known = shipped()
+        if found.name not in known:
+            raise InputError(f"no flow at {path}: give the path of a file, or a name of {', '.join(known)}")
+        return known[found.name]
+    return found
 
 
 def fingerprint(flow: Flow) -> str:

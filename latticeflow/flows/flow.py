@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latticeflow.flows import flow_file
 from mcmc import InputError, Lattice
-from mcmc.models.presets import Model
+from mcmc.models.presets import Model, require_known
+from mcmc.runtime.registry import Registry
 
 
 class Flow(nn.Module, ABC):
@@ -25,10 +29,23 @@ class Flow(nn.Module, ABC):
         lattice: the periodic rectangle.
         temperatures: lowest and highest temperature that the flow serves.
         sizes: what else the constructor of the subclass was given, kept for checkpoints.
+
+    Attributes:
+        history: how the flow was made, in JSON's types: settings of the training, its ensemble, seed, steps, seconds,
+            versions. Empty for a flow that was not trained.
+
+    Raises:
+        InputError: a range of temperatures that is not positive and ascending, or a model that is not registered.
     """
 
     name: ClassVar[str]
-    """Name in the registry and in checkpoints."""
+    """In messages; the lower-case name of the class unless the class sets it."""
+    objective: ClassVar[str] = "log_variance"
+    """Objective of the training unless it is told otherwise, a name of `latticeflow.training.objectives`."""
+    learning_rate: ClassVar[float] = 1e-3
+    """At the peak of its schedule, unless the training is told otherwise."""
+    objective_weights: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    """Weights of the terms of an objective, by its name, that replace the usual ones for this flow."""
     seamless: ClassVar[bool] = True
     """Whether the density is continuous where an angle passes from pi to -pi."""
     symmetric: ClassVar[bool] = True
@@ -38,54 +55,153 @@ class Flow(nn.Module, ABC):
         self, model: Model, lattice: Lattice, temperatures: tuple[float, float], sizes: dict[str, Any] | None = None
     ):
         super().__init__()
+        require_known(model)
         self.model, self.lattice, self.sizes = model, lattice, dict(sizes or {})
+        self.history: dict[str, Any] = {}
         self.temperatures = (float(temperatures[0]), float(temperatures[1]))
         if not 0 < self.temperatures[0] <= self.temperatures[1]:
             raise InputError(f"temperature range {self.temperatures} must be positive and ascending")
 
+    def __init_subclass__(cls, **rest: Any):
+        """Name the class."""
+        super().__init_subclass__(**rest)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__.lower()
+
+    def __repr__(self) -> str:
+        """Model, size, temperatures, parameters, and how the flow was made."""
+        low, high = self.temperatures
+        lines = [
+            f"{type(self).__name__} flow of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites",
+            f"  temperatures {low:g} to {high:g}; {self.parameter_count:,} parameters on {self.device}",
+            f"  {flow_file.describe(self.history)}",
+        ]
+        return "\n".join(lines)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.parameters()).device
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the parameters, and of the angles that the flow works with."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
     @property
     def parameter_count(self) -> int:
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def registered_name(self) -> str:
+        """Name of the class in `FLOWS`, or ``module:name`` of a class that is not registered."""
+        cls = type(self)
+        return next((name for name, known in FLOWS.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
+
+    def save(self, path: str | Path) -> None:
+        """Write the flow to a file, from which `latticeflow.load` brings it back; see `flow_file.save`."""
+        flow_file.save(path, self)
+
+    @overload
     def sample(
-        self, n: int, temperature: float | Tensor, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, n: int, temperature: Tensor, *, generator: torch.Generator | None = ..., seed: int | None = ...
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def sample(
+        self, n: int, temperature: float | Sequence[float] | np.ndarray, *, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]: ...
+
+    @overload
+    def sample(
+        self, n: int, temperature: float | Sequence[float] | np.ndarray, *, seed: int | None = ...
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def sample(
+        self, n: int, temperature: Any, *, generator: torch.Generator | None = None, seed: int | None = None
+    ) -> tuple[Any, Any]:
         """Draw configurations.
+
+        Numbers and numpy arrays give numpy arrays. A tensor as the temperature, or a generator of torch, gives
+        tensors, and log q with its gradient.
 
         Args:
             n: number of draws.
-            temperature: in units of J / k_B; one for all draws, or a tensor of shape (n,).
-            generator: source of randomness, on the flow's device; None takes torch's default.
+            temperature: in units of J / k_B; one for all draws, or one for each, (n,).
+            generator: source of randomness, on the flow's device; None takes torch's default, or ``seed``.
+            seed: of a generator for this call.
 
         Returns:
             theta, float32 (n, Ly, Lx), in [-pi, pi), with no gradient; and log q(theta), float64 (n,), whose gradient
             with respect to the parameters is that of `log_prob` at these configurations.
-        """
-        return self._sample(self._temperatures(n, temperature), generator)
 
-    def log_prob(self, theta: Tensor, temperature: float | Tensor) -> Tensor:
-        """Log density of configurations; differentiable with respect to the parameters.
+        Raises:
+            InputError: a temperature that is not positive, or neither one nor n of them.
+
+        Example:
+            >>> import latticeflow as lf, mcmc
+            >>> flow = lf.build_flow("multiscale", mcmc.XY(), 4, (0.5, 1.5))
+            >>> theta, log_q = flow.sample(100, 0.9, seed=1)
+            >>> theta.shape, log_q.shape
+            ((100, 4, 4), (100,))
+        """
+        tensors = generator is not None or isinstance(temperature, Tensor)
+        if seed is not None:
+            generator = torch.Generator(self.device).manual_seed(seed)
+        if tensors:
+            return self._sample(self._temperatures(n, temperature), generator)
+        with torch.no_grad():
+            theta, log_q = self._sample(self._temperatures(n, temperature), generator)
+        return theta.cpu().numpy(), log_q.cpu().numpy()
+
+    @overload
+    def log_prob(self, theta: Tensor, temperature: float | Sequence[float] | np.ndarray | Tensor) -> Tensor: ...
+
+    @overload
+    def log_prob(self, theta: np.ndarray, temperature: float | Sequence[float] | np.ndarray | Tensor) -> np.ndarray: ...
+
+    def log_prob(self, theta: Any, temperature: Any) -> Any:
+        """Log density of configurations, with respect to d theta_1 ... d theta_N.
+
+        A tensor gives a tensor, differentiable with respect to the parameters; a numpy array gives a numpy array.
 
         Args:
-            theta: angles in radians, (n, Ly, Lx), float32 or float64.
-            temperature: one for all, or a tensor of shape (n,).
+            theta: angles in radians, (n, Ly, Lx), converted to the flow's `dtype`.
+            temperature: in units of J / k_B; one for all, or one for each, (n,).
 
         Returns:
             float64 (n,).
 
         Raises:
-            InputError: ``theta`` has another lattice's shape.
+            InputError: ``theta`` has another lattice's shape, or holds what is not a finite number; or as `sample`.
+
+        Example:
+            >>> import latticeflow as lf, mcmc
+            >>> flow = lf.build_flow("multiscale", mcmc.XY(), 4, (0.5, 1.5))
+            >>> flow.log_prob(np.zeros((1, 4, 4)), 0.9).shape
+            (1,)
         """
+        tensors = isinstance(theta, Tensor)
+        if not tensors:
+            theta = self._tensor(theta)
         if theta.ndim != 3 or theta.shape[1:] != self.lattice.shape:
             expected = ", ".join(str(side) for side in self.lattice.shape)
             raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
-        return self._log_prob(theta, self._temperatures(len(theta), temperature, theta.dtype))
+        T = self._temperatures(len(theta), temperature)
+        if tensors:
+            return self._log_prob(theta.to(self.dtype), T)
+        with torch.no_grad():
+            return self._log_prob(theta, T).cpu().numpy()
+
+    def _tensor(self, theta: Any) -> Tensor:
+        """Numbers from outside of torch, checked, as the flow's own kind."""
+        array = np.asarray(theta)
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"configurations must be angles in radians, real numbers; got an array of {array.dtype}")
+        if not np.isfinite(array).all():
+            raise InputError("configurations must be finite angles in radians; got nan or inf")
+        return torch.as_tensor(array, dtype=self.dtype, device=self.device)
 
     def warn_outside(self, temperatures: Iterable[float]) -> None:
         """Warn, in one line, of temperatures that the flow was not trained for; whoever uses a flow calls this once.
@@ -137,18 +253,25 @@ class Flow(nn.Module, ABC):
         """
         if not 0 <= keep < self.depths:
             raise InputError(f"flow {self.name!r} has {self.depths} depths of redrawing; there is no depth {keep}")
-        return self._redraw(theta, self._temperatures(len(theta), temperature, theta.dtype), keep, generator)
+        return self._redraw(theta, self._temperatures(len(theta), temperature), keep, generator)
 
     def _redraw(
         self, theta: Tensor, temperature: Tensor, keep: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         raise NotImplementedError  # where depths is 0, redraw never comes here
 
-    def _temperatures(self, n: int, temperature: float | Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        dtype = dtype or next(self.parameters()).dtype
-        T = torch.as_tensor(temperature, dtype=dtype, device=self.device)
+    def _temperatures(self, n: int, temperature: Any) -> Tensor:
+        """One temperature for each of n configurations, (n,)."""
+        if not isinstance(temperature, Tensor):
+            try:
+                temperature = np.asarray(temperature, np.float64)
+            except (TypeError, ValueError):
+                raise InputError(f"temperature {temperature!r} must be a number, or one for each of {n}") from None
+            if not (np.isfinite(temperature).all() and (temperature > 0).all()):
+                raise InputError(f"temperature {temperature.tolist()} must be positive and finite")
+        T = torch.as_tensor(temperature, dtype=self.dtype, device=self.device)
         if T.ndim > 1 or T.numel() not in (1, n):
-            raise InputError(f"temperature of shape {tuple(T.shape)} is neither one number nor one for each of {n}")
+            raise InputError(f"temperature of shape {tuple(T.shape)} must be one number, or one for each of {n}")
         return T.expand(n)
 
     @abstractmethod
@@ -158,3 +281,7 @@ class Flow(nn.Module, ABC):
     @abstractmethod
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         """Log density, (n, Ly, Lx) and (n,) -> float64 (n,)."""
+
+
+FLOWS: Registry[type[Flow]] = Registry("flow")
+"""Every flow by name; `latticeflow.register_flow` adds to it."""

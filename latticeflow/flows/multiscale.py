@@ -119,6 +119,7 @@ class Multiscale(Flow):
     """
 
     name = "multiscale"
+    learning_rate = 1e-2
 
     def __init__(
         self,

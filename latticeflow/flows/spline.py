@@ -120,6 +120,8 @@ class Spline(Flow):
     """
 
     name = "spline"
+    # In as many seconds as a first look takes, 1e-2 did better than 4e-3, and neither diverged.
+    learning_rate = 8e-3
 
     def __init__(
         self,

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latticeflow.flows import Flow
 from mcmc import InputError
+from mcmc.runtime.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -56,33 +58,22 @@ OBJECTIVES = {
 }
 """By name. The weights serve flows that are nearly right when training begins."""
 
-PAPER = {
-    "jeffreys": Objective(nll=1.0, model=0.5),
-    "advnf_forward": Objective(nll=1.0, adversarial=1.0),
-    "advnf_reverse": Objective(model=0.5, adversarial=1.0),
-    "advnf": Objective(nll=1.0, model=0.5, adversarial=1.0),
-}
-"""For the paper's flow. The authors' notebook (github.com/madhavlab/2024_advnf, rnvp_reverse_forward_gan.ipynb) weighs
-the adversarial term by 1, the reverse KL by 0.5 and the forward KL by 1; here variants leave a term out, which the
-notebook does not hold. It trains by Adam at 1e-5 for the flow and 5e-5 for the critic (without a critic the flow at
-5e-5),
-times 0.95 every 1,250 steps, 512 configurations in a batch, 500 epochs of 5,120 draws at each of 32 temperatures, from
-an earlier checkpoint. These rates are not ours; see `settings.DEFAULTS`."""
 
-
-def objective_from_name(name: str, flow_name: str = "") -> Objective:
+def objective_from_name(name: str, flow: Flow | type[Flow] | None = None) -> Objective:
     """Look an objective up.
 
     Args:
         name: a name of `OBJECTIVES`.
-        flow_name: whose weights; the paper's flow has the paper's.
+        flow: whose weights are wanted, where the flow has its own (`Flow.objective_weights`).
 
     Raises:
         InputError: there is none of that name.
     """
     if name not in OBJECTIVES:
-        raise InputError(f"unknown objective {name!r}: choose one of {', '.join(OBJECTIVES)}")
-    return {**OBJECTIVES, **(PAPER if flow_name == "realnvp" else {})}[name]
+        raise InputError(f"unknown objective {name!r}: {nearest(name, OBJECTIVES)}")
+    if flow is not None and name in flow.objective_weights:
+        return Objective(**flow.objective_weights[name])
+    return OBJECTIVES[name]
 
 
 def score_function(log_q: Tensor, reward: Tensor, *, clip: float = 3.0) -> Tensor:

@@ -90,7 +90,7 @@ def train(
             limits = (float(T.min()), float(T.max()))
             flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
         reference = None
-        if settings.terms(flow.name).needs_ensemble:
+        if settings.terms(flow).needs_ensemble:
             reference = _reference(ensemble, settings.seed, group.rank, device)
         trainer = Trainer(flow, settings, reference, group=group)
         if state is not None:
@@ -164,7 +164,7 @@ def _resume(
     if (flow.model, flow.lattice) != (ensemble.model, ensemble.lattice):
         raise InputError(f"{out} was trained for {flow.model} on {flow.lattice}: give its ensemble")
     settings = TrainingSettings.from_json(metadata["training"])
-    if asked.resolved(flow.name) != settings:
+    if asked.resolved(flow) != settings:
         logger.warning("going on by the settings that %s holds, not by those given now", out)
     return flow, settings, state
 

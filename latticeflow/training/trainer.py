@@ -66,8 +66,8 @@ class Trainer:
         group: Group = ALONE,
     ):
         self.flow, self.reference, self.group = flow, reference, group
-        self.settings = settings.resolved(flow.name)
-        self.objective = self.settings.terms(flow.name)
+        self.settings = settings.resolved(flow)
+        self.objective = self.settings.terms(flow)
         if self.objective.needs_ensemble and reference is None:
             raise InputError(f"objective {self.settings.objective!r} needs an ensemble: give one, or use reverse_kl")
         self.draws = group.share(settings.draws)

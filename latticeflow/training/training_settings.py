@@ -5,28 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from latticeflow.flows import Flow
 from latticeflow.training.objectives import Objective, objective_from_name
 from mcmc import InputError
-
-
-class Defaults(NamedTuple):
-    """What is best for a flow unless told otherwise."""
-
-    objective: str
-    learning_rate: float
-
-
-DEFAULTS = {
-    # The critic was measured to add nothing to this flow, and to cost time.
-    "multiscale": Defaults("log_variance", 1e-2),
-    # The objective is the paper's. Its rate is 5e-5 for 160,000 steps, which no training of minutes can afford.
-    "realnvp": Defaults("advnf", 1e-3),
-    # In as many seconds as a first look takes, 1e-2 did better than 4e-3, and neither diverged.
-    "spline": Defaults("log_variance", 8e-3),
-}
-_OTHERWISE = Defaults("log_variance", 1e-3)
+from mcmc.runtime.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -116,26 +100,23 @@ class TrainingSettings:
         known = [each.name for each in fields(Objective)]
         for name, weight in self.weights.items():
             if name not in known:
-                raise InputError(f"objectives have no term {name!r}: choose of {', '.join(known)}")
+                raise InputError(f"objectives have no term {name!r}: {nearest(name, known)}")
             if not 0 <= weight < math.inf:
                 raise InputError(f"weight {name} = {weight} must be finite and not negative")
         if not any({**vars(objective_from_name(self.objective or "advnf")), **self.weights}.values()):
             raise InputError("every term of the objective has weight 0: nothing is left to train on")
 
-    def resolved(self, flow_name: str) -> Self:
+    def resolved(self, flow: Flow | type[Flow]) -> Self:
         """The same with the defaults of a flow filled in."""
-        defaults = DEFAULTS.get(flow_name, _OTHERWISE)
         return replace(
             self,
-            objective=self.objective or defaults.objective,
-            learning_rate=self.learning_rate or defaults.learning_rate,
+            objective=self.objective or flow.objective,
+            learning_rate=self.learning_rate or flow.learning_rate,
         )
 
-    def terms(self, flow_name: str) -> Objective:
+    def terms(self, flow: Flow | type[Flow]) -> Objective:
         """Weights of the objective for a flow."""
-        name = self.resolved(flow_name).objective
-        assert name is not None
-        return replace(objective_from_name(name, flow_name), **self.weights)
+        return replace(objective_from_name(self.objective or flow.objective, flow), **self.weights)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:

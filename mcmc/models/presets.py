@@ -114,6 +114,20 @@ Model = XY | ExtendedXY
 MODELS: dict[str, type[XY]] = {"xy": XY, "exy": ExtendedXY}
 
 
+def require_known(model: object) -> None:
+    """Refuse a model that files and kernels would take for another one, such as a subclass with a further term.
+
+    Raises:
+        InputError: the model's class is not one of `MODELS`.
+
+    Example:
+        >>> require_known(XY())
+    """
+    if type(model) not in MODELS.values():
+        known = ", ".join(cls.__name__ for cls in MODELS.values())
+        raise InputError(f"{type(model).__name__} is not a known model, so its energy would be ignored: use {known}")
+
+
 def model_from_name(name: str, J: float = 1.0, K: float | None = None) -> Model:
     """Build a model from its name, ``"xy"`` or ``"exy"``.
 

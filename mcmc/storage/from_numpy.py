@@ -9,11 +9,12 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models import observables
-from mcmc.models.lattice import Lattice, wrap
+from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.storage import provenance
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.memory_ensemble import as_angles, with_all_axes
 
 _BLOCK_BYTES = 2**26
 
@@ -58,14 +59,7 @@ def from_array(
         InputError: the array's shape does not fit, or it holds values that are no finite numbers.
     """
     T = len(temperatures)
-    shape = theta.shape
-    if theta.ndim == 3 and T == 1:
-        theta = theta[None, None]
-    elif theta.ndim == 4:
-        theta = theta[:, None]
-    if theta.ndim != 5 or theta.shape[0] != T or not theta.size:
-        text = f"an array of shape {shape} does not fit {T} temperatures"
-        raise InputError(f"{text}: bring (T, chains, draws, Ly, Lx), (T, draws, Ly, Lx), or (draws, Ly, Lx) for one T")
+    theta = with_all_axes(theta, T)
     _, C, draws, Ly, Lx = theta.shape
     lattice = Lattice(Lx, Ly)
     attributes = {"sampler": "imported", "note": note, **provenance.origin(command)}
@@ -76,7 +70,6 @@ def from_array(
         path, model=model, lattice=lattice, temperatures=temperatures, chains=C, provenance=attributes, draws=draws
     ) as ensemble:
         for start in range(0, draws, n):
-            part = wrap(np.asarray(theta[:, :, start : start + n], np.float64)).astype(np.float32)
-            part = np.where(part >= np.float32(np.pi), np.float32(-np.pi), part)  # float32 may round up to pi
+            part = as_angles(theta[:, :, start : start + n])
             series = {"energy": model.energy(part) / lattice.N, "magnetization": observables.magnetization(part)}
             ensemble.append(Block(part, series))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.memory_ensemble import ReadableEnsemble
 
 
 class Loader:
@@ -23,7 +23,7 @@ class Loader:
         InputError: the file holds no draws.
     """
 
-    def __init__(self, ensemble: Ensemble, rng: np.random.Generator, *, max_bytes: int = 2**28):
+    def __init__(self, ensemble: ReadableEnsemble, rng: np.random.Generator, *, max_bytes: int = 2**28):
         if not ensemble.draws:
             raise InputError(f"{ensemble.path} holds no draws yet")
         self._ensemble, self._rng = ensemble, rng

@@ -1,4 +1,4 @@
-"""The law-book of flows: every registered flow, for both models, obeys it."""
+"""What every registered flow must satisfy, for both models."""
 
 import copy
 import math
@@ -233,10 +233,10 @@ def test_single_precision_follows_double(name, model):
 @every_flow
 def test_one_configuration_is_a_batch(name):
     flow = make(name, XY(), 4, 4)
-    theta, log_q = flow.sample(1, 1.0)
+    theta, log_q = flow.sample(1, torch.tensor(1.0))
     assert theta.shape == (1, 4, 4)
     assert log_q.shape == (1,)
-    together = flow.sample(5, 1.0)[0]
+    together = flow.sample(5, torch.tensor(1.0))[0]
     apart = torch.cat([flow.log_prob(one[None], 1.0) for one in together])
     torch.testing.assert_close(flow.log_prob(together, 1.0), apart, rtol=1e-5, atol=1e-4)
 
@@ -251,7 +251,7 @@ def test_wrong_shapes_are_named(name):
 
 
 def test_unknown_flow_and_size_are_named():
-    with pytest.raises(InputError, match="unknown flow 'realnvpp': choose one of"):
+    with pytest.raises(InputError, match="unknown flow 'realnvpp': did you mean 'realnvp'"):
         build_flow("realnvpp", XY(), Lattice(4, 4), RANGE)
     with pytest.raises(InputError, match="widht"):
         build_flow("multiscale", XY(), Lattice(4, 4), RANGE, widht=3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latticeflow.chains.neural_mcmc import log_weights, propose
-from latticeflow.flows import Multiscale, build_flow, checkpoint
+from latticeflow.flows import Multiscale, build_flow, checkpoint, flow_file
 from latticeflow.flows.transfer import enlarge
 from latticeflow.training.critic import Critic, critic_loss
 from latticeflow.training.data import ReferenceDraws
@@ -179,15 +179,15 @@ def test_unusable_checkpoints_are_refused_in_one_line(tmp_path):
         checkpoint.load(path)
     checkpoint.save(path, make("multiscale", XY(), 4, 4), {})
     whole = path.read_bytes()
-    newer = torch.load(path, weights_only=True) | {"version": checkpoint.VERSION + 1}
+    newer = torch.load(path, weights_only=True) | {"version": flow_file.VERSION + 1}
     contents = [whole[: len(whole) // 2], b"", b"not a checkpoint", pickle.dumps(Evil()), pickle.dumps({"a": 1})]
     for content in contents:
         path.write_bytes(content)
-        with pytest.raises(InputError, match="no latticeflow checkpoint") as caught:
+        with pytest.raises(InputError, match="not a latticeflow checkpoint") as caught:
             checkpoint.load(path)
         assert "\n" not in str(caught.value)
     torch.save(Evil(), path)
-    with pytest.raises(InputError, match="no latticeflow checkpoint"):
+    with pytest.raises(InputError, match="not a latticeflow checkpoint"):
         checkpoint.load(path)
     torch.save(newer, path)
     with pytest.raises(InputError, match="newer than"):

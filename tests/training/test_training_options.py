@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from latticeflow.cli import main
-from latticeflow.flows import build_flow, checkpoint
+from latticeflow.flows import FLOWS, build_flow, checkpoint
 from latticeflow.training import critic
 from latticeflow.training.critic import Critic
 from latticeflow.training.data import ReferenceDraws
@@ -21,7 +21,7 @@ from latticeflow.training.metrics_log import MetricsLog
 from latticeflow.training.objectives import OBJECTIVES, Objective, objective_from_name
 from latticeflow.training.train import train
 from latticeflow.training.trainer import Metrics, Trainer
-from latticeflow.training.training_settings import DEFAULTS, CriticSettings, TrainingSettings
+from latticeflow.training.training_settings import CriticSettings, TrainingSettings
 from mcmc import XY, InputError, Lattice
 from tests.flows.test_flows import make
 from tests.training.test_training import After
@@ -68,13 +68,13 @@ def test_average_is_the_recursion_it_claims():
 
 def test_every_flow_has_its_own_defaults():
     settings = TrainingSettings(steps=1)
-    assert settings.resolved("multiscale").objective == "log_variance"
-    assert settings.terms("multiscale") == OBJECTIVES["log_variance"]
-    assert settings.terms("realnvp") == Objective(nll=1.0, model=0.5, adversarial=1.0)
-    assert objective_from_name("advnf") != objective_from_name("advnf", "realnvp")
-    assert settings.resolved("realnvp").learning_rate == DEFAULTS["realnvp"].learning_rate
+    assert settings.resolved(FLOWS["multiscale"]).objective == "log_variance"
+    assert settings.terms(FLOWS["multiscale"]) == OBJECTIVES["log_variance"]
+    assert settings.terms(FLOWS["realnvp"]) == Objective(nll=1.0, model=0.5, adversarial=1.0)
+    assert objective_from_name("advnf") != objective_from_name("advnf", FLOWS["realnvp"])
+    assert settings.resolved(FLOWS["realnvp"]).learning_rate == FLOWS["realnvp"].learning_rate
     overridden = TrainingSettings("advnf", steps=1, weights={"adversarial": 0.25, "nll": 2.0})
-    assert overridden.terms("multiscale") == Objective(nll=2.0, model=0.5, ensemble=0.5, adversarial=0.25)
+    assert overridden.terms(FLOWS["multiscale"]) == Objective(nll=2.0, model=0.5, ensemble=0.5, adversarial=0.25)
 
 
 def test_weights_scale_the_gradient():
@@ -192,7 +192,7 @@ def test_impossible_critics_and_sizes_are_named():
     settings = TrainingSettings("advnf", steps=1, temperatures=4, draws=4, critic=CriticSettings(packing=3))
     with pytest.raises(InputError, match="packs 3 draws, of which 4 make no whole number"):
         Trainer(make("multiscale", XY(), 4, 4), settings, anything())
-    with pytest.raises(InputError, match="'multiscale' has no size 'widht': choose of seen, invariants"):
+    with pytest.raises(InputError, match="'multiscale' has no size 'widht': did you mean 'width'"):
         build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), widht=3)
     with pytest.raises(InputError, match="width = 'wide' of flow 'multiscale' must be int, such as"):
         build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), width="wide")

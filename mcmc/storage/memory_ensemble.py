@@ -1,0 +1,292 @@
+"""An ensemble in memory: what a run draws, or arrays that somebody brings, read like an ensemble file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from mcmc.errors import InputError
+from mcmc.models import observables
+from mcmc.models.lattice import Lattice, wrap
+from mcmc.models.presets import Model, require_known
+from mcmc.storage import hdf5_layout as layout
+from mcmc.storage.block import Block
+from mcmc.storage.ensemble import Ensemble
+
+
+class ReadableEnsemble(Protocol):
+    """What an ensemble file and an ensemble in memory have in common, for everything that reads draws."""
+
+    path: Any
+    """The file, or words that name the ensemble in messages."""
+    model: Model
+    lattice: Lattice
+    temperatures: np.ndarray
+    chains: int
+    draws: int
+    series_names: tuple[str, ...]
+    attributes: dict[str, Any]
+    draw_bytes: int
+
+    def theta(self, draws: Any = ..., *, temperatures: Any = ..., chains: Any = ...) -> np.ndarray:
+        """Configurations, float32 (T, C, n, Ly, Lx)."""
+        ...
+
+    def series(self, name: str, draws: Any = ..., *, temperatures: Any = ..., chains: Any = ...) -> np.ndarray:
+        """One measured series, float64 (T, C, n)."""
+        ...
+
+    def rows_per_chunk(self, name: str) -> int:
+        """Draws that are best read together."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """What the run counted."""
+        ...
+
+
+class MemoryEnsemble:
+    """Draws in memory, with the reading interface of `mcmc.storage.ensemble.Ensemble`, and its `append`.
+
+    Args:
+        model: the spin model.
+        lattice: the periodic rectangle.
+        temperatures: (T,), in units of J / k_B.
+        chains: at each temperature.
+        series: names of the measured series that every block will bring.
+        attributes: how the draws are made.
+
+    Raises:
+        InputError: the model is not known, or a temperature or the number of chains is not positive.
+    """
+
+    path = "the ensemble in memory"
+
+    def __init__(
+        self,
+        model: Model,
+        lattice: Lattice,
+        temperatures: Sequence[float] | np.ndarray,
+        *,
+        chains: int = 1,
+        series: Sequence[str] = ("energy", "magnetization"),
+        attributes: Mapping[str, Any] | None = None,
+    ):
+        require_known(model)
+        T = np.atleast_1d(np.asarray(temperatures, np.float64))
+        if not (T.ndim == 1 and T.size and np.isfinite(T).all() and (T > 0).all()):
+            raise InputError(f"temperatures {temperatures!r} must be positive finite numbers, one for each of axis 0")
+        self.model, self.lattice, self.temperatures = model, lattice, T
+        self.chains, self.chain_numbers = chains, np.arange(chains)
+        self.draws, self.series_names = 0, tuple(series)
+        self.attributes: dict[str, Any] = {
+            "file_id": secrets.randbits(63),
+            "model": model.name,
+            **model.couplings,
+            **(attributes or {}),
+        }
+        self.draw_bytes = 4 * len(T) * chains * lattice.N
+        self.chains_per_chunk = 1
+        self._blocks: list[Block] = []
+        self._state: dict[str, np.ndarray] | None = None
+        self._report: dict[str, Any] = {}
+
+    @classmethod
+    def from_arrays(
+        cls, theta: Any, *, model: Model, temperatures: float | Sequence[float] | np.ndarray, note: str = ""
+    ) -> Self:
+        """An ensemble of angles that somebody brings.
+
+        Args:
+            theta: radians, (T, C, n, Ly, Lx); (T, n, Ly, Lx) for one chain; (n, Ly, Lx) for one chain and temperature.
+            model: the model of which these are draws.
+            temperatures: T of them, in units of J / k_B.
+            note: where the data come from.
+
+        Raises:
+            InputError: the array's shape does not fit, or it holds values that are not finite numbers.
+
+        Example:
+            >>> from mcmc import XY
+            >>> MemoryEnsemble.from_arrays(np.zeros((2, 5, 4, 4)), model=XY(), temperatures=[0.5, 1.0]).draws
+            5
+        """
+        T = np.atleast_1d(np.asarray(temperatures, np.float64))
+        array = np.asarray(theta)
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"configurations must be angles in radians, real numbers; got an array of {array.dtype}")
+        array = with_all_axes(array, len(T))
+        Ly, Lx = array.shape[-2:]
+        if not np.isfinite(array).all():
+            raise InputError("the array holds values that are not finite")
+        ensemble = cls(model, Lattice(Lx, Ly), T, chains=array.shape[1], attributes={"sampler": "arrays", "note": note})
+        angles = as_angles(array)
+        series = {"energy": model.energy(angles) / ensemble.lattice.N}
+        series["magnetization"] = observables.magnetization(angles)
+        ensemble.append(Block(angles, series))
+        # The same arrays are the same ensemble.
+        digest = hashlib.blake2b(np.ascontiguousarray(angles).data, digest_size=8).digest()
+        ensemble.attributes["file_id"] = int.from_bytes(digest, "little") >> 1
+        return ensemble
+
+    def __repr__(self) -> str:
+        """What the ensemble holds."""
+        T = np.sort(self.temperatures)
+        return (
+            f"MemoryEnsemble of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites\n"
+            f"  {len(T)} temperatures, {T[0]:g} to {T[-1]:g}; {self.chains} chains x {self.draws} draws at each\n"
+            f"  series {', '.join(self.series_names)}"
+        )
+
+    def __enter__(self) -> Self:
+        """The ensemble."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is to be closed."""
+
+    def close(self) -> None:
+        """Nothing is to be closed; an ensemble file is."""
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def theta(
+        self, draws: slice = slice(None), *, temperatures: slice = slice(None), chains: slice = slice(None)
+    ) -> np.ndarray:
+        """Configurations, angles in [-pi, pi), float32 (T, C, n, Ly, Lx); see `Ensemble.theta`."""
+        return self._joined().theta[temperatures, chains, draws]
+
+    def series(
+        self, name: str, draws: slice = slice(None), *, temperatures: slice = slice(None), chains: slice = slice(None)
+    ) -> np.ndarray:
+        """One measured series, float64 (T, C, n); see `Ensemble.series`.
+
+        Raises:
+            InputError: there is no such series.
+        """
+        if name not in self.series_names:
+            raise InputError(f"{self.path} has no series {name!r}; it has {', '.join(self.series_names)}")
+        return self._joined().series[name][temperatures, chains, draws]
+
+    def coordinate(self, name: str) -> np.ndarray:
+        """The values along one axis: ``temperature``, ``chain``, ``draw``, ``y`` or ``x``.
+
+        Raises:
+            InputError: there is no such axis.
+        """
+        Ly, Lx = self.lattice.shape
+        known = {
+            "temperature": self.temperatures,
+            "chain": self.chain_numbers,
+            "draw": np.arange(self.draws),
+            "y": np.arange(Ly),
+            "x": np.arange(Lx),
+        }
+        if name not in known:
+            raise InputError(f"unknown axis {name!r}: choose one of {', '.join(known)}")
+        return known[name]
+
+    def blocks(self, max_bytes: int = 2**26) -> Iterator[Block]:
+        """All draws in order, in blocks of about ``max_bytes`` bytes at most (but of one draw at least)."""
+        n = max(1, max_bytes // self.draw_bytes)
+        for start in range(0, self.draws, n):
+            part = slice(start, start + n)
+            yield Block(self.theta(part), {name: self.series(name, part) for name in self.series_names})
+
+    def rows_per_chunk(self, name: str) -> int:
+        """Draws that are best read together: any number, here."""
+        return max(1, self.draws)
+
+    def state(self) -> dict[str, np.ndarray] | None:
+        """The state that the last `append` brought; None before the first."""
+        return self._state
+
+    def report(self) -> dict[str, Any]:
+        """The report that the last `append` brought: what the run counted, in JSON's types."""
+        return self._report
+
+    def _joined(self) -> Block:
+        """All draws in one block, joined when they are first read."""
+        if len(self._blocks) != 1:
+            shape = (len(self.temperatures), self.chains, 0)
+            empty = Block(
+                np.empty((*shape, *self.lattice.shape), np.float32),
+                {name: np.empty(shape) for name in self.series_names},
+            )
+            blocks = self._blocks or [empty]
+            joined = Block(
+                np.concatenate([block.theta for block in blocks], axis=2),
+                {name: np.concatenate([block.series[name] for block in blocks], axis=2) for name in self.series_names},
+            )
+            self._blocks = [joined]
+        return self._blocks[0]
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        block: Block,
+        *,
+        state: Mapping[str, np.ndarray] | None = None,
+        report: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a block of draws; see `Ensemble.append`.
+
+        Raises:
+            InputError: the block does not fit, or holds numbers that are not finite.
+        """
+        layout.check(block, (len(self.temperatures), self.chains), self.lattice, self.series_names)
+        self._blocks.append(Block(block.theta, {name: block.series[name] for name in self.series_names}))
+        self.draws += block.theta.shape[2]
+        if state is not None:
+            self._state = dict(state)
+        if report is not None:
+            self._report = dict(report)
+
+
+def with_all_axes(theta: np.ndarray, temperatures: int) -> np.ndarray:
+    """Configurations with the axes (T, C, n, Ly, Lx), of which the first ones may be missing.
+
+    Raises:
+        InputError: the shape does not fit the number of temperatures.
+    """
+    shape = theta.shape
+    if theta.ndim == 3 and temperatures == 1:
+        theta = theta[None, None]
+    elif theta.ndim == 4:
+        theta = theta[:, None]
+    if theta.ndim != 5 or theta.shape[0] != temperatures or not theta.size:
+        text = f"an array of shape {shape} does not fit {temperatures} temperatures"
+        raise InputError(f"{text}: bring (T, chains, draws, Ly, Lx), (T, draws, Ly, Lx), or (draws, Ly, Lx) for one T")
+    return theta
+
+
+def as_angles(theta: np.ndarray) -> np.ndarray:
+    """Any finite angles in radians as float32 in [-pi, pi)."""
+    angles = wrap(np.asarray(theta, np.float64)).astype(np.float32)
+    return np.where(angles >= np.float32(np.pi), np.float32(-np.pi), angles)  # float32 may round up to pi
+
+
+@contextlib.contextmanager
+def opened(ensemble: ReadableEnsemble | str | Path) -> Iterator[ReadableEnsemble]:
+    """An open ensemble as it is, or a file for as long as it is read.
+
+    Raises:
+        InputError: the file cannot be opened, or something else was given.
+    """
+    if isinstance(ensemble, str | Path):
+        with Ensemble.open(ensemble) as file:
+            yield file
+    elif all(hasattr(ensemble, name) for name in ("theta", "temperatures", "model", "lattice")):
+        yield ensemble
+    else:
+        raise InputError(f"expected an ensemble or the path of one; got {type(ensemble).__name__}")
