@@ -18,7 +18,7 @@ from latticeflow.laboratory.methods import (  # noqa: F401  they register their 
     unrolled,
     vae,
 )
-from latticeflow.laboratory.methods.registry import (
+from latticeflow.laboratory.methods.method_registry import (
     METHODS,
     DivergedError,
     Effort,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from latticeflow.laboratory.methods.registry import Effort
+    from latticeflow.laboratory.methods.method_registry import Effort
     from latticeflow.laboratory.report.cells import Trial
     from latticeflow.laboratory.report.summary import Mean
     from latticeflow.laboratory.targets import Target
@@ -84,7 +84,7 @@ def gallery(cells: Sequence[Trial], effort: Effort, report: Callable[[], None] =
     """
     import torch
 
-    from latticeflow.laboratory.methods.registry import DivergedError
+    from latticeflow.laboratory.methods.method_registry import DivergedError
     from latticeflow.laboratory.report.cells import find_method, find_target, fit
 
     names = list(dict.fromkeys(cell.target for cell in cells))
@@ -121,7 +121,7 @@ def heatmap(means: Sequence[Mean]) -> Figure:
     """Targets by methods, a page wide: the colour is the share of modes kept, the number the per cent of quality."""
     import matplotlib as mpl
 
-    from latticeflow.laboratory.methods.registry import METHODS
+    from latticeflow.laboratory.methods.method_registry import METHODS
     from latticeflow.laboratory.report.cells import find_target
 
     targets = list(dict.fromkeys(each.target for each in means))

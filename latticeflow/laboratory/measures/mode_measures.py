@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latticeflow.flows.weights import acceptance_of_weights, ess_forward, ess_reverse
-from latticeflow.laboratory.methods.registry import DivergedError, Sampler
+from latticeflow.laboratory.methods.method_registry import DivergedError, Sampler
 from latticeflow.laboratory.targets import Target
 
 EMD_DRAWS = 500

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import wasserstein_distance
 
 from latticeflow.flows.weights import overlap
-from latticeflow.laboratory.methods.registry import Sampler
+from latticeflow.laboratory.methods.method_registry import Sampler
 from latticeflow.laboratory.targets import XYLattice
 from mcmc import wrap
 from mcmc.models import observables

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from latticeflow.laboratory.methods.method_registry import DivergedError, Effort, Method, Report, Sampler, seeded
 from latticeflow.laboratory.methods.networks import (
     Batch,
     Coordinates,
@@ -18,7 +19,6 @@ from latticeflow.laboratory.methods.networks import (
     noise_size,
     perceptron,
 )
-from latticeflow.laboratory.methods.registry import DivergedError, Effort, Method, Report, Sampler, seeded
 from latticeflow.laboratory.targets import Target
 from latticeflow.laboratory.targets.target import device_of
 from latticeflow.training.critic import critic_loss

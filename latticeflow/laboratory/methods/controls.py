@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latticeflow.laboratory.methods.registry import Effort, Method, Report, Sampler, register, seeded
+from latticeflow.laboratory.methods.method_registry import Effort, Method, Report, Sampler, register, seeded
 from latticeflow.laboratory.targets import Target
 from latticeflow.laboratory.targets.target import device_of
 

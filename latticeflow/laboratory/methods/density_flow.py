@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from latticeflow.laboratory.methods.registry import Sampler
+from latticeflow.laboratory.methods.method_registry import Sampler
 from latticeflow.laboratory.targets import Target
 from latticeflow.laboratory.targets.target import device_of
 

@@ -23,7 +23,7 @@ from torch.nn.functional import softplus
 
 from latticeflow.laboratory.methods.density_flow import DensityFlow
 from latticeflow.laboratory.methods.layers import joined
-from latticeflow.laboratory.methods.registry import DivergedError, Effort, Report
+from latticeflow.laboratory.methods.method_registry import DivergedError, Effort, Report
 from latticeflow.laboratory.targets import Target
 
 CLIP_NORM = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from latticeflow.laboratory.methods.architectures import ARCHITECTURES
 from latticeflow.laboratory.methods.density_flow import FlowSampler
 from latticeflow.laboratory.methods.density_objectives import OBJECTIVES, train
-from latticeflow.laboratory.methods.registry import Effort, Method, Report, Sampler, register, seeded
+from latticeflow.laboratory.methods.method_registry import Effort, Method, Report, Sampler, register, seeded
 from latticeflow.laboratory.targets import Target
 from mcmc import InputError
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.method_registry import register
 from latticeflow.laboratory.methods.networks import Batch
-from latticeflow.laboratory.methods.registry import register
 
 
 @dataclass(frozen=True)

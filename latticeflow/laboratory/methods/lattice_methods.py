@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from latticeflow.flows import Flow, build_flow
-from latticeflow.laboratory.methods.registry import DivergedError, Effort, Method, Report, Sampler, register, seeded
+from latticeflow.laboratory.methods.method_registry import (
+    DivergedError,
+    Effort,
+    Method,
+    Report,
+    Sampler,
+    register,
+    seeded,
+)
 from latticeflow.laboratory.targets import Target, XYLattice
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer, TrainingDivergedError, TrainingSettings

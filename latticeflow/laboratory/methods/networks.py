@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from latticeflow.laboratory.methods.registry import Effort
+from latticeflow.laboratory.methods.method_registry import Effort
 from latticeflow.laboratory.targets import Target
 
 

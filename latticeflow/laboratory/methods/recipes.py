@@ -18,7 +18,7 @@ from typing import Any
 from latticeflow.laboratory.methods.adversarial import Adversarial
 from latticeflow.laboratory.methods.gan import GAN
 from latticeflow.laboratory.methods.joint import VEEGAN
-from latticeflow.laboratory.methods.registry import register
+from latticeflow.laboratory.methods.method_registry import register
 
 GROUP = "recipe"
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.method_registry import Effort, register
 from latticeflow.laboratory.methods.networks import Batch, Coordinates, Untouched, join, log_normal
-from latticeflow.laboratory.methods.registry import Effort, register
 from latticeflow.laboratory.methods.vae import Autoencoder, VariationalAutoencoder, divergence
 from latticeflow.laboratory.targets import Target, XYLattice
 from mcmc import wrap

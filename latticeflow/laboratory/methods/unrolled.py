@@ -10,8 +10,8 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.method_registry import register
 from latticeflow.laboratory.methods.networks import Batch
-from latticeflow.laboratory.methods.registry import register
 from latticeflow.training.critic import critic_loss
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from latticeflow.laboratory.methods.adversarial import Learner, checked
+from latticeflow.laboratory.methods.method_registry import Effort, Method, Report, Sampler, register, seeded
 from latticeflow.laboratory.methods.networks import (
     Batch,
     Coordinates,
@@ -18,7 +19,6 @@ from latticeflow.laboratory.methods.networks import (
     noise_size,
     perceptron,
 )
-from latticeflow.laboratory.methods.registry import Effort, Method, Report, Sampler, register, seeded
 from latticeflow.laboratory.targets import Target
 from latticeflow.laboratory.targets.target import device_of
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from latticeflow.laboratory.measures.mode_measures import measure
-from latticeflow.laboratory.methods.registry import DivergedError, Effort, Method, Sampler, get_method
+from latticeflow.laboratory.methods.method_registry import DivergedError, Effort, Method, Sampler, get_method
 from latticeflow.laboratory.targets import Target, build_target
 from mcmc import InputError
 from mcmc.runtime.stop import Stop

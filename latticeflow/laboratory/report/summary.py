@@ -13,7 +13,7 @@ import numpy as np
 
 from latticeflow.laboratory.measures.mode_measures import Measures
 from latticeflow.laboratory.methods import recipes
-from latticeflow.laboratory.methods.registry import METHODS, Effort
+from latticeflow.laboratory.methods.method_registry import METHODS, Effort
 from latticeflow.laboratory.targets import TARGETS, build_target
 
 QUICK_TARGETS = ["mog8", "ring8"]
