@@ -40,7 +40,7 @@ mode_plots.targets(
 target, effort = build_target("mog8"), Effort(steps=250, batch=256)
 trained = {
     name: METHODS[name].fit(target, effort, seed=1)
-    for name in ("realnvp", "realnvp_reverse_kl", "realnvp_jeffreys", "realnvp_advnf")
+    for name in ("realnvp", "realnvp_reverse_kl", "realnvp_forward_reverse_kl", "realnvp_advnf")
 }
 with plots.style():
     figure, axes = plots.new_figure(1, 5, width=1.5, height=1.8)

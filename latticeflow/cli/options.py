@@ -93,6 +93,19 @@ def assignment(text: str) -> tuple[str, int | float]:
     return name, value
 
 
+def schedule(text: str) -> tuple[str, Any]:
+    """Parse ``term=kind`` or ``term=kind:start:end`` to the term and its schedule."""
+    from latticeflow.training.weight_schedule import schedule_from_text
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is no schedule of a term, such as model=rise:0.2:0.8")
+    try:
+        return name, schedule_from_text(value)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def size(text: str) -> tuple[str, int | float | str]:
     """Parse ``name=value``, the value a number if it looks like one.
 

@@ -42,7 +42,8 @@ def add_parser(verbs: Any) -> None:
     objective = parser.add_argument_group("the objective")
     objective.add_argument(
         "--objective",
-        help="forward_kl, reverse_kl, jeffreys, log_variance, advnf_forward, advnf_reverse or advnf "
+        help="forward_kl, reverse_kl, jeffreys, forward_reverse_kl, log_variance, advnf_forward, advnf_reverse, advnf "
+        "(these three with the published weights) or log_variance_critic "
         "(default: the flow's, log_variance for multiscale, advnf for realnvp)",
     )
     objective.add_argument(
@@ -52,6 +53,19 @@ def add_parser(verbs: Any) -> None:
         default=[],
         metavar="TERM=W",
         help="weight of nll, model, ensemble or adversarial in place of the objective's; repeat",
+    )
+    objective.add_argument(
+        "--schedule",
+        action="append",
+        type=options.schedule,
+        default=[],
+        metavar="TERM=KIND",
+        help="of such a weight: rise:0.2:0.8 or fall:0.2:0.8 along the training, or adaptive; repeat",
+    )
+    objective.add_argument(
+        "--gradient",
+        default="auto",
+        help="reparameterised or score_function (default auto: reparameterised where the flow offers it)",
     )
 
     length = parser.add_argument_group("length and steps")
@@ -72,10 +86,16 @@ def add_parser(verbs: Any) -> None:
     )
 
     critic = parser.add_argument_group("the critic of advnf")
+    critic.add_argument(
+        "--critic", default="symmetric", help="symmetric, or published: the paper's (default symmetric)"
+    )
     critic.add_argument("--critic-channels", type=int, default=32, metavar="N", help="of its convolutions (default 32)")
     critic.add_argument("--critic-packing", type=int, default=2, metavar="N", help="judged together (default 2)")
     critic.add_argument("--critic-rate", type=float, default=1e-3, help="its learning rate (default 0.001)")
     critic.add_argument("--critic-penalty", type=float, default=0.0, metavar="W", help="gradient penalty (default 0)")
+    critic.add_argument(
+        "--critic-clip", type=float, default=0.0, metavar="W", help="bound of its weights (default none)"
+    )
     critic.add_argument("--no-spectral-norm", action="store_true", help="do not bound its Lipschitz constant")
     critic.add_argument("--no-augmentation", action="store_true", help="do not turn and reflect what it sees")
 
@@ -109,11 +129,15 @@ def execute(arguments: argparse.Namespace) -> int:
         clip_norm=arguments.clip_norm,
         ema=arguments.ema,
         weights=dict(arguments.weight),
+        schedules=dict(arguments.schedule),
+        gradient=arguments.gradient,
         critic=CriticSettings(
+            kind=arguments.critic,
             channels=arguments.critic_channels,
             packing=arguments.critic_packing,
             spectral_norm=not arguments.no_spectral_norm,
             gradient_penalty=arguments.critic_penalty,
+            weight_clip=arguments.critic_clip,
             augment=not arguments.no_augmentation,
             learning_rate=arguments.critic_rate,
         ),

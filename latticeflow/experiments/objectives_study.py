@@ -38,7 +38,7 @@ from mcmc.storage.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
 
-PAPER_OBJECTIVES = ("forward_kl", "reverse_kl", "jeffreys", "advnf_forward", "advnf_reverse", "advnf")
+PAPER_OBJECTIVES = ("forward_kl", "reverse_kl", "forward_reverse_kl", "advnf_forward", "advnf_reverse", "advnf")
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ def objective_cells(
     for flow in flows:
         names = [*(objectives or PAPER_OBJECTIVES)]
         if not objectives:
-            partners = (without_critic(name, flow) for name in PAPER_OBJECTIVES)
+            partners = (without_critic(name) for name in PAPER_OBJECTIVES)
             names += sorted({name for name in partners if name and name not in names})
         cells += [Case(flow, name, draws, sizes.get(flow, {})) for name in names]
     return cells
 
 
-def without_critic(objective: str, flow: str) -> str | None:
+def without_critic(objective: str) -> str | None:
     """What is left of an objective without its adversarial term, up to a common factor; None if it has none."""
-    terms = vars(objective_from_name(objective, find_flow(flow)))
+    terms = vars(objective_from_name(objective))
     if not terms["adversarial"]:
         return None
 
@@ -113,10 +113,7 @@ def without_critic(objective: str, flow: str) -> str | None:
         return [weights[name] / sum(weights.values()) for name in sorted(weights)]
 
     bare = shares({**terms, "adversarial": 0.0})
-    return next(
-        (name for name in OBJECTIVES if np.allclose(shares(vars(objective_from_name(name, find_flow(flow)))), bare)),
-        None,
-    )
+    return next((name for name, each in OBJECTIVES.items() if np.allclose(shares(vars(each)), bare)), None)
 
 
 def run_study(

@@ -70,7 +70,7 @@ def study_text(rows: Sequence[dict[str, Any]], plan: Plan, title: str) -> str:
 
 
 def _partner(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    name = without_critic(row["objective"], row["flow"])
+    name = without_critic(row["objective"])
     same = (other for other in rows if all(other[key] == row[key] for key in ("flow", "draws", "sizes")))
     return next((other for other in same if other["objective"] == name), None)
 

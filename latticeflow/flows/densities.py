@@ -40,6 +40,8 @@ class Uniform(nn.Module):
         u = torch.rand(shape, generator=generator, device=device, dtype=temperature.dtype)
         return math.pi * (2 * u - 1)
 
+    rsample = sample  # there is nothing that could move
+
 
 class SpinWave(nn.Module):
     """Spin waves on the torus: one site after the other, each from a von Mises law.
@@ -102,6 +104,24 @@ class SpinWave(nn.Module):
             theta[:, i] = torch.atan2(y, x) + von_mises.sample(torch.hypot(x, y), generator=generator, rounds=rounds)
             u[:, :, i] = torch.stack((theta[:, i].cos(), theta[:, i].sin()))
         return theta
+
+    def rsample(self, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw as `sample` does, site by site; gradients with respect to the coefficients flow through the draws."""
+        amplitudes = self._amplitudes(temperature)
+        rounds = 24 if temperature.is_cuda else None
+        n = len(self._weights)
+        u = temperature.new_zeros(2, len(temperature), n)
+        angles = []
+        for i in range(n):
+            # Out of place: a later site must not overwrite what the gradient of an earlier one needs.
+            x, y = ((u @ self._weights[i].T) * amplitudes[:, max(i, 1) - 1]).sum(-1)
+            kappa = torch.sqrt(x**2 + y**2 + 1e-12)
+            direction = torch.atan2(y, x.masked_fill((x == 0) & (y == 0), 1.0))
+            theta = direction + von_mises.rsample(kappa, generator=generator, rounds=rounds)
+            angles.append(theta)
+            spin = torch.stack((theta.cos(), theta.sin()))
+            u = u + spin[..., None] * torch.nn.functional.one_hot(torch.tensor(i), n).to(u)
+        return torch.stack(angles, -1)
 
 
 BASES: dict[str, type[Uniform] | type[SpinWave]] = {"uniform": Uniform, "spin_wave": SpinWave}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
@@ -44,12 +44,12 @@ class Flow(nn.Module, ABC):
     """Objective of the training unless it is told otherwise, a name of `latticeflow.training.objectives`."""
     learning_rate: ClassVar[float] = 1e-3
     """At the peak of its schedule, unless the training is told otherwise."""
-    objective_weights: ClassVar[Mapping[str, Mapping[str, float]]] = {}
-    """Weights of the terms of an objective, by its name, that replace the usual ones for this flow."""
     seamless: ClassVar[bool] = True
     """Whether the density is continuous where an angle passes from pi to -pi."""
     symmetric: ClassVar[bool] = True
     """Whether the density is exactly invariant when all angles turn together, or change sign together."""
+    reparameterised: ClassVar[bool] = False
+    """Whether there is `rsample`; a subclass that sets this implements `_rsample`."""
 
     def __init__(
         self, model: Model, lattice: Lattice, temperatures: tuple[float, float], sizes: dict[str, Any] | None = None
@@ -154,6 +154,37 @@ class Flow(nn.Module, ABC):
         with torch.no_grad():
             theta, log_q = self._sample(self._temperatures(n, temperature), generator)
         return theta.cpu().numpy(), log_q.cpu().numpy()
+
+    def rsample(
+        self, n: int, temperature: float | Tensor, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw configurations as differentiable functions of the parameters.
+
+        The gradient of the mean of any smooth f(theta, log q) over these draws is an unbiased estimate of that of its
+        expectation, by draws that move (Kingma, Welling, arXiv:1312.6114; where a draw is not a formula of its noise,
+        implicitly: Figurnov, Mohamed, Mnih, arXiv:1805.08498).
+
+        Args:
+            n, temperature, generator: see `sample`; tensors are returned always.
+
+        Returns:
+            theta, (n, Ly, Lx), in [-pi, pi), and log q(theta), float64 (n,); gradients pass through both.
+
+        Raises:
+            InputError: the flow does not offer it, see `reparameterised`; or as `sample`.
+
+        Example:
+            >>> import latticeflow as lf, mcmc
+            >>> flow = lf.build_flow("spline", mcmc.XY(), 4, (0.5, 1.5))
+            >>> theta, log_q = flow.rsample(100, 0.9)
+            >>> (log_q + flow.model.energy(theta) / 0.9).mean().backward()
+        """
+        if not self.reparameterised:
+            raise InputError(f"flow {self.name!r} offers no reparameterised draws: use sample and the score function")
+        return self._rsample(self._temperatures(n, temperature), generator)
+
+    def _rsample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError  # where reparameterised is False, rsample never comes here
 
     @overload
     def log_prob(self, theta: Tensor, temperature: float | Sequence[float] | np.ndarray | Tensor) -> Tensor: ...

@@ -36,6 +36,17 @@ class LastColour(nn.Module):
         drawn = h.angle() + von_mises.sample(h.abs(), generator=generator, rounds=rounds)
         theta.view(len(theta), -1)[:, self.get_buffer("_sites")] = wrap(drawn)
 
+    def moved(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The same configurations with the sites drawn; gradients flow through all other angles into the draws."""
+        h = self._field(theta, temperature)
+        # The root and the angle have no derivative where the field vanishes.
+        x, y = h.real, h.imag
+        kappa = torch.sqrt(x**2 + y**2 + 1e-12)
+        delta = von_mises.rsample(kappa, generator=generator, rounds=24 if theta.is_cuda else None)
+        drawn = wrap(torch.atan2(y, x.masked_fill((x == 0) & (y == 0), 1.0)) + delta)
+        flat = theta.flatten(1)
+        return flat.index_copy(1, self.get_buffer("_sites"), drawn).view_as(theta)
+
     def log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         """Log density of the sites given all others, (n, Ly, Lx) and (n,) -> float64 (n,)."""
         h = self._field(theta, temperature)

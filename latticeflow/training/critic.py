@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mcmc import InputError
+
 
 class Critic(nn.Module):
     """Convolutional classifier of configurations at a temperature, translation invariant on the torus.
@@ -16,8 +18,7 @@ class Critic(nn.Module):
     Each spin enters as (cos, sin), padded periodically, beside the temperature. What the model does not distinguish the
     critic must not learn either: every configuration is turned by a random global angle and, half of the time,
     reflected. ``packing`` configurations of one temperature are judged together, which lets the critic see a lack of
-    diversity (Lin et al., PacGAN, arXiv:1712.04086). The paper's critic has none of this: raw angles, 64 channels,
-    tanh, pooling.
+    diversity (Lin et al., PacGAN, arXiv:1712.04086). The paper's critic has none of this; see `PublishedCritic`.
 
     Args:
         channels: of the two hidden convolutions.
@@ -59,6 +60,56 @@ class Critic(nn.Module):
         return self.head(features).view(T, n // self.packing).repeat_interleave(self.packing, dim=1)
 
 
+class PublishedCritic(nn.Module):
+    """The critic of the AdvNF paper (arXiv:2401.15948, the authors' notebook): it sees angles, not directions.
+
+    The angles in turns beside the temperature, two periodic 3x3 convolutions, a maximum over blocks of 2x2, one
+    convolution without padding, and two layers of 64 and 16 units, all with tanh.
+
+    Args:
+        shape: (Ly, Lx), both even and at least 6.
+        channels: of the convolutions, published 64.
+        packing: configurations judged together, published 1.
+        normalise: bound the Lipschitz constant by spectral normalisation, published without.
+
+    Raises:
+        InputError: a lattice that the convolution after the pooling does not fit on.
+    """
+
+    def __init__(self, shape: tuple[int, int], channels: int = 64, *, packing: int = 1, normalise: bool = False):
+        super().__init__()
+        if min(shape) < 6 or any(side % 2 for side in shape):
+            raise InputError(
+                f"the published critic needs even sides of at least 6; the lattice is {shape[1]}x{shape[0]}"
+            )
+        bound = spectral_norm if normalise else lambda layer: layer
+        self.packing = packing
+        inner = (shape[0] // 2 - 2) * (shape[1] // 2 - 2) * channels
+        self.layers = nn.Sequential(
+            bound(nn.Conv2d(packing + 1, channels, 3, padding=1, padding_mode="circular")),
+            nn.Tanh(),
+            bound(nn.Conv2d(channels, channels, 3, padding=1, padding_mode="circular")),
+            nn.Tanh(),
+            nn.MaxPool2d(2),
+            bound(nn.Conv2d(channels, channels, 3)),
+            nn.Tanh(),
+            nn.Flatten(),
+            bound(nn.Linear(inner, 64)),
+            nn.Tanh(),
+            bound(nn.Linear(64, 16)),
+            nn.Tanh(),
+            bound(nn.Linear(16, 1)),
+        )
+
+    def forward(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Critic.forward`; nothing is random here."""
+        T, n, Ly, Lx = theta.shape
+        angles = (theta / (2 * math.pi) + 0.5).reshape(-1, self.packing, Ly, Lx)
+        given = temperature[:, :: self.packing].reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
+        logit = self.layers(torch.cat((angles, given), dim=1))
+        return logit.view(T, n // self.packing).repeat_interleave(self.packing, dim=1)
+
+
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """Logistic loss of the logits of ensemble draws and of the flow's draws (Goodfellow et al., arXiv:1406.2661)."""
     return softplus(-real).mean() + softplus(fake).mean()
@@ -75,6 +126,14 @@ def slope(logit: Tensor, theta: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(logit.sum(), theta, create_graph=True)
     return (gradient**2).sum((-2, -1)).mean()
+
+
+@torch.no_grad()
+def clip_weights(critic: nn.Module, bound: float) -> None:
+    """Keep every parameter within +-``bound``, in place; 0 bounds nothing."""
+    if bound:
+        for parameter in critic.parameters():
+            parameter.clamp_(-bound, bound)
 
 
 def describe(loss: float) -> str | None:

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 from latticeflow.flows import Flow
 from latticeflow.flows.weights import acceptance_of_weights
-from latticeflow.training.critic import Critic, critic_loss, slope
+from latticeflow.training.critic import Critic, PublishedCritic, clip_weights, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
 from latticeflow.training.objectives import score_function
 from latticeflow.training.training_settings import TrainingSettings
+from latticeflow.training.weight_schedule import weighted_sum
 from mcmc import InputError
 from mcmc.sampling.rng import key
 
@@ -71,11 +72,16 @@ class Trainer:
         if self.objective.needs_ensemble and reference is None:
             raise InputError(f"objective {self.settings.objective!r} needs an ensemble: give one, or use reverse_kl")
         self.draws = group.share(settings.draws)
+        self.reparameterised = self.settings.gradient == "reparameterised" or (
+            self.settings.gradient == "auto" and flow.reparameterised
+        )
+        if self.reparameterised and not flow.reparameterised and self.objective.needs_draws:
+            raise InputError(f"flow {flow.name!r} offers no reparameterised draws: train it by the score function")
         self.optimiser = _optimiser(flow, self.settings)
         self.generator, self.picker = torch.Generator(flow.device), torch.Generator()
-        self.critic: Critic | None = None
+        self.critic: Critic | PublishedCritic | None = None
         if self.objective.adversarial:
-            self.critic = _critic(self.settings, self.draws).to(flow.device)
+            self.critic = _critic(flow, self.settings, self.draws).to(flow.device)
             rate = settings.critic.learning_rate
             self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas=(0.5, 0.9))
         group.copy_first([*flow.state_dict().values(), *(self.critic.state_dict().values() if self.critic else ())])
@@ -133,8 +139,9 @@ class Trainer:
                 f"'latticeflow verify'"
             )
         self.optimiser.step()
-        if judged is not None:
+        if judged is not None and self.critic is not None:
             self.critic_optimiser.step()
+            clip_weights(self.critic, self.settings.critic.weight_clip)
         self.step_number += 1
         if self.average is not None:
             self._average_parameters(self.average)
@@ -151,29 +158,42 @@ class Trainer:
 
     def _losses(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Loss of the flow, of the critic, and log weights of the flow's own draws."""
-        weights, loss = self.objective, torch.zeros((), device=self.flow.device)
+        weights, terms = self.objective, dict[str, Tensor]()
         judged = log_w = None
         if weights.needs_draws:
             T = self._random_temperatures()
-            theta, log_q = self.flow.sample(T.numel(), T.flatten(), generator=self.generator)
-            drawn, log_q, log_w = self._weigh(theta, log_q, T)
-            loss = loss + weights.model * score_function(log_q, log_w)
+            draw = self.flow.rsample if self.reparameterised else self.flow.sample
+            theta, log_q = draw(T.numel(), T.flatten(), generator=self.generator)
+            log_p = -self.flow.model.energy(theta) / T.flatten()
+            drawn, log_q, log_w = theta.unflatten(0, T.shape), log_q.view(T.shape), (log_p - log_q).view(T.shape)
+            if weights.model:
+                terms["model"] = -log_w.mean() if self.reparameterised else score_function(log_q, log_w)
+            log_w = log_w.detach()
         if self.reference is not None and weights.needs_ensemble:
             real, real_T = self.reference.batch(self.draws, self.picker, temperatures=self.settings.temperatures)
             if weights.nll or weights.ensemble:
                 theta = real.flatten(0, 1)
-                real, real_log_q, real_log_w = self._weigh(theta, self.flow.log_prob(theta, real_T.flatten()), real_T)
-                loss = loss - weights.nll * real_log_q.mean()
-                loss = loss + weights.ensemble * score_function(real_log_q, real_log_w)
+                real_log_q = self.flow.log_prob(theta, real_T.flatten()).view(real_T.shape)
+                if weights.nll:
+                    terms["nll"] = -real_log_q.mean()
+                if weights.ensemble:
+                    real_log_p = (-self.flow.model.energy(theta) / real_T.flatten()).view(real_T.shape)
+                    terms["ensemble"] = score_function(real_log_q, real_log_p - real_log_q)
             if self.critic is not None:
                 # Both players move at once, as in the paper: the flow's reward is that of the critic before its step.
                 real = real.requires_grad_(self.settings.critic.gradient_penalty > 0)
                 real_logit = self.critic(real, real_T, self.generator)
-                logit = self.critic(drawn, T.to(drawn.dtype), self.generator)
+                logit = self.critic(drawn.detach(), T.to(drawn.dtype), self.generator)
                 judged = critic_loss(real_logit, logit)
                 if self.settings.critic.gradient_penalty:
                     judged = judged + self.settings.critic.gradient_penalty * slope(real_logit, real)
-                loss = loss + score_function(log_q, weights.adversarial * logsigmoid(logit.detach()))
+                if self.reparameterised:
+                    terms["adversarial"] = softplus(-self.critic(drawn, T.to(drawn.dtype), self.generator)).mean()
+                else:
+                    terms["adversarial"] = score_function(log_q, logsigmoid(logit))
+        loss = weighted_sum(
+            terms, vars(weights), self.settings.schedules, fraction=self.fraction, parameters=self.flow.parameters()
+        )
         return loss, judged, log_w
 
     def _random_temperatures(self) -> Tensor:
@@ -184,11 +204,6 @@ class Trainer:
         # Strata reach the ends of the range more often than its inside, where neighbours help.
         T = low + (high - low) * ((torch.arange(count, device=u.device) + 1.1 * u - 0.05) / count).clamp(0, 1)
         return T[:, None].expand(count, self.draws)
-
-    def _weigh(self, theta: Tensor, log_q: Tensor, T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Configurations, log q and log weights by temperature: (T, n, Ly, Lx), (T, n), (T, n)."""
-        log_w = -self.flow.model.energy(theta) / T.flatten() - log_q.detach()
-        return theta.unflatten(0, T.shape), log_q.view(T.shape), log_w.view(T.shape)
 
     @torch.no_grad()
     def _average_parameters(self, average: Flow) -> None:
@@ -229,8 +244,10 @@ def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:
     return torch.optim.Adam([group], settings.learning_rate, betas=(0.9, 0.99))
 
 
-def _critic(settings: TrainingSettings, draws: int) -> Critic:
+def _critic(flow: Flow, settings: TrainingSettings, draws: int) -> Critic | PublishedCritic:
     how = settings.critic
     if draws % how.packing:
         raise InputError(f"the critic packs {how.packing} draws, of which {draws} make no whole number: change --draws")
+    if how.kind == "published":
+        return PublishedCritic(flow.lattice.shape, how.channels, packing=how.packing, normalise=how.spectral_norm)
     return Critic(how.channels, packing=how.packing, normalise=how.spectral_norm, augment=how.augment)

@@ -9,40 +9,56 @@ from typing import Any, Self
 
 from latticeflow.flows import Flow
 from latticeflow.training.objectives import Objective, objective_from_name
+from latticeflow.training.weight_schedule import WeightSchedule
 from mcmc import InputError
 from mcmc.runtime.registry import nearest
+
+CRITICS = ("symmetric", "published")
+GRADIENTS = ("auto", "reparameterised", "score_function")
 
 
 @dataclass(frozen=True)
 class CriticSettings:
-    """The critic of the adversarial term; see `critic.Critic`.
+    """The critic of the adversarial term.
 
     Args:
-        channels: of its convolutions.
-        packing: configurations judged together.
-        spectral_norm: bound its Lipschitz constant.
-        gradient_penalty: weight of the penalty on its slope at ensemble draws; 0 for none.
-        augment: turn and reflect what it sees at random.
+        kind: ``symmetric`` for `critic.Critic`, ``published`` for `critic.PublishedCritic`.
+        channels: of its convolutions, or units of its layers.
+        packing: configurations judged together (Lin et al., PacGAN, arXiv:1712.04086).
+        spectral_norm: bound its Lipschitz constant (Miyato et al., arXiv:1802.05957).
+        gradient_penalty: weight of the penalty on its slope at ensemble draws, R1 (Mescheder, Geiger, Nowozin,
+            arXiv:1801.04406); 0 for none.
+        weight_clip: bound of its weights after every step (Arjovsky, Chintala, Bottou, arXiv:1701.07875); 0 for none.
+        augment: turn and reflect what it sees at random; the published critic does not.
         learning_rate: of its Adam.
 
     Raises:
         InputError: naming the value and the remedy.
     """
 
+    kind: str = "symmetric"
     channels: int = 32
     packing: int = 2
     spectral_norm: bool = True
     gradient_penalty: float = 0.0
+    weight_clip: float = 0.0
     augment: bool = True
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         """Refuse what makes no critic."""
+        if self.kind not in CRITICS:
+            raise InputError(f"unknown critic {self.kind!r}: choose one of {', '.join(CRITICS)}")
         for name in ("channels", "packing", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"critic's {name} = {getattr(self, name)} must be positive")
-        if not 0 <= self.gradient_penalty < math.inf:
-            raise InputError(f"critic's gradient_penalty = {self.gradient_penalty} must not be negative")
+        for name in ("gradient_penalty", "weight_clip"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"critic's {name} = {getattr(self, name)} must not be negative")
+
+
+PUBLISHED_CRITIC = CriticSettings("published", channels=64, packing=1, spectral_norm=False, augment=False)
+"""The critic of the authors' notebook, but for its learning rate, 5e-5, which no training of minutes can afford."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,9 @@ class TrainingSettings:
         clip_norm: bound of the gradient's norm.
         ema: decay of the exponential moving average of the parameters, which then is what is served; 0 for none.
         weights: of terms of the objective, by the names of `Objective`, in place of the objective's own.
+        schedules: of the weights of some terms, by the same names; the others are constant.
+        gradient: how the flow's own draws teach it: ``reparameterised``, through the draws; ``score_function``; or
+            ``auto``, through the draws where the flow offers it.
         critic: of the adversarial term.
         seed: of every random number of the training.
 
@@ -77,6 +96,8 @@ class TrainingSettings:
     clip_norm: float = 1.0
     ema: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
+    schedules: Mapping[str, WeightSchedule] = field(default_factory=dict)
+    gradient: str = "auto"
     critic: CriticSettings = field(default_factory=CriticSettings)
     seed: int = 0
 
@@ -97,10 +118,13 @@ class TrainingSettings:
             raise InputError(f"{name} = {getattr(self, name)} must not be negative")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema = {self.ema} must be 0 for no average, or a decay below 1 such as 0.999")
+        if self.gradient not in GRADIENTS:
+            raise InputError(f"unknown gradient {self.gradient!r}: choose one of {', '.join(GRADIENTS)}")
         known = [each.name for each in fields(Objective)]
-        for name, weight in self.weights.items():
+        for name in (*self.weights, *self.schedules):
             if name not in known:
                 raise InputError(f"objectives have no term {name!r}: {nearest(name, known)}")
+        for name, weight in self.weights.items():
             if not 0 <= weight < math.inf:
                 raise InputError(f"weight {name} = {weight} must be finite and not negative")
         if not any({**vars(objective_from_name(self.objective or "advnf")), **self.weights}.values()):
@@ -116,7 +140,7 @@ class TrainingSettings:
 
     def terms(self, flow: Flow | type[Flow]) -> Objective:
         """Weights of the objective for a flow."""
-        return replace(objective_from_name(self.objective or flow.objective, flow), **self.weights)
+        return replace(objective_from_name(self.objective or flow.objective), **self.weights)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -125,4 +149,5 @@ class TrainingSettings:
         critic = stored.pop("critic", {})
         if "critic_rate" in stored:
             critic = {"learning_rate": stored.pop("critic_rate")}
-        return cls(**stored, critic=CriticSettings(**critic))
+        schedules = {name: WeightSchedule(**each) for name, each in stored.pop("schedules", {}).items()}
+        return cls(**stored, schedules=schedules, critic=CriticSettings(**critic))

@@ -66,6 +66,21 @@ def test_every_objective_improves_the_flow(objective, reference):
     assert variance(flow) < 0.5 * before
 
 
+@pytest.mark.parametrize("name", ["realnvp", "spline"])
+@pytest.mark.parametrize("gradient", ["reparameterised", "score_function"])
+def test_both_gradients_train(name, gradient, reference):
+    flow = make(name, XY(), 4, 4)
+    weights = {"model": 1.0, "adversarial": 0.1}
+    settings = TrainingSettings(
+        "advnf_reverse", steps=150, temperatures=8, draws=16, warmup=5, weights=weights, gradient=gradient
+    )
+    trainer = Trainer(flow, settings, reference)
+    assert trainer.reparameterised == (gradient == "reparameterised")
+    losses = []
+    trainer.run(lambda metrics: losses.append(metrics.log_weight_variance))
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+
+
 def test_score_function_gradient_is_that_of_the_reverse_kl():
     """On a density known in closed form: q = N(mu, 1), p = N(0, 1), d KL / d mu = mu."""
     mu = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)

@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 import types
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,14 +15,15 @@ import torch
 from latticeflow.cli import main
 from latticeflow.flows import FLOWS, build_flow, checkpoint
 from latticeflow.training import critic
-from latticeflow.training.critic import Critic
+from latticeflow.training.critic import Critic, PublishedCritic
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import Group
 from latticeflow.training.metrics_log import MetricsLog
-from latticeflow.training.objectives import OBJECTIVES, Objective, objective_from_name
+from latticeflow.training.objectives import OBJECTIVES, Objective
 from latticeflow.training.train import train
 from latticeflow.training.trainer import Metrics, Trainer
-from latticeflow.training.training_settings import CriticSettings, TrainingSettings
+from latticeflow.training.training_settings import PUBLISHED_CRITIC, CriticSettings, TrainingSettings
+from latticeflow.training.weight_schedule import WeightSchedule, schedule_from_text, weighted_sum
 from mcmc import XY, InputError, Lattice
 from tests.flows.test_flows import make
 from tests.training.test_training import After
@@ -70,11 +72,11 @@ def test_every_flow_has_its_own_defaults():
     settings = TrainingSettings(steps=1)
     assert settings.resolved(FLOWS["multiscale"]).objective == "log_variance"
     assert settings.terms(FLOWS["multiscale"]) == OBJECTIVES["log_variance"]
-    assert settings.terms(FLOWS["realnvp"]) == Objective(nll=1.0, model=0.5, adversarial=1.0)
-    assert objective_from_name("advnf") != objective_from_name("advnf", FLOWS["realnvp"])
+    published = Objective(nll=1.0, model=0.5, adversarial=1.0)
+    assert {TrainingSettings("advnf", steps=1).terms(flow) for flow in FLOWS.values()} == {published}
     assert settings.resolved(FLOWS["realnvp"]).learning_rate == FLOWS["realnvp"].learning_rate
     overridden = TrainingSettings("advnf", steps=1, weights={"adversarial": 0.25, "nll": 2.0})
-    assert overridden.terms(FLOWS["multiscale"]) == Objective(nll=2.0, model=0.5, ensemble=0.5, adversarial=0.25)
+    assert overridden.terms(FLOWS["multiscale"]) == Objective(nll=2.0, model=0.5, adversarial=0.25)
 
 
 def test_weights_scale_the_gradient():
@@ -124,6 +126,54 @@ def test_gradient_penalty_flattens_the_critic():
         logit = trainer.critic(theta, T, torch.Generator().manual_seed(0))
         slopes.append(float(critic.slope(logit, theta).detach()))
     assert slopes[1] < 0.1 * slopes[0]
+
+
+def test_published_critic_has_the_notebooks_layers_and_sees_the_order_of_a_pack():
+    torch.manual_seed(0)
+    judge = PublishedCritic((8, 8))
+    assert sum(p.numel() for p in judge.parameters()) == 92_577  # the summary of the authors' notebook
+    theta, T = torch.rand(3, 4, 8, 8), torch.linspace(0.5, 1.0, 3)[:, None].expand(3, 4)
+    assert judge(theta, T).shape == (3, 4)
+    assert not torch.allclose(judge(theta + 1, T), judge(theta, T))  # no symmetry is built in
+    packed = PublishedCritic((8, 8), packing=2)
+    logit = packed(theta, T)
+    assert torch.equal(logit[:, 0], logit[:, 1])
+    assert not torch.allclose(logit[:, 0], logit[:, 2])
+
+
+def test_weights_of_the_critic_are_clipped():
+    how = CriticSettings(channels=8, spectral_norm=False, weight_clip=0.01)
+    trainer = Trainer(
+        make("multiscale", XY(), 4, 4), TrainingSettings("advnf", steps=2, critic=how, **QUICK), anything()
+    )
+    trainer.run()
+    assert max(float(p.detach().abs().max()) for p in trainer.critic.parameters()) <= 0.01 + 1e-9
+
+
+def test_schedules_weigh_terms_along_the_training():
+    parameter = torch.tensor([1.0, 2.0], requires_grad=True)
+    terms = {"nll": (3 * parameter).sum(), "model": (parameter**2).sum()}
+    weights = {"nll": 2.0, "model": 0.5}
+
+    def gradient(schedules, fraction=0.5):
+        loss = weighted_sum(terms, weights, schedules, fraction=fraction, parameters=[parameter])
+        return torch.autograd.grad(loss, parameter, retain_graph=True)[0].tolist()
+
+    assert gradient({}) == [7.0, 8.0]
+    rise, fall = WeightSchedule("rise", 0.2, 0.8), WeightSchedule("fall", 0.2, 0.8)
+    assert gradient({"model": rise}, 0.1) == [6.0, 6.0]
+    assert gradient({"model": rise}, 0.5) == [6.5, 7.0]
+    assert gradient({"model": fall}, 0.9) == [6.0, 6.0]
+    assert gradient({"nll": rise, "model": rise}, 0.0) == [0.0, 0.0]
+    # Of norms 6 sqrt 2 of the rest and sqrt 20 of the term, and a weight of 0.5.
+    share = 0.5 * 6 * math.sqrt(2) / math.sqrt(20)
+    assert gradient({"model": WeightSchedule("adaptive")}) == pytest.approx([6 + share * 2, 6 + share * 4])
+
+
+@pytest.mark.parametrize("text", ["raise:0.2:0.8", "rise:0.8:0.2", "rise:0.2", "rise:a:b", "fall:0:1.5"])
+def test_impossible_schedules_are_named(text):
+    with pytest.raises(InputError, match="schedule"):
+        schedule_from_text(text)
 
 
 @pytest.mark.parametrize(("loss", "word"), [(0.05, "the critic wins"), (1.385, "the critic loses")])
@@ -176,6 +226,8 @@ def test_metrics_that_cannot_go_anywhere_are_refused(few_draws, tmp_path, monkey
         ({"seed": -1}, "seed = -1 must not be negative"),
         ({"weights": {"mll": 1.0}}, "no term 'mll'"),
         ({"weights": {"nll": -1.0}}, "weight nll = -1.0 must be finite"),
+        ({"schedules": {"mll": WeightSchedule()}}, "no term 'mll'"),
+        ({"gradient": "reparametrised"}, "unknown gradient 'reparametrised'"),
         ({"objective": "forward_kl", "weights": {"nll": 0.0}}, "nothing is left to train on"),
     ],
 )
@@ -189,6 +241,12 @@ def test_impossible_critics_and_sizes_are_named():
         CriticSettings(channels=0)
     with pytest.raises(InputError, match="gradient_penalty = nan must not be negative"):
         CriticSettings(gradient_penalty=math.nan)
+    with pytest.raises(InputError, match="unknown critic 'publshed'"):
+        CriticSettings("publshed")
+    with pytest.raises(InputError, match="the published critic needs even sides of at least 6; the lattice is 4x4"):
+        Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("advnf", steps=1, critic=PUBLISHED_CRITIC), anything())
+    with pytest.raises(InputError, match="flow 'multiscale' offers no reparameterised draws"):
+        Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("reverse_kl", steps=1, gradient="reparameterised"))
     settings = TrainingSettings("advnf", steps=1, temperatures=4, draws=4, critic=CriticSettings(packing=3))
     with pytest.raises(InputError, match="packs 3 draws, of which 4 make no whole number"):
         Trainer(make("multiscale", XY(), 4, 4), settings, anything())
@@ -204,18 +262,24 @@ def test_settings_of_earlier_releases_are_read():
     old = {"objective": "advnf", "steps": 5, "minutes": None, "learning_rate": 4e-3, "critic_rate": 2e-3, "seed": 3}
     read = TrainingSettings.from_json(old)
     assert (read.objective, read.critic.learning_rate, read.seed) == ("advnf", 2e-3, 3)
+    ramped = TrainingSettings("advnf", steps=5, schedules={"model": WeightSchedule("rise", 0.2, 0.8)})
+    assert TrainingSettings.from_json(json.loads(json.dumps(asdict(ramped)))) == ramped
 
 
 def test_command_line_sets_sizes_weights_and_critic(few_draws, tmp_path, capsys):
     out = tmp_path / "flow.pt"
     words = ["train", str(few_draws), "--out", str(out), "--steps", "1", "--batch-temperatures", "2", "--draws", "4"]
     more = ["--objective", "advnf", "--set", "width=16", "--weight", "adversarial=0.2", "--critic-channels", "4"]
+    more += ["--schedule", "model=rise:0.2:0.8", "--gradient", "score_function", "--critic-clip", "0.1"]
     assert main([*words, *more, "--no-augmentation", "--ema", "0.5"]) == 0
     found = checkpoint.load(out)
     training = found.metadata["training"]
     assert found.flow.sizes["width"] == 16
     assert training["weights"] == {"adversarial": 0.2}
     assert training["critic"]["channels"] == 4
+    assert training["critic"]["weight_clip"] == 0.1
+    assert training["schedules"] == {"model": {"kind": "rise", "start": 0.2, "end": 0.8}}
+    assert training["gradient"] == "score_function"
     assert training["critic"]["augment"] is False
     assert training["temperatures"] == 2
     assert main([*words[:3], str(tmp_path / "b.pt"), "--set", "wdith=3"]) == 2

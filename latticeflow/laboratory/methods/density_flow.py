@@ -72,7 +72,7 @@ class DensityFlow(nn.Module, ABC):
         z, log_det = self.to_noise(u, condition)
         return normal_log_prob(z) + (log_det + slope).double()
 
-    def draw(
+    def rsample(
         self, n: int, condition: Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draws, (n, d), and their log density, float64 (n,); gradients pass through both."""
@@ -116,7 +116,7 @@ class FlowSampler(Sampler):
     @torch.no_grad()
     def sample(self, n: int, *, condition: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """See `Sampler.sample`."""
-        return self.flow.draw(n, condition, generator)[0].float()
+        return self.flow.rsample(n, condition, generator)[0].float()
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

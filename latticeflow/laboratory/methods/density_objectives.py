@@ -1,66 +1,103 @@
 """What the training of a flow on R^d minimises; gradients pass through its draws.
 
-- ``forward``: weight of the flow's own loss on draws of the target, forward KL for all but flow matching.
-- ``reverse``: weight of the reverse KL, the mean of log q - log p over the flow's draws.
-- ``critic``: weight of a critic that tells the flow's draws from the target's; ``jensen_shannon`` is the logistic one
-  of a GAN, with the non-saturating loss of the generator (Goodfellow et al., arXiv:1406.2661), ``wasserstein`` bounds
-  its gradient by a penalty (Gulrajani et al., arXiv:1704.00028).
-- ``fisher``: weight of the mean of |grad log q - grad log p|^2 / d over draws of the target (score matching,
-  Hyvarinen 2005, with the score known), in the scaled coordinates of the flow.
+The terms and their weights are those of `latticeflow.training.objectives`: ``nll`` is the flow's own loss on draws of
+the target, forward KL for all but flow matching; ``model`` the reverse KL, the mean of log q - log p over the flow's
+draws; ``adversarial`` a critic that tells the flow's draws from the target's. ``jensen_shannon`` is the logistic critic
+of a GAN, with the non-saturating loss of the generator (Goodfellow et al., arXiv:1406.2661), ``wasserstein`` bounds its
+gradient by a penalty (Gulrajani et al., arXiv:1704.00028). One more term is known here:
 
-``critic_updates`` are made before each of the flow.
+- ``fisher``: the mean of |grad log q - grad log p|^2 / d over draws of the target (score matching, Hyvarinen 2005, with
+  the score known), in the scaled coordinates of the flow.
+
 AdvNF is a KL divergence, or both, with the logistic critic (Kanaujia, Scheurer, Arora, arXiv:2401.15948).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+from torch.nn.utils.parametrizations import spectral_norm
 
 from latticeflow.laboratory.methods.density_flow import DensityFlow
 from latticeflow.laboratory.methods.layers import joined
 from latticeflow.laboratory.methods.method_registry import DivergedError, Effort, Report
 from latticeflow.laboratory.targets import Target
+from latticeflow.training.critic import clip_weights
+from latticeflow.training.objectives import OBJECTIVES as TERMS
+from latticeflow.training.objectives import Objective
+from latticeflow.training.training_settings import CriticSettings
+from latticeflow.training.weight_schedule import WeightSchedule, weighted_sum
+from mcmc import InputError
 
 CLIP_NORM = 5.0
+PLAIN_CRITIC = CriticSettings(channels=128, packing=1, spectral_norm=False, augment=False)
+"""The critic on R^d: leaky units and nothing that bounds it."""
 
 
 @dataclass(frozen=True)
-class Objective:
-    """Weights of the terms; see the module."""
+class DensityObjective:
+    """What to minimise, and how.
+
+    Args:
+        title: in tables.
+        terms: weights; see the module.
+        fisher: weight of that term.
+        distance: what the critic measures, ``jensen_shannon`` or ``wasserstein``.
+        schedules: of the weights of some terms, by the names of `Objective`.
+        critic: its settings; its ``augment`` does not count.
+        critic_updates: before each of the flow.
+        learning_rate: of the flow.
+
+    Raises:
+        InputError: a term that needs a lattice.
+    """
 
     title: str
-    forward: float = 0.0
-    reverse: float = 0.0
-    critic: float = 0.0
-    kind: str = "jensen_shannon"
+    terms: Objective = field(default_factory=Objective)
     fisher: float = 0.0
-    learning_rate: float = 2e-3
+    distance: str = "jensen_shannon"
+    schedules: Mapping[str, WeightSchedule] = field(default_factory=dict)
+    critic: CriticSettings = PLAIN_CRITIC
     critic_updates: int = 1
+    learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be learned here."""
+        if self.terms.ensemble:
+            raise InputError("the variance of log weights over the ensemble is a term of lattice flows alone")
 
     @property
     def needs_density(self) -> bool:
         """Whether the target's density enters."""
-        return bool(self.reverse or self.fisher)
+        return bool(self.terms.model or self.fisher)
 
+    def varied(self, title: str, **changes: float) -> DensityObjective:
+        """The same with other weights of its terms."""
+        return replace(self, title=title, terms=replace(self.terms, **changes))
+
+
+RAMP = WeightSchedule("rise", 0.2, 0.8)
+"""No reverse KL in the first fifth, while the critic spreads the flow over all modes; all of it in the last."""
 
 OBJECTIVES = {
-    "forward_kl": Objective("FKL", forward=1.0),
-    "reverse_kl": Objective("RKL", reverse=1.0),
-    "jeffreys": Objective("FKL + RKL", forward=0.5, reverse=0.5),
-    "advnf_forward": Objective("AdvNF (FKL)", forward=1.0, critic=0.5),
-    "advnf_reverse": Objective("AdvNF (RKL)", reverse=1.0, critic=0.5),
-    "advnf": Objective("AdvNF (FKL + RKL)", forward=0.5, reverse=0.5, critic=0.5),
-    "jensen_shannon": Objective("JS critic", critic=1.0),
-    "wasserstein": Objective(
-        "Wasserstein critic", critic=1.0, kind="wasserstein", learning_rate=5e-4, critic_updates=3
+    "forward_kl": DensityObjective("FKL", TERMS["forward_kl"]),
+    "reverse_kl": DensityObjective("RKL", TERMS["reverse_kl"]),
+    "forward_reverse_kl": DensityObjective("FKL + RKL", TERMS["forward_reverse_kl"]),
+    "advnf_forward": DensityObjective("AdvNF (FKL)", TERMS["advnf_forward"]),
+    "advnf_reverse": DensityObjective("AdvNF (RKL)", TERMS["advnf_reverse"]),
+    "advnf": DensityObjective("AdvNF (FKL + RKL)", TERMS["advnf"]),
+    "jensen_shannon": DensityObjective("JS critic", Objective(adversarial=1.0)),
+    "wasserstein": DensityObjective(
+        "Wasserstein critic", Objective(adversarial=1.0), distance="wasserstein", learning_rate=5e-4, critic_updates=3
     ),
-    "fisher": Objective("Fisher divergence", fisher=1.0),
+    "fisher": DensityObjective("Fisher divergence", fisher=1.0),
 }
+"""By name; those that lattices know too have the weights of `latticeflow.training.objectives`."""
 
 
 class DensityCritic(nn.Module):
@@ -69,36 +106,51 @@ class DensityCritic(nn.Module):
     Args:
         target: whose draws it sees.
         location, scale: of the draws, (d,).
-        width: of its two hidden layers.
+        settings: its two hidden layers have ``channels`` units, leaky or, if ``published``, of tanh.
     """
 
-    def __init__(self, target: Target, location: Tensor, scale: Tensor, width: int):
+    def __init__(self, target: Target, location: Tensor, scale: Tensor, settings: CriticSettings = PLAIN_CRITIC):
         super().__init__()
         self.register_buffer("location", location.clone())
         self.register_buffer("scale", scale.clone())
-        self.periodic = target.bounds is not None
-        inputs = target.dimension * (1 + self.periodic) + target.condition_size
-        self.net = nn.Sequential(
-            nn.Linear(inputs, width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, width),
-            nn.LeakyReLU(0.2),
-            nn.Linear(width, 1),
-        )
+        self.periodic, self.packing = target.bounds is not None, settings.packing
+        bound = spectral_norm if settings.spectral_norm else lambda layer: layer
+        inputs = settings.packing * target.dimension * (1 + self.periodic) + target.condition_size
+        layers: list[nn.Module] = []
+        for size in (inputs, settings.channels):
+            unit = nn.Tanh() if settings.kind == "published" else nn.LeakyReLU(0.2)
+            layers += [bound(nn.Linear(size, settings.channels)), unit]
+        self.net = nn.Sequential(*layers, bound(nn.Linear(settings.channels, 1)))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """Logit of "drawn from the target", (n,)."""
+        """Logit of "drawn from the target", (n / packing,); draws judged together share the first one's condition."""
         if self.periodic:
             x = torch.cat((x.cos(), x.sin()), dim=1)
         else:
             x = (x - self.get_buffer("location")) / self.get_buffer("scale")
-        return self.net(joined(x, condition))[:, 0]
+        together = x.reshape(len(x) // self.packing, -1)
+        return self.net(joined(together, None if condition is None else condition[:: self.packing]))[:, 0]
 
 
-def critic_loss(critic: DensityCritic, kind: str, real: Tensor, fake: Tensor, condition: Tensor | None) -> Tensor:
-    """Loss of the critic on draws of the target and of the flow, (n, d) each, at the same conditions."""
-    if kind == "jensen_shannon":
-        return softplus(-critic(real, condition)).mean() + softplus(critic(fake, condition)).mean()
+def critic_loss(
+    critic: DensityCritic, distance: str, real: Tensor, fake: Tensor, condition: Tensor | None, penalty: float = 0.0
+) -> Tensor:
+    """Loss of the critic on draws of the target and of the flow, (n, d) each, at the same conditions.
+
+    Args:
+        critic: to be trained.
+        distance: see `DensityObjective`.
+        real, fake, condition: the draws.
+        penalty: weight of R1, the mean square of the logit's slope at ``real``, in units of the target's scale.
+    """
+    if distance == "jensen_shannon":
+        real = real.detach().requires_grad_(penalty > 0)
+        logits = critic(real, condition)
+        loss = softplus(-logits).mean() + softplus(critic(fake, condition)).mean()
+        if penalty:
+            (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+            loss = loss + penalty * (slope * critic.get_buffer("scale")).square().sum(1).mean()
+        return loss
     mix = torch.rand(len(real), 1, device=real.device)
     between = (mix * real + (1 - mix) * fake).requires_grad_()
     (slope,) = torch.autograd.grad(critic(between, condition).sum(), between, create_graph=True)
@@ -109,7 +161,7 @@ def critic_loss(critic: DensityCritic, kind: str, real: Tensor, fake: Tensor, co
 def train(
     flow: DensityFlow,
     target: Target,
-    objective: Objective,
+    objective: DensityObjective,
     effort: Effort,
     *,
     generator: torch.Generator,
@@ -121,7 +173,7 @@ def train(
         flow: on the generator's device.
         target: to learn.
         objective: what to minimise.
-        effort: the budget.
+        effort: the budget; its batch is rounded to whole packs of the critic's.
         generator: of the draws; weights and the critic take torch's default randomness.
         report: see `Effort.rounds`.
 
@@ -131,45 +183,52 @@ def train(
     condition = target.sample_conditions(2048, generator)
     flow.prepare(target, _reference(target, condition, 2048, generator), condition)
     flow.train()
+    weights, how = objective.terms, objective.critic
     # Against a critic that changes all the time, a long memory overshoots.
-    betas = (0.9, 0.99) if objective.forward or objective.reverse or objective.fisher else (0.5, 0.9)
+    betas = (0.9, 0.99) if weights.nll or weights.model or objective.fisher else (0.5, 0.9)
     optimiser = torch.optim.Adam(flow.parameters(), objective.learning_rate, betas=betas, fused=True)
     critic = critic_optimiser = None
-    if objective.critic:
-        critic = DensityCritic(target, flow.location, flow.scale, 2 * effort.width).to(generator.device)
-        critic_optimiser = torch.optim.Adam(critic.parameters(), 1e-3, betas=(0.5, 0.9), fused=True)
+    if weights.adversarial:
+        critic = DensityCritic(target, flow.location, flow.scale, how).to(generator.device)
+        critic_optimiser = torch.optim.Adam(critic.parameters(), how.learning_rate, betas=(0.5, 0.9), fused=True)
+    packing = how.packing if weights.adversarial else 1
+    batch = max(1, effort.batch // packing) * packing
+
+    def conditions() -> Tensor | None:
+        drawn = target.sample_conditions(batch // packing, generator)
+        return None if drawn is None else drawn.repeat_interleave(packing, 0)
+
     for step, fraction in enumerate(effort.rounds(report)):
         rate = min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * fraction))
         optimiser.param_groups[0]["lr"] = objective.learning_rate * rate
-        condition = target.sample_conditions(effort.batch, generator)
-        loss = torch.zeros((), dtype=torch.float64, device=generator.device)
-        real = None
-        if objective.forward or objective.critic or objective.fisher:
-            real = _reference(target, condition, effort.batch, generator)
-        if objective.forward:
-            assert real is not None
-            loss = loss + objective.forward * flow.loss(real, condition, generator)
+        condition = conditions()
+        terms: dict[str, Tensor] = {}
+        real = _reference(target, condition, batch, generator)
+        if weights.nll:
+            terms["nll"] = flow.loss(real, condition, generator)
         if objective.fisher:
-            assert real is not None
-            loss = loss + objective.fisher * fisher_divergence(flow, target, real, condition)
-        if objective.reverse or critic is not None:
-            fake, log_q = flow.draw(effort.batch, condition, generator)
-            if objective.reverse:
-                loss = loss + objective.reverse * (log_q - target.log_prob(fake, condition)).mean()
+            terms["fisher"] = fisher_divergence(flow, target, real, condition)
+        if weights.model or critic is not None:
+            fake, log_q = flow.rsample(batch, condition, generator)
+            if weights.model:
+                terms["model"] = (log_q - target.log_prob(fake, condition)).mean()
             if critic is not None:
                 assert critic_optimiser is not None
-                assert real is not None
                 for update in range(objective.critic_updates):
+                    drawn = fake.detach()
                     if update:
-                        real = _reference(target, condition, effort.batch, generator)
-                        fake, _ = flow.draw(effort.batch, condition, generator)
-                    judged = critic_loss(critic, objective.kind, real, fake.detach(), condition)
+                        real = _reference(target, condition, batch, generator)
+                        with torch.no_grad():
+                            drawn, _ = flow.rsample(batch, condition, generator)
+                    judged = critic_loss(critic, objective.distance, real, drawn, condition, how.gradient_penalty)
                     critic_optimiser.zero_grad()
                     judged.backward()
                     critic_optimiser.step()
+                    clip_weights(critic, how.weight_clip)
                 logits = critic(fake, condition)
-                reward = -logits if objective.kind == "wasserstein" else softplus(-logits)
-                loss = loss + objective.critic * reward.mean()
+                terms["adversarial"] = (-logits if objective.distance == "wasserstein" else softplus(-logits)).mean()
+        now = {**vars(weights), "fisher": objective.fisher}
+        loss = weighted_sum(terms, now, objective.schedules, fraction=fraction, parameters=flow.parameters())
         optimiser.zero_grad()
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(flow.parameters(), CLIP_NORM))

@@ -120,7 +120,7 @@ def answers(means: Sequence[Mean]) -> list[str]:
             rivals = {
                 "FKL": flow,
                 "RKL": f"{flow}_reverse_kl",
-                "FKL + RKL": f"{flow}_jeffreys",
+                "FKL + RKL": f"{flow}_forward_reverse_kl",
                 "its critic alone": f"{flow}_jensen_shannon",
                 "VEEGAN": "veegan",
             }
