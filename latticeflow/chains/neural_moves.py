@@ -13,11 +13,12 @@ import torch
 from latticeflow.flows import Flow
 from mcmc import InputError
 from mcmc.runtime.threads import available_threads
+from mcmc.sampling.moves import HeatBath, OverRelaxation
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.rng import key
-from mcmc.sampling.samplers import Mix
+from mcmc.sampling.samplers import Sampler
 
-LOCAL_MIX = Mix("heat_bath", 1, twist_period=0)
+LOCAL_SAMPLER = Sampler((HeatBath(), OverRelaxation()))
 """A local sweep: heat bath, then over-relaxation."""
 
 _LOCAL, _REDRAW = 1, 2  # branches of the random streams
@@ -99,7 +100,7 @@ class LocalSweeps:
         replicas, flat = self._replicas, theta.reshape(len(theta), -1)
         replicas.spins = np.stack([np.cos(flat), np.sin(flat)])
         replicas.step = number * self.sweeps
-        replicas.advance(LOCAL_MIX, self.sweeps)
+        replicas.advance(LOCAL_SAMPLER, self.sweeps)
         swept = np.empty((len(theta), 1, flat.shape[1]), np.float32)
         replicas.measure(swept)
         return swept.reshape(theta.shape)

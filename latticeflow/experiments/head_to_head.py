@@ -17,9 +17,10 @@ from latticeflow.flows.weights import normalise
 from mcmc import InputError
 from mcmc.analysis.statistics import Estimate, derived, estimate
 from mcmc.models import observables
+from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
-from mcmc.sampling import samplers
 from mcmc.sampling.rng import key
+from mcmc.sampling.samplers import SAMPLERS, find_sampler
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
@@ -104,7 +105,7 @@ def contest(
     """Measure a flow, in every way that it can be used, and all classical samplers of its model.
 
     Thermalisation and compilation are not timed, observables neither: they cost every method the same. Classical
-    samplers draw eight times as often as `mcmc.sampling.samplers.default_thin` says, so that no effective draw goes
+    samplers draw eight times as often as their `default_thin` says, so that no effective draw goes
     unseen.
 
     Args:
@@ -142,8 +143,8 @@ def contest(
             )
             rows += _measure(system, name, moved, grid, seconds, flow.model, MOVED_DRAWS)
         report(name)
-    for name in _classical(flow.model):
-        thin = max(1, samplers.default_thin(flow.lattice, name) // 8)
+    for name in _classical(flow.model, flow.lattice):
+        thin = max(1, SAMPLERS[name].default_thin(flow.lattice) // 8)
         classical = Settings(flow.model, flow.lattice, grid, chains=CHAINS, sampler=name, thin=thin, seed=seed)
         simulation = Simulation(classical, threads=torch.get_num_threads())
         rows += _measure(system, name, simulation, grid, seconds, flow.model, 16)
@@ -158,12 +159,12 @@ def system_name(flow: Flow) -> str:
     return f"{flow.model.name.upper()}{ring} {Lx}x{Ly}"
 
 
-def _classical(model: Model) -> list[str]:
+def _classical(model: Model, lattice: Lattice) -> list[str]:
     """The classical samplers that can sample the model."""
     found = []
     for name in CLASSICAL:
         try:
-            samplers.mix(model, name)
+            find_sampler(name, model, lattice)
         except InputError:
             continue
         found.append(name)

@@ -15,36 +15,36 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY as _XY
 from mcmc.models.presets import ExtendedXY, Model
 from mcmc.sampling import rng
+from mcmc.sampling.moves import (
+    HeatBath,
+    KernelMove,
+    Lines,
+    Metropolis,
+    OverRelaxation,
+    PlaquetteCluster,
+    SwendsenWang,
+    Wolff,
+)
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import Mix
+from mcmc.sampling.samplers import SAMPLERS, Sampler, Update
 
 BETA = 1.1199
 """Inverse temperature of every measurement: the Kosterlitz-Thouless point of XY (Hasenbusch 2005)."""
-KERNELS: tuple[tuple[str, Model, Mix], ...] = (
-    ("metropolis", _XY(), Mix("metropolis", twist_period=0)),
-    ("heat_bath", _XY(), Mix("heat_bath", twist_period=0)),
-    ("over_relaxation", _XY(), Mix(over_relaxations=1, twist_period=0)),
-    ("lines", _XY(), Mix(lines=True, twist_period=0)),
-    ("wolff", _XY(), Mix(cluster="wolff")),
-    ("swendsen_wang", _XY(), Mix(cluster="swendsen_wang")),
-    ("metropolis", ExtendedXY(), Mix("metropolis", twist_period=0)),
-    ("heat_bath", ExtendedXY(), Mix("heat_bath", twist_period=0)),
-    ("over_relaxation", ExtendedXY(), Mix(over_relaxations=1, twist_period=0)),
-    ("lines", ExtendedXY(), Mix(lines=True, twist_period=0)),
-    ("plaquette_cluster", ExtendedXY(), Mix(cluster="plaquette_cluster")),
+_TURNS = Sampler((Lines(0), Lines(1)))
+KERNELS: tuple[tuple[Model, Sampler], ...] = tuple(
+    (model, _TURNS if move == Lines() else Sampler((move,)))
+    for model, moves in (
+        (_XY(), (Metropolis(), HeatBath(), OverRelaxation(), Lines(), Wolff(), SwendsenWang())),
+        (ExtendedXY(), (Metropolis(), HeatBath(), OverRelaxation(), Lines(), PlaquetteCluster())),
+    )
+    for move in moves
 )
-CHAINS: tuple[tuple[str, Model, Mix], ...] = (
-    ("metropolis", _XY(), Mix("metropolis")),
-    ("heat_bath", _XY(), Mix("heat_bath")),
-    ("heat_bath + 3 over", _XY(), Mix("heat_bath", 3)),
-    ("auto", _XY(), Mix("heat_bath", 3, True)),
-    ("wolff", _XY(), Mix(cluster="wolff")),
-    ("swendsen_wang", _XY(), Mix(cluster="swendsen_wang")),
-    ("heat_bath", ExtendedXY(), Mix("heat_bath")),
-    ("heat_bath + 3 over", ExtendedXY(), Mix("heat_bath", 3)),
-    ("auto", ExtendedXY(), Mix("heat_bath", 3, True)),
-    ("plaquette + heat_bath", ExtendedXY(), Mix("heat_bath", cluster="plaquette_cluster")),
+"""Every move by itself; lines along both axes."""
+CHAINS: tuple[tuple[Model, str], ...] = (
+    *((_XY(), name) for name in ("metropolis", "heat_bath", "over_relaxation", "auto", "wolff", "swendsen_wang")),
+    *((ExtendedXY(), name) for name in ("heat_bath", "over_relaxation", "auto", "plaquette_cluster")),
 )
+"""Samplers whose independent draws are priced."""
 
 
 class Speed(NamedTuple):
@@ -114,19 +114,19 @@ def _rate(advance: Callable[[int], Any], updates: float, seconds: float) -> floa
 def _replicas(model: Model, size: int, count: int, threads: int) -> Replicas:
     keys = np.array([rng.key(1, 0, c) for c in range(count)])
     r = Replicas(model, Lattice(size, size), np.full(count, BETA), keys, threads=threads)
-    r.advance(Mix("heat_bath", 2), 20)
+    r.advance(Sampler((HeatBath(), Update(OverRelaxation(), times=2))), 20)
     return r
 
 
-def _updates(r: Replicas, mix: Mix, seconds: float) -> float:
-    if mix.cluster != "wolff":
-        return _rate(lambda n: r.advance(mix, n), r.size * r.lattice.N, seconds)
-    r.tuned = np.full(r.size, 3)
-    r.advance(mix, 1)
-    before = r.accepted[3].sum()
-    r.advance(mix, 10)
-    flips = (r.accepted[3].sum() - before) / 10
-    return _rate(lambda n: r.advance(mix, n), flips, seconds)
+def _updates(r: Replicas, sampler: Sampler, seconds: float) -> float:
+    if Wolff() not in sampler.moves:
+        return _rate(lambda n: r.advance(sampler, n), r.size * r.lattice.N, seconds)
+    r.tuned = {Wolff.name: np.full(r.size, 3)}
+    r.advance(sampler, 1)
+    before = r.accepted[Wolff.name].sum()
+    r.advance(sampler, 10)
+    flips = (r.accepted[Wolff.name].sum() - before) / 10
+    return _rate(lambda n: r.advance(sampler, n), flips, seconds)
 
 
 def speeds(sizes: tuple[int, ...] = (16, 64, 256), *, seconds: float = 1.0, threads: int = 2) -> Iterator[Speed]:
@@ -141,25 +141,26 @@ def speeds(sizes: tuple[int, ...] = (16, 64, 256), *, seconds: float = 1.0, thre
         A `Speed` for each model, size and kernel. Rates of one run compare; those of a busy machine do not with others.
     """
     for size in sizes:
-        for name, model, mix in KERNELS:
+        for model, sampler in KERNELS:
+            name = sampler.move_names[0]
             naive = naive_rate(size, seconds / 2)
             # Replicas of a large lattice do not fit the cache; fewer measure the same.
             count = 64 if size < 256 else 16
-            if mix.cluster:
-                count = 16
+            if not isinstance(sampler.moves[0], KernelMove):
+                count = 16  # replicas are taken one by one
             r = _replicas(model, size, count, 1)
-            rate = _updates(r, mix, seconds)
+            rate = _updates(r, sampler, seconds)
             bound = CEILINGS.get(name) if model.name == "xy" else None
             both = None
             if threads > 1:
-                both = _two_cores([_replicas(model, size, count, 1) for _ in range(2)], mix, seconds) / rate
+                both = _two_cores([_replicas(model, size, count, 1) for _ in range(2)], sampler, seconds) / rate
             yield Speed(model.name, size, name, rate, rate / naive, bound and rate / bound, both)
 
 
-def _two_cores(pair: list[Replicas], mix: Mix, seconds: float) -> float:
+def _two_cores(pair: list[Replicas], sampler: Sampler, seconds: float) -> float:
     """Million updates a second of two blocks at once."""
     with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(lambda r: _updates(r, mix, seconds), pair))
+        return sum(pool.map(lambda r: _updates(r, sampler, seconds), pair))
 
 
 def costs(sizes: tuple[int, ...] = (16, 64), *, steps: int = 2000, chains: int = 16) -> Iterator[Cost]:
@@ -171,15 +172,13 @@ def costs(sizes: tuple[int, ...] = (16, 64), *, steps: int = 2000, chains: int =
         chains: independent ones.
     """
     for size in sizes:
-        for name, model, mix in CHAINS:
+        for model, name in CHAINS:
             r = _replicas(model, size, chains, 1)
-            if mix.local == "metropolis":
-                r.tuned = np.full(chains, 0.45)
-            if mix.cluster == "wolff":
-                r.tuned = np.full(chains, 3)
-            r.advance(mix, steps // 10 + size)
+            r.tuned = {Metropolis.name: np.full(chains, 0.45), Wolff.name: np.full(chains, 3)}
+            sampler = SAMPLERS[name]
+            r.advance(sampler, steps // 10 + size)
             start = time.perf_counter()
-            energy, mx, my = r.run(mix, steps, 1)
+            energy, mx, my = r.run(sampler, steps, 1)
             spent = time.perf_counter() - start
             tau_energy, tau_m2 = estimate(energy).tau_int, estimate(mx**2 + my**2).tau_int
             nanoseconds = 1e9 * spent / (steps * chains * size * size) * 2 * tau_m2

@@ -60,7 +60,7 @@ def _frozen(px, py, a, b, c, d, rx, ry, strength, u):
 
 
 @njit(cache=True, nogil=True)
-def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps, moves_per_step, largest):
+def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps, numbers_per_step, number, largest):
     """Make ``steps`` steps of every replica, in place; ``largest`` (W,) receives the size of each largest cluster.
 
     For the other arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
@@ -72,8 +72,7 @@ def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps,
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
         take(x, y, W, r, px, py)
         for n in range(step, step + steps):
-            # Moves 0 to 4 of a step belong to local updates.
-            move = np.uint64(n * moves_per_step + 5)
+            move = np.uint64(n * numbers_per_step + number)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
             for i in range(N):
                 parent[i], sizes[i] = i, 0

@@ -77,7 +77,7 @@ def _label(code, parent, Lx, N):
 
 
 @njit(cache=True, nogil=True)
-def swendsen_wang(x, y, beta, keys, J, Lx, replicas, step, steps, moves_per_step, flipped):
+def swendsen_wang(x, y, beta, keys, J, Lx, replicas, step, steps, numbers_per_step, number, flipped):
     """Make ``steps`` steps of every replica, in place.
 
     For the arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
@@ -92,7 +92,7 @@ def swendsen_wang(x, y, beta, keys, J, Lx, replicas, step, steps, moves_per_step
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
         take(x, y, W, r, px, py)
         for n in range(step, step + steps):
-            move = np.uint64(n * moves_per_step)
+            move = np.uint64(n * numbers_per_step + number)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
             for i in range(N):
                 component[i] = px[i] * rx + py[i] * ry

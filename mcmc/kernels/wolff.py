@@ -56,14 +56,14 @@ def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components
 
 
 @njit(cache=True, nogil=True)
-def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, moves_per_step, flipped):
+def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, numbers_per_step, number, flipped):
     """Flip ``clusters[r]`` clusters a step, in place; the number must not depend on the run's later course.
 
     Args:
         clusters: float32 (W,), whole numbers.
         replicas: how many of the W replicas are real.
         step, steps: number of the first step, and how many.
-        moves_per_step: numbers of moves a step owns.
+        numbers_per_step, number: random moves that a step owns, and the first of them that is used.
         flipped: float32 (W,), to which the flipped spins are added.
 
     For the other arguments see `mcmc.kernels`.
@@ -84,7 +84,7 @@ def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, move
                     F(2.0) * beta[r] * J,
                     key,
                     neighbours,
-                    np.uint64(n * moves_per_step),
+                    np.uint64(n * numbers_per_step + number),
                     words_used,
                     stack,
                     components,

@@ -148,5 +148,5 @@ def model_from_name(name: str, J: float = 1.0, K: float | None = None) -> Model:
     if name == "exy":
         return ExtendedXY(J, 1.0 if K is None else K)
     if K:
-        raise InputError(f"the XY model has no ring exchange, but K = {K}: use --model exy, or drop K")
+        raise InputError(f"the XY model has no ring exchange, but K = {K}: use exy, or leave out K")
     return XY(J)

@@ -12,8 +12,8 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
-from mcmc.sampling import samplers
 from mcmc.sampling.executors import Team, Workers
+from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings, adopt, run_attributes, settings_from_dict
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
@@ -130,9 +130,11 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
                 raise InputError(f"{path} was not made by latticeflow generate: it cannot be resumed")
             stored = settings_from_dict(earlier.attributes["settings"])
             adopt(settings, stored, path)
-            if earlier.attributes["mix"] != samplers.mix(stored.model, stored.sampler)._asdict():
+            sampler = find_sampler(stored.sampler, stored.model, stored.lattice)
+            if earlier.attributes.get("moves") != sampler.describe():
                 version = earlier.attributes["versions"]["latticeflow"]
-                raise InputError(f"{path} was made by latticeflow {version}, whose {stored.sampler} sampler is another")
+                text = f"{path} was made by latticeflow {version}, whose sampler {stored.sampler!r} made other moves"
+                raise InputError(f"{text}: go on with that version, or name another file")
         return Ensemble.append_to(path)
     settings = settings.resolved()
     return Ensemble.create(

@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from mcmc.kernels.conventions import MOVES_PER_STEP, OFFSETS, WIDTH
+from mcmc.kernels.conventions import OFFSETS, WIDTH
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model
-from mcmc.sampling.samplers import Mix
+from mcmc.models.presets import Model, require_known
+from mcmc.sampling.moves import Move, counted_steps
+from mcmc.sampling.samplers import Sampler
 
 
-class _Block(NamedTuple):
-    """Arrays of the replicas in ``slots``, padded to a multiple of `WIDTH`."""
+@dataclass(frozen=True)
+class ReplicaBlock:
+    """Replicas that a kernel advances together: what a `Move` is given.
+
+    Attributes:
+        slots: which of all replicas they are; arrays are padded to W, a multiple of `WIDTH`.
+        lattice: the periodic rectangle.
+        neighbours: int32 (N, 8), see `mcmc.kernels`.
+        couplings: float32 J and K.
+        x, y: float32 (N, W), the spins.
+        beta: float32 (W,), inverse temperatures.
+        keys: uint32 (4, W), keys of the random streams.
+        tuned: float32 (W,) by name of the move, its tuned parameter.
+        counts: float32 (W,) by name of the move, what it has counted since the block was last read out.
+    """
 
     slots: slice
+    lattice: Lattice
+    neighbours: np.ndarray
+    couplings: tuple[np.float32, np.float32]
     x: np.ndarray
     y: np.ndarray
     beta: np.ndarray
-    tuned: np.ndarray
     keys: np.ndarray
-    accepted: np.ndarray
+    tuned: dict[str, np.ndarray] = field(default_factory=dict)
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many replicas there are, without the padding."""
+        return self.slots.stop - self.slots.start
+
+    def prepare(self, move: Move) -> None:
+        """Make room for what a move counts and tunes."""
+        if move.name not in self.counts:
+            self.counts[move.name] = aligned_zeros(len(self.beta))
+        if move.initial is not None and move.name not in self.tuned:
+            self.tuned[move.name] = aligned_zeros(len(self.beta)) + np.float32(move.initial)
 
 
-def _aligned(*shape: int) -> np.ndarray:
+def aligned_zeros(*shape: int) -> np.ndarray:
     """Zeros, float32, starting at a cache line."""
     size = int(np.prod(shape))
     raw = np.zeros(size + 16, np.float32)
     start = -(raw.ctypes.data // 4) % 16
     return raw[start : start + size].reshape(shape)
+
+
+def _tuned(name: str, block: ReplicaBlock) -> np.ndarray:
+    return block.tuned[name]
 
 
 class Replicas:
@@ -46,145 +81,118 @@ class Replicas:
         beta: (R,) inverse temperatures.
         keys: (R, 4) uint32, keys of the random streams; see `mcmc.sampling.rng.key`.
         threads: how many threads advance the blocks.
+
+    Attributes:
+        step: steps made since the start of the run; it names the random numbers of the next one.
+        accepted: float64 (R,) by name of the move, what it has counted so far.
     """
 
     def __init__(self, model: Model, lattice: Lattice, beta: np.ndarray, keys: np.ndarray, *, threads: int = 1):
+        require_known(model)
         self.model, self.lattice, self.size, self.threads = model, lattice, len(beta), threads
         self.step = 0
-        self._pool: ThreadPoolExecutor | None = None
         self.keys = keys
-        self._neighbours = lattice.neighbours(*OFFSETS)
-        self._couplings = np.float32(model.couplings["J"]), np.float32(model.couplings["K"])
+        self.accepted: dict[str, np.ndarray] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        neighbours = lattice.neighbours(*OFFSETS)
+        couplings = np.float32(model.couplings["J"]), np.float32(model.couplings["K"])
         # One vector a block at least, four at most: wider ones leave the cache, narrower ones wait for arithmetic.
         vectors = -(-self.size // WIDTH)
         width = WIDTH * min(4, -(-vectors // threads))
-        self._blocks = []
+        self.blocks: list[ReplicaBlock] = []
         for start in range(0, self.size, width):
             slots = slice(start, min(start + width, self.size))
             W = -(-(slots.stop - slots.start) // WIDTH) * WIDTH
-            x, y = _aligned(lattice.N, W), _aligned(lattice.N, W)
+            x, y = aligned_zeros(lattice.N, W), aligned_zeros(lattice.N, W)
             x[:] = 1
-            self._blocks.append(
-                _Block(slots, x, y, _aligned(W) + 1, _aligned(W) + 1, np.zeros((4, W), np.uint32), _aligned(4, W))
+            block = ReplicaBlock(
+                slots, lattice, neighbours, couplings, x, y, aligned_zeros(W) + 1, np.zeros((4, W), np.uint32)
             )
-        self.accepted = np.zeros((4, self.size))
+            block.keys[:, : block.size] = keys[slots].T
+            self.blocks.append(block)
         self.beta = beta
-        for block in self._blocks:
-            block.keys[:, : block.slots.stop - block.slots.start] = keys[block.slots].T
 
-    def _gather(self, name: str) -> np.ndarray:
-        return np.concatenate([getattr(b, name)[..., : b.slots.stop - b.slots.start] for b in self._blocks], axis=-1)
+    def _gather(self, arrays: Callable[[ReplicaBlock], np.ndarray]) -> np.ndarray:
+        return np.concatenate([arrays(block)[..., : block.size] for block in self.blocks], axis=-1)
 
-    def _scatter(self, name: str, values: np.ndarray) -> None:
-        for b in self._blocks:
-            getattr(b, name)[..., : b.slots.stop - b.slots.start] = values[..., b.slots]
+    def _scatter(self, arrays: Callable[[ReplicaBlock], np.ndarray], values: np.ndarray) -> None:
+        for block in self.blocks:
+            arrays(block)[..., : block.size] = values[..., block.slots]
 
     @property
     def beta(self) -> np.ndarray:
         """Inverse temperatures, float32 (R,)."""
-        return self._gather("beta")
+        return self._gather(lambda block: block.beta)
 
     @beta.setter
     def beta(self, values: np.ndarray) -> None:
-        self._scatter("beta", values)
+        self._scatter(lambda block: block.beta, values)
 
     @property
-    def tuned(self) -> np.ndarray:
-        """Metropolis step widths in units of pi, or Wolff clusters a step: float32 (R,)."""
-        return self._gather("tuned")
+    def tuned(self) -> dict[str, np.ndarray]:
+        """Tuned parameters by name of the move, float32 (R,); set them to use others."""
+        return {name: self._gather(partial(_tuned, name)) for name in self.blocks[0].tuned}
 
     @tuned.setter
-    def tuned(self, values: np.ndarray) -> None:
-        self._scatter("tuned", values)
+    def tuned(self, values: Mapping[str, np.ndarray]) -> None:
+        for name, parameter in values.items():
+            for block in self.blocks:
+                block.tuned.setdefault(name, aligned_zeros(len(block.beta)) + 1)
+            self._scatter(partial(_tuned, name), np.asarray(parameter))
 
     @property
     def spins(self) -> np.ndarray:
         """Unit vectors, float32 (2, R, N); set them to start from a configuration."""
-        return np.stack([self._gather("x").T, self._gather("y").T])
+        return np.stack([self._gather(lambda block: block.x).T, self._gather(lambda block: block.y).T])
 
     @spins.setter
     def spins(self, values: np.ndarray) -> None:
-        self._scatter("x", values[0].T)
-        self._scatter("y", values[1].T)
+        self._scatter(lambda block: block.x, values[0].T)
+        self._scatter(lambda block: block.y, values[1].T)
 
     def subset(self, size: int) -> Replicas:
         """The first ``size`` replicas, to go on as they would have done here."""
         few = Replicas(self.model, self.lattice, self.beta[:size], self.keys[:size], threads=self.threads)
-        few.spins, few.tuned, few.step = self.spins[:, :size], self.tuned[:size], self.step
-        few.accepted = self.accepted[:, :size].copy()
+        few.spins, few.step = self.spins[:, :size], self.step
+        few.tuned = {name: values[:size] for name, values in self.tuned.items()}
+        few.accepted = {name: values[:size].copy() for name, values in self.accepted.items()}
         return few
 
-    def _map(self, work: Callable[[_Block], Any]) -> list[Any]:
+    def _map(self, work: Callable[[ReplicaBlock], Any]) -> list[Any]:
         """Do ``work`` on every block."""
-        if self.threads == 1 or len(self._blocks) == 1:
-            return [work(block) for block in self._blocks]
+        if self.threads == 1 or len(self.blocks) == 1:
+            return [work(block) for block in self.blocks]
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(min(self.threads, len(self._blocks)))
-        return list(self._pool.map(work, self._blocks))
+            self._pool = ThreadPoolExecutor(min(self.threads, len(self.blocks)))
+        return list(self._pool.map(work, self.blocks))
 
-    def advance(self, mix: Mix, steps: int) -> None:
-        """Make ``steps`` steps of ``mix``."""
-        self._map(lambda block: self._advance(block, mix, self.step, steps))
+    def _prepare(self, sampler: Sampler) -> None:
+        for move in sampler.moves:
+            self.accepted.setdefault(move.name, np.zeros(self.size))
+            for block in self.blocks:
+                block.prepare(move)
+
+    def advance(self, sampler: Sampler, steps: int) -> None:
+        """Make ``steps`` steps of a sampler."""
+        self._prepare(sampler)
+        self._map(lambda block: self._advance(block, sampler, self.step, steps))
         self.step += steps
 
-    def _advance(self, block: _Block, mix: Mix, step: int, steps: int) -> None:
-        # float32 counts whole numbers exactly to 2^24.
-        most = max(1, 2**23 // self.lattice.N)
-        if mix.local and mix.cluster:
-            most = 1
+    def _advance(self, block: ReplicaBlock, sampler: Sampler, step: int, steps: int) -> None:
+        most = counted_steps(self.lattice)
         while steps > 0:
             count = min(steps, most)
-            if mix.local or mix.over_relaxations or mix.lines:
-                self._local(block, mix, step, count)
-            if mix.cluster:
-                self._clusters(block, mix.cluster, step, count)
-            self.accepted[:, block.slots] += block.accepted[:, : block.slots.stop - block.slots.start]
-            block.accepted[:] = 0
+            sampler.advance(block, step, count)
+            for name, counted in block.counts.items():
+                self.accepted[name][block.slots] += counted[: block.size]
+                counted[:] = 0
             step, steps = step + count, steps - count
 
-    def _local(self, block: _Block, mix: Mix, step: int, steps: int) -> None:
-        from mcmc.kernels.mix import local_steps
-
-        local_steps(
-            block.x.ravel(),
-            block.y.ravel(),
-            block.beta,
-            block.tuned,
-            block.keys.ravel(),
-            self._neighbours,
-            *self._couplings,
-            self.lattice.Lx,
-            step,
-            steps,
-            ("", "metropolis", "heat_bath").index(mix.local),
-            mix.over_relaxations,
-            mix.lines,
-            mix.twist_period,
-            block.accepted[:3],
-        )
-
-    def _clusters(self, block: _Block, kind: str, step: int, steps: int) -> None:
-        J, K = self._couplings
-        x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
-        common = block.slots.stop - block.slots.start, step, steps, MOVES_PER_STEP, block.accepted[3]
-        if kind == "wolff":
-            from mcmc.kernels.wolff import wolff
-
-            wolff(x, y, block.beta, block.tuned, keys, self._neighbours, J, *common)
-        elif kind == "swendsen_wang":
-            from mcmc.kernels.swendsen_wang import swendsen_wang
-
-            swendsen_wang(x, y, block.beta, keys, J, self.lattice.Lx, *common)
-        else:
-            from mcmc.kernels.plaquette_cluster import plaquette_cluster
-
-            plaquette_cluster(x, y, block.beta, keys, self._neighbours, J, K, *common)
-
-    def run(self, mix: Mix, draws: int, thin: int, theta: np.ndarray | None = None) -> np.ndarray:
+    def run(self, sampler: Sampler, draws: int, thin: int, theta: np.ndarray | None = None) -> np.ndarray:
         """Advance by ``draws`` times ``thin`` steps and measure after each ``thin``.
 
         Args:
-            mix: what a step does.
+            sampler: what a step does.
             draws: number of measurements.
             thin: steps before each.
             theta: float32 (R, draws, N), receives the angles if given.
@@ -193,11 +201,12 @@ class Replicas:
             float64 (3, R, draws): energy, and the sums of the spins' x and y components.
         """
         series = np.empty((3, self.size, draws))
+        self._prepare(sampler)
 
-        def work(block: _Block) -> None:
+        def work(block: ReplicaBlock) -> None:
             for n in range(draws):
-                self._advance(block, mix, self.step + n * thin, thin)
-                self._measure(block, n, series, theta)
+                self._advance(block, sampler, self.step + n * thin, thin)
+                _measure(block, n, series, theta)
 
         self._map(work)
         self.step += draws * thin
@@ -206,17 +215,17 @@ class Replicas:
     def measure(self, theta: np.ndarray | None = None) -> np.ndarray:
         """Measure as `run` does, without a step; float64 (3, R)."""
         series = np.empty((3, self.size, 1))
-        self._map(lambda block: self._measure(block, 0, series, theta))
+        self._map(lambda block: _measure(block, 0, series, theta))
         return series[..., 0]
 
-    def _measure(self, block: _Block, n: int, series: np.ndarray, theta: np.ndarray | None) -> None:
-        from mcmc.kernels import measure
 
-        count, W = block.slots.stop - block.slots.start, len(block.beta)
-        J, K = self._couplings
-        x, y = block.x.ravel(), block.y.ravel()
-        series[:, block.slots, n] = measure.moments(x, y, W, self._neighbours, J, K, self.lattice.Lx)[:, :count]
-        if theta is not None:
-            out = np.empty_like(x)
-            measure.angles(x, y, out)
-            theta[block.slots, n] = out.reshape(-1, W).T[:count]
+def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray | None) -> None:
+    from mcmc.kernels import measure
+
+    x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
+    found = measure.moments(x, y, W, block.neighbours, *block.couplings, block.lattice.Lx)
+    series[:, block.slots, n] = found[:, : block.size]
+    if theta is not None:
+        out = np.empty_like(x)
+        measure.angles(x, y, out)
+        theta[block.slots, n] = out.reshape(-1, W).T[: block.size]

@@ -18,71 +18,253 @@ root of the side; so draws are spaced.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.runtime.registry import Registry
+from mcmc.sampling.moves import (
+    HeatBath,
+    KernelMove,
+    Lines,
+    Metropolis,
+    Move,
+    OverRelaxation,
+    PlaquetteCluster,
+    Program,
+    SwendsenWang,
+    Twist,
+    Wolff,
+    describe,
+)
+
+if TYPE_CHECKING:
+    from mcmc.sampling.replicas import ReplicaBlock
+
+LEAST_NUMBERS = 8
+"""Random moves that every step owns at least."""
 
 
-class Mix(NamedTuple):
-    """What one step of a run does, in this order."""
+class Update(NamedTuple):
+    """A move in a sampler's step."""
 
-    local: str = ""
-    """``"heat_bath"`` or ``"metropolis"``: one sweep."""
-    over_relaxations: int = 0
-    """Sweeps of over-relaxation."""
-    lines: bool = False
-    """Turn every row and every column."""
-    cluster: str = ""
-    """``"wolff"``, ``"swendsen_wang"`` or ``"plaquette_cluster"``."""
-    twist_period: int = 8
-    """Steps between proposals to change the winding numbers; 0 for none."""
+    move: Move
+    times: int = 1
+    """How often in a row."""
+    every: int = 1
+    """Only in every so many steps."""
 
 
-MIXES = {
-    "auto": Mix("heat_bath", 3, True),
-    "metropolis": Mix("metropolis"),
-    "heat_bath": Mix("heat_bath"),
-    "over_relaxation": Mix("heat_bath", 3),
-    "wolff": Mix(cluster="wolff"),
-    "swendsen_wang": Mix(cluster="swendsen_wang"),
-    "plaquette_cluster": Mix("heat_bath", cluster="plaquette_cluster"),
-}
-SAMPLERS = tuple(MIXES)
-# Steps between draws over the root of the side, and steps of thermalisation over the side.
-_PACE = {
-    "auto": (5.0, 10),
-    "metropolis": (30.0, 200),
-    "heat_bath": (10.0, 50),
-    "over_relaxation": (6.0, 15),
-    "wolff": (5.0, 10),
-    "swendsen_wang": (5.0, 10),
-    "plaquette_cluster": (10.0, 50),
-}
+class _Placed(NamedTuple):
+    """An update with the first of the step's random moves that it uses."""
+
+    move: Move
+    times: int
+    every: int
+    number: int
 
 
-def mix(model: Model, sampler: str) -> Mix:
-    """The moves of a sampler.
+class _Plan(NamedTuple):
+    """How a sampler's step is made."""
+
+    segments: list[Program | _Placed]
+    """In turn: moves that one call of a kernel makes together, or one that is called by itself."""
+    numbers: int
+    """Random moves that a step owns."""
+    at_once: bool
+    """Whether the segment, then the only one, makes many steps in one call."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What one step of a run does: moves, in this order.
+
+    Args:
+        updates: `Update`s, or bare moves.
+        spacing: steps between draws, over the root of the longest side, unless a run sets its own.
+        thermalisation: steps of thermalisation beyond 400, over the longest side, unless a run sets its own.
 
     Raises:
-        InputError: unknown sampler, or one that cannot sample the model.
+        InputError: there are no moves, or a number of repetitions is not positive.
+
+    Example:
+        Heat bath with two over-relaxations, and a cluster every fourth step:
+
+        >>> sampler = Sampler((HeatBath(), Update(OverRelaxation(), times=2), Update(Wolff(), every=4)))
+        >>> sampler.move_names
+        ('heat_bath', 'over_relaxation', 'wolff')
     """
-    if sampler not in MIXES:
-        raise InputError(f"unknown sampler {sampler!r}: choose one of {', '.join(SAMPLERS)}")
-    cluster = MIXES[sampler].cluster
-    if cluster in ("wolff", "swendsen_wang") and model.name != "xy":
-        raise InputError(f"sampler {sampler!r} cannot sample ring exchange: use auto, or plaquette_cluster, for exy")
-    if cluster == "plaquette_cluster" and model.name != "exy":
-        raise InputError(f"sampler {sampler!r} is for exy: use auto, wolff or swendsen_wang for xy")
-    return MIXES[sampler]
+
+    updates: tuple[Update, ...]
+    spacing: float = 10.0
+    thermalisation: int = 50
+
+    def __init__(self, updates: Sequence[Update | Move], spacing: float = 10.0, thermalisation: int = 50):
+        whole = tuple(each if isinstance(each, Update) else Update(each) for each in updates)
+        if not whole:
+            raise InputError("a sampler needs at least one move")
+        for each in whole:
+            if not isinstance(each.move, Move):
+                raise InputError(f"{each.move!r} is not a move: give instances of mcmc.sampling.moves.Move")
+            if each.times < 1 or each.every < 1:
+                raise InputError(f"{each.move.name}: times = {each.times} and every = {each.every} must be at least 1")
+        object.__setattr__(self, "updates", whole)
+        object.__setattr__(self, "spacing", spacing)
+        object.__setattr__(self, "thermalisation", thermalisation)
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """Every move, once for each update."""
+        return tuple(update.move for update in self.updates)
+
+    @property
+    def move_names(self) -> tuple[str, ...]:
+        """Names of the moves, each once, in order."""
+        return tuple(dict.fromkeys(move.name for move in self.moves))
+
+    @cached_property
+    def _plan(self) -> _Plan:
+        placed = _place(self.updates)
+        segments: list[Program | _Placed] = []
+        for together, group in groupby(placed, lambda each: isinstance(each.move, KernelMove)):
+            lines: list[Any] = [*group]
+            segments += [Program(lines)] if together else lines
+        first = segments[0]
+        at_once = len(segments) == 1 and (isinstance(first, Program) or first.times == first.every == 1)
+        numbers = max([LEAST_NUMBERS, *(each.number + each.times * each.move.numbers for each in placed)])
+        return _Plan(segments, numbers, at_once)
+
+    def check(self, model: Model, lattice: Lattice) -> None:
+        """Refuse a model that a move cannot sample.
+
+        Raises:
+            InputError: with the move's reason.
+        """
+        for move in self.moves:
+            if reason := move.obstacle(model, lattice):
+                raise InputError(f"{move.name} cannot sample {model}: {reason}")
+
+    def proposals(self, lattice: Lattice) -> dict[str, float]:
+        """Most that each move's counter can grow by in a step, on average; only of moves that count."""
+        found: dict[str, float] = {}
+        for move, times, every in self.updates:
+            if most := move.proposals(lattice):
+                found[move.name] = found.get(move.name, 0.0) + times * most / every
+        return found
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int) -> None:
+        """Make steps, in place.
+
+        Args:
+            block: the replicas.
+            step: number of the first step since the start of the run.
+            steps: how many.
+        """
+        segments, numbers, at_once = self._plan
+        count = steps if at_once else 1
+        for n in range(step, step + steps, count):
+            for segment in segments:
+                if isinstance(segment, Program):
+                    segment.advance(block, n, count, numbers)
+                elif n % segment.every == 0:
+                    for again in range(segment.times):
+                        number = segment.number + again * segment.move.numbers
+                        segment.move.advance(block, n, count, numbers_per_step=numbers, number=number)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The moves in JSON's types, for files."""
+        return [
+            {**describe(update.move), **{name: n for name in ("times", "every") if (n := getattr(update, name)) > 1}}
+            for update in self.updates
+        ]
+
+    def default_thin(self, lattice: Lattice) -> int:
+        """Steps between draws; for the built-in samplers they leave a tau_int of the energy below 0.6 draws."""
+        return math.ceil(self.spacing * math.sqrt(max(lattice.shape)))
+
+    def default_thermalise(self, lattice: Lattice) -> int:
+        """Steps before the first draw: some fifty autocorrelation times of m^2."""
+        return 400 + self.thermalisation * max(lattice.shape)
 
 
-def default_thin(lattice: Lattice, sampler: str) -> int:
-    """Steps between draws that leave an integrated autocorrelation time of the energy below 0.6 draws."""
-    return math.ceil(_PACE[sampler][0] * math.sqrt(max(lattice.shape)))
+def _place(updates: Sequence[Update]) -> list[_Placed]:
+    """Give every update random moves of its own: those it prefers, or the next free ones."""
+    taken: set[int] = set()
+    placed = []
+    for move, times, every in updates:
+        number = move.number
+        while taken & (wanted := {*range(number, number + times * move.numbers)}):
+            number += 1
+        taken |= wanted
+        placed.append(_Placed(move, times, every, number))
+    return placed
 
 
-def default_thermalise(lattice: Lattice, sampler: str) -> int:
-    """Steps before the first draw: some fifty autocorrelation times of m^2."""
-    return 400 + _PACE[sampler][1] * max(lattice.shape)
+def _windings() -> tuple[Update, ...]:
+    return tuple(Update(Twist(axis), every=8) for axis in (0, 1))
+
+
+SAMPLERS = Registry[Sampler]("sampler")
+"""Every sampler by name."""
+
+SAMPLERS.register(
+    "auto",
+    Sampler(
+        (
+            HeatBath(),
+            Update(OverRelaxation(), times=3),
+            Lines(0),
+            Update(Twist(0), every=8),
+            Lines(1),
+            Update(Twist(1), every=8),
+        ),
+        spacing=5.0,
+        thermalisation=10,
+    ),
+)
+SAMPLERS.register("metropolis", Sampler((Metropolis(), *_windings()), spacing=30.0, thermalisation=200))
+SAMPLERS.register("heat_bath", Sampler((HeatBath(), *_windings())))
+SAMPLERS.register(
+    "over_relaxation",
+    Sampler((HeatBath(), Update(OverRelaxation(), times=3), *_windings()), spacing=6.0, thermalisation=15),
+)
+SAMPLERS.register("wolff", Sampler((Wolff(),), spacing=5.0, thermalisation=10))
+SAMPLERS.register("swendsen_wang", Sampler((SwendsenWang(),), spacing=5.0, thermalisation=10))
+SAMPLERS.register("plaquette_cluster", Sampler((HeatBath(), *_windings(), PlaquetteCluster())))
+
+
+def register_sampler(name: str, sampler: Sampler, *, replace: bool = False) -> None:
+    """Let a sampler be known by name, for settings, files and the command line.
+
+    Worker processes know it only if they import the module that registers it: name it ``module:name`` there.
+
+    Args:
+        name: one word.
+        sampler: the moves of a step.
+        replace: whether an existing sampler of that name gives way.
+
+    Raises:
+        InputError: the name is taken.
+
+    Example:
+        >>> register_sampler("gentle", Sampler((HeatBath(), Update(OverRelaxation(), times=10))))
+    """
+    SAMPLERS.register(name, sampler, replace=replace)
+
+
+def find_sampler(name: str, model: Model, lattice: Lattice) -> Sampler:
+    """The sampler of that name, or at ``module:name``.
+
+    Raises:
+        InputError: there is none, or one of its moves cannot sample the model.
+    """
+    sampler = SAMPLERS.find(name)
+    if not isinstance(sampler, Sampler):
+        raise InputError(f"{name!r} is not a sampler: give an mcmc.Sampler")
+    sampler.check(model, lattice)
+    return sampler

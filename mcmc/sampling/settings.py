@@ -11,8 +11,9 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model, model_from_name
-from mcmc.sampling import rng, samplers
+from mcmc.models.presets import Model, model_from_name, require_known
+from mcmc.sampling import rng
+from mcmc.sampling.samplers import find_sampler
 from mcmc.storage.provenance import origin
 
 
@@ -25,7 +26,7 @@ class Settings:
         lattice: the periodic rectangle.
         temperatures: in units of J / k_B, positive.
         chains: independent Markov chains at each temperature.
-        sampler: one of `SAMPLERS`; see `mcmc.sampling.samplers`.
+        sampler: a name of `mcmc.sampling.samplers.SAMPLERS`, or ``module:name``.
         thermalise: steps before the first draw; None chooses by sampler and size.
         thin: steps between draws; None chooses by sampler and size.
         seed: root of the tree of random streams.
@@ -51,6 +52,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled."""
+        require_known(self.model)
         if not self.temperatures:
             raise InputError("no temperatures given: name at least one")
         for T in self.temperatures:
@@ -67,7 +69,7 @@ class Settings:
                 raise InputError(f"{name} = {value} must be at least {least}")
         if self.tempering and len(self.temperatures) < 2:
             raise InputError("tempering needs at least 2 temperatures: name more, or do without")
-        samplers.mix(self.model, self.sampler)
+        find_sampler(self.sampler, self.model, self.lattice)
         rng.key(self.seed)
 
     def part(self, temperatures: range, chains: range) -> Settings:
@@ -93,10 +95,11 @@ class Settings:
     def resolved(self) -> Settings:
         """The same settings with every choice made."""
         thin, thermalise = self.thin, self.thermalise
+        sampler = find_sampler(self.sampler, self.model, self.lattice)
         return replace(
             self,
-            thermalise=samplers.default_thermalise(self.lattice, self.sampler) if thermalise is None else thermalise,
-            thin=samplers.default_thin(self.lattice, self.sampler) if thin is None else thin,
+            thermalise=sampler.default_thermalise(self.lattice) if thermalise is None else thermalise,
+            thin=sampler.default_thin(self.lattice) if thin is None else thin,
         )
 
 
@@ -157,6 +160,6 @@ def run_attributes(settings: Settings, command: Sequence[str] | None = None) -> 
         "seed": str(settings.seed),
         "random_streams": "numpy SeedSequence(seed, spawn_key=(temperature index, chain number)); see mcmc.rng",
         "settings": settings_to_dict(settings),
-        "mix": samplers.mix(settings.model, settings.sampler)._asdict(),
+        "moves": find_sampler(settings.sampler, settings.model, settings.lattice).describe(),
         **origin(command),
     }

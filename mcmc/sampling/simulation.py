@@ -9,8 +9,9 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.runtime.threads import available_threads
-from mcmc.sampling import rng, samplers
+from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
+from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings
 from mcmc.storage.block import Block
 
@@ -34,7 +35,7 @@ class Simulation:
         self, settings: Settings, state: Mapping[str, np.ndarray] | None = None, *, threads: int | None = None
     ):
         self.settings = settings = settings.resolved()
-        self.mix = samplers.mix(settings.model, settings.sampler)
+        self.sampler = find_sampler(settings.sampler, settings.model, settings.lattice)
         threads = threads or available_threads()
         T, C = len(settings.temperatures), settings.chains
         indices = range(settings.first_temperature, settings.first_temperature + T)
@@ -47,7 +48,7 @@ class Simulation:
             self._replicas, self._findings = thermalise(
                 settings.model,
                 settings.lattice,
-                self.mix,
+                self.sampler,
                 temperatures=temperatures,
                 indices=indices,
                 keys=keys,
@@ -64,18 +65,23 @@ class Simulation:
             from mcmc.sampling.tempering import Ladder
 
             r = self._replicas
-            self._ladder = Ladder(temperatures, chains, seed=settings.seed, tuned=r.tuned, accepted=r.accepted)
-            r.accepted[:] = 0
+            accepted = {name: r.accepted.get(name, np.zeros(r.size)) for name in self.sampler.move_names}
+            self._ladder = Ladder(temperatures, chains, seed=settings.seed, tuned=r.tuned, accepted=accepted)
+            r.accepted = {name: np.zeros(r.size) for name in accepted}
             if state is not None:
                 self._ladder.restore(state)
             self._ladder.assign(r)
 
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in state.items() if array.ndim}
+
+        def named(prefix: str) -> dict[str, np.ndarray]:
+            return {name.removeprefix(prefix): flat[name] for name in flat if name.startswith(prefix)}
+
         r = self._replicas
-        r.spins, r.tuned, r.accepted = np.stack([flat["x"], flat["y"]]), flat["tuned"], flat["accepted"].T.copy()
-        r.step = int(state["step"])
-        self._findings = {name.removeprefix("start_"): flat[name] for name in flat if name.startswith("start_")}
+        r.spins, r.step = np.stack([flat["x"], flat["y"]]), int(state["step"])
+        r.tuned, r.accepted = named("tuned_"), {name: counts.copy() for name, counts in named("accepted_").items()}
+        self._findings = named("start_")
 
     def state(self) -> dict[str, np.ndarray]:
         """All that is needed to go on exactly, by name: arrays (T, C, ...), or 0-d where all chains share a number.
@@ -84,8 +90,9 @@ class Simulation:
         """
         r = self._replicas
         x, y = r.spins
-        arrays = {"x": x, "y": y, "tuned": r.tuned, "accepted": r.accepted.T}
-        arrays |= {f"start_{name}": array for name, array in self._findings.items()}
+        arrays = {"x": x, "y": y}
+        for prefix, named in (("tuned", r.tuned), ("accepted", r.accepted), ("start", self._findings)):
+            arrays |= {f"{prefix}_{name}": array for name, array in named.items()}
         shape = (len(self.settings.temperatures), self.settings.chains)
         state = {name: array.reshape(*shape, *array.shape[1:]) for name, array in arrays.items()}
         return {**state, "step": np.array(r.step), **(self._ladder.state() if self._ladder else {})}
@@ -95,25 +102,16 @@ class Simulation:
         from mcmc.sampling.thermalisation import summary
 
         settings, r = self.settings, self._replicas
-        T, N = len(settings.temperatures), settings.lattice.N
-        counts = r.accepted.reshape(4, T, -1)
-        if self._ladder:
-            counts = counts + np.moveaxis(self._ladder.accepted_at, -1, 0)
-        moves = {
-            "local": N if self.mix.local else 0,
-            "lines": sum(settings.lattice.shape) if self.mix.lines else 0,
-            "twists": 2 / self.mix.twist_period if self.mix.local and self.mix.twist_period else 0,
-            "cluster_sites": N if self.mix.cluster else 0,
-        }
-        rates = {
-            name: (count.mean(1) / max(1, r.step) / most).round(6).tolist()
-            for (name, most), count in zip(moves.items(), counts, strict=True)
-            if most
-        }
+        rates = {}
+        for name, most in self.sampler.proposals(settings.lattice).items():
+            counts = r.accepted.get(name, np.zeros(r.size)).reshape(len(settings.temperatures), -1)
+            if self._ladder:
+                counts = counts + self._ladder.accepted_at[name]
+            rates[name] = (counts.mean(1) / max(1, r.step) / most).round(6).tolist()
         tempering = {"tempering": self._ladder.report()} if self._ladder else {}
         return {
             "sampler": settings.sampler,
-            "mix": self.mix._asdict(),
+            "moves": self.sampler.describe(),
             "steps": r.step,
             "thin": settings.thin,
             "thermalisation": {"steps": settings.thermalise, **summary(self._findings)},
@@ -132,9 +130,9 @@ class Simulation:
         T, C, N = len(self.settings.temperatures), self.settings.chains, self.settings.lattice.N
         theta, thin = np.empty((T * C, draws, N), np.float32), self.settings.thin or 1
         if self._ladder is None:
-            moments = self._replicas.run(self.mix, draws, thin, theta)
+            moments = self._replicas.run(self.sampler, draws, thin, theta)
         else:
-            moments = self._ladder.run(self._replicas, self.mix, draws, thin, theta)
+            moments = self._ladder.run(self._replicas, self.sampler, draws, thin, theta)
         energy, mx, my = moments.reshape(3, T, C, draws) / N
         theta = theta.reshape(T, C, draws, *self.settings.lattice.shape)
         return Block(theta, {"energy": energy, "magnetization": np.hypot(mx, my)})

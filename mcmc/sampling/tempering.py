@@ -6,14 +6,14 @@ Hukushima and Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), doi:10.1143/JPSJ.65.16
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import Mix
+from mcmc.sampling.samplers import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ ROUNDS = 4
 LEAST_TRIES = 400
 """Tries of a pair before its acceptance is judged."""
 _STREAM = 2**31
-_NAMES = ("replica", "tried", "swapped", "heading", "trips", "tuned_at", "accepted_at")
+_NAMES = ("replica", "tried", "swapped", "heading", "trips")
 
 
 class Ladder:
@@ -32,12 +32,18 @@ class Ladder:
         temperatures: (T,), any order; neighbours in the list exchange.
         chains: numbers of the chains in the whole run.
         seed: root of the tree of random streams.
-        tuned: (T * C,) tuned parameters of the moves; they belong to the temperatures.
-        accepted: (4, T * C) counts of accepted moves so far.
+        tuned: (T * C,) tuned parameters by name of the move; they belong to the temperatures.
+        accepted: (T * C,) what each move has counted so far, by its name.
     """
 
     def __init__(
-        self, temperatures: np.ndarray, chains: Sequence[int], *, seed: int, tuned: np.ndarray, accepted: np.ndarray
+        self,
+        temperatures: np.ndarray,
+        chains: Sequence[int],
+        *,
+        seed: int,
+        tuned: Mapping[str, np.ndarray],
+        accepted: Mapping[str, np.ndarray],
     ):
         T, C = len(temperatures), len(chains)
         self.beta = 1 / temperatures
@@ -47,19 +53,26 @@ class Ladder:
         self.tried, self.swapped = np.zeros((T, C), np.int64), np.zeros((T, C), np.int64)
         # By replica: +1 after the first temperature, -1 after the last, 0 before either; and ends reached in turn.
         self.heading, self.trips = np.zeros((T, C), np.int64), np.zeros((T, C), np.int64)
-        self.tuned_at = tuned.reshape(T, C)
-        self.accepted_at = accepted.T.reshape(T, C, -1).copy()
+        self.tuned_at = {name: values.reshape(T, C).copy() for name, values in tuned.items()}
+        self.accepted_at = {name: values.reshape(T, C).copy() for name, values in accepted.items()}
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays (T, C, ...) by name, and the number of rounds, 0-d."""
-        return {f"ladder_{name}": getattr(self, name).copy() for name in _NAMES} | {
-            "ladder_rounds": np.array(self.rounds)
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Everything that changes, arrays (T, C) by name; they are the ladder's own."""
+        return {
+            **{f"ladder_{name}": getattr(self, name) for name in _NAMES},
+            **{f"ladder_tuned_{name}": values for name, values in self.tuned_at.items()},
+            **{f"ladder_accepted_{name}": values for name, values in self.accepted_at.items()},
         }
 
-    def restore(self, state: Any) -> None:
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays (T, C) by name, and the number of rounds, 0-d."""
+        arrays = {name: values.copy() for name, values in self._arrays().items()}
+        return {**arrays, "ladder_rounds": np.array(self.rounds)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take up a `state`."""
-        for name in _NAMES:
-            setattr(self, name, np.array(state[f"ladder_{name}"]))
+        for name, values in self._arrays().items():
+            values[...] = state[name]
         self.rounds = int(state["ladder_rounds"])
 
     def exchange(self, replicas: Replicas) -> None:
@@ -78,14 +91,14 @@ class Ladder:
             self.trips[there, columns] += self.heading[there, columns] == -heading
             self.heading[there, columns] = heading
 
-    def run(self, replicas: Replicas, mix: Mix, draws: int, thin: int, theta: np.ndarray) -> np.ndarray:
+    def run(self, replicas: Replicas, sampler: Sampler, draws: int, thin: int, theta: np.ndarray) -> np.ndarray:
         """As `Replicas.run`, with rounds of exchange between the steps; results are ordered by temperature."""
         T, C = self.replica.shape
         series, angles = np.empty((3, T * C, draws)), np.empty((T * C, 1, replicas.lattice.N), np.float32)
         rounds = min(ROUNDS, thin)
         for n in range(draws):
             for k in range(rounds):
-                replicas.advance(mix, thin * (k + 1) // rounds - thin * k // rounds)
+                replicas.advance(sampler, thin * (k + 1) // rounds - thin * k // rounds)
                 self.exchange(replicas)
             order = (self.replica * C + np.arange(C)).ravel()
             series[..., n] = replicas.measure(angles)[:, order]
@@ -110,15 +123,15 @@ class Ladder:
 
     def _collect(self, replicas: Replicas) -> None:
         """Book the accepted moves to the temperatures at which they were made."""
-        counts = replicas.accepted.T.reshape(*self.replica.shape, -1)
-        self.accepted_at += np.take_along_axis(counts, self.replica[..., None], 0)
-        replicas.accepted[:] = 0
+        for name, counts in replicas.accepted.items():
+            self.accepted_at[name] += np.take_along_axis(counts.reshape(self.replica.shape), self.replica, 0)
+            counts[:] = 0
 
     def assign(self, replicas: Replicas) -> None:
         """Give the replicas their temperatures, and what is tuned to these."""
         rung = np.argsort(self.replica, 0)
         replicas.beta = self.beta[rung].ravel()
-        replicas.tuned = np.take_along_axis(self.tuned_at, rung, 0).ravel()
+        replicas.tuned = {name: np.take_along_axis(values, rung, 0).ravel() for name, values in self.tuned_at.items()}
 
     def report(self) -> dict[str, Any]:
         """Acceptance of each pair's swaps and the replicas' round trips, in JSON's types."""

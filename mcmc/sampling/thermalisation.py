@@ -14,7 +14,7 @@ from mcmc.models.observables import winding_numbers
 from mcmc.models.presets import Model
 from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import Mix
+from mcmc.sampling.samplers import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,6 @@ STAGES = 20
 """Stages of each half: of annealing and of tuning in the first, of averaging in the second."""
 DISAGREEMENT = 6.0
 """Standard errors at which starts disagree; with 96 comparisons of some 20 averages a false alarm is rare."""
-PERCOLATION = 0.8
-"""Mean share of sites in the largest plaquette cluster above which its update is called useless."""
 _PROBE_STREAM = 2**31
 
 
@@ -36,21 +34,26 @@ def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.nd
     return 0.5 * 2 * math.pi**2 * model.couplings["J"] * np.multiply.outer(beta, aspect) > 18.5
 
 
-def _tune(replicas: Replicas, mix: Mix, before: np.ndarray, steps: int) -> None:
-    """Move Metropolis widths towards an acceptance of one half, numbers of Wolff clusters to a sweep a step."""
-    per_site = (replicas.accepted - before) / (steps * replicas.lattice.N)
-    if mix.local == "metropolis":
-        tuned = np.clip(replicas.tuned * np.exp(2 * (per_site[0] - 0.5)), 1e-3, 1)
-        replicas.tuned = tuned.astype(np.float32)
-    if mix.cluster == "wolff":
-        tuned = np.clip(np.rint(replicas.tuned / per_site[3]), 1, replicas.lattice.N)
-        replicas.tuned = tuned.astype(np.float32)
+def _counts(replicas: Replicas, sampler: Sampler) -> dict[str, np.ndarray]:
+    """What the moves have counted so far, by name."""
+    return {name: replicas.accepted.get(name, np.zeros(replicas.size)).copy() for name in sampler.move_names}
+
+
+def _tune(replicas: Replicas, sampler: Sampler, before: Mapping[str, np.ndarray], steps: int) -> None:
+    """Let every move choose a better parameter, from what it has counted over some steps."""
+    most = sampler.proposals(replicas.lattice)
+    tuned = replicas.tuned
+    for move in sampler.moves:
+        if move.name in tuned:
+            rate = (replicas.accepted[move.name] - before[move.name]) / (steps * most[move.name])
+            tuned[move.name] = move.tune(tuned[move.name], rate, replicas.lattice).astype(np.float32)
+    replicas.tuned = tuned
 
 
 def thermalise(
     model: Model,
     lattice: Lattice,
-    mix: Mix,
+    sampler: Sampler,
     *,
     temperatures: np.ndarray,
     indices: Sequence[int],
@@ -69,7 +72,7 @@ def thermalise(
     Args:
         model: the spin model.
         lattice: the periodic rectangle.
-        mix: what a step does.
+        sampler: what a step does.
         temperatures: (T,).
         indices: (T,) numbers of the temperatures in the whole run, which name the probes' streams.
         keys: (T * C, 4) keys of the chains.
@@ -96,17 +99,17 @@ def thermalise(
     for k in range(STAGES):
         # The run's own chains are cooled; the probes feel their temperature at once.
         everything.beta = np.where(np.arange(len(beta)) < R, beta * min(1, (k + 1) / (0.75 * STAGES)), beta)
-        before = everything.accepted.copy()
-        everything.advance(mix, stage)
-        _tune(everything, mix, before, stage)
+        before = _counts(everything, sampler)
+        everything.advance(sampler, stage)
+        _tune(everything, sampler, before, stage)
     everything.beta = beta
     forbidden = forbidden_winding(model, lattice, beta)
     wound = _wound(everything, forbidden)
     spins = everything.spins
     spins[0, wound], spins[1, wound] = 1, 0
     everything.spins = spins
-    before = everything.accepted[3].copy()
-    energies = everything.run(mix, max(STAGES, steps - STAGES * stage), 1)[0] / lattice.N
+    before = _counts(everything, sampler)
+    energies = everything.run(sampler, max(STAGES, steps - STAGES * stage), 1)[0] / lattice.N
     z = _disagreement(energies, R // T, T)
     findings = {
         "disagreement": np.repeat(z, R // T),
@@ -123,18 +126,11 @@ def thermalise(
             found["windings_left"],
             4 * steps,
         )
-    if mix.cluster == "plaquette_cluster":
-        largest = (everything.accepted[3] - before)[:R].reshape(T, -1).mean(1) / (energies.shape[1] * lattice.N)
-        useless = temperatures[largest > PERCOLATION]
-        if useless.size:
-            logger.warning(
-                "plaquette clusters are useless at %d temperatures from T = %.4g to %.4g: the largest fills %.0f %% "
-                "of the lattice or more; the sampler auto turns rows and columns instead",
-                useless.size,
-                useless.min(),
-                useless.max(),
-                100 * PERCOLATION,
-            )
+    most = sampler.proposals(lattice)
+    for move in sampler.moves:
+        counted = (everything.accepted[move.name] - before[move.name])[:R].reshape(T, -1).mean(1)
+        if complaint := move.complaint(counted / (energies.shape[1] * most.get(move.name, 1.0)), temperatures):
+            logger.warning("%s", complaint)
     return everything.subset(R), findings
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model, model_from_name
+from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.journal import JournaledFile, Lock, journal_path, read_journal
@@ -115,6 +115,7 @@ class Ensemble:
             InputError: the path exists, or another process is writing it.
             OSError: the directory cannot be written.
         """
+        require_known(model)
         path = Path(path)
         if not path.parent.is_dir():
             raise InputError(f"directory {path.parent} does not exist: create it, or name another file")

@@ -10,6 +10,8 @@ from latticeflow.cli import main
 from mcmc import XY
 from mcmc.bench import kernel_speed as benchmark
 from mcmc.kernels.naive import naive_metropolis
+from mcmc.sampling.moves import OverRelaxation
+from mcmc.sampling.samplers import Sampler, Update
 from tests.oracle import exact
 
 
@@ -24,10 +26,10 @@ def test_naive_sampler_is_exact():
 
 def test_rates_are_work_over_time():
     """A kernel that does twice the work for one update has half the rate."""
-    once, twice = benchmark.KERNELS[2], benchmark.KERNELS[2]
-    r = benchmark._replicas(once[1], 16, 64, 1)
-    single = benchmark._updates(r, once[2], 0.2)
-    double = benchmark._updates(r, twice[2]._replace(over_relaxations=4), 0.2)
+    once, fourfold = Sampler((OverRelaxation(),)), Sampler((Update(OverRelaxation(), times=4),))
+    r = benchmark._replicas(XY(), 16, 64, 1)
+    single = benchmark._updates(r, once, 0.2)
+    double = benchmark._updates(r, fourfold, 0.2)
     assert 2 < single / double < 8
 
 
@@ -35,6 +37,7 @@ def test_bench_kernels_prints_every_kernel(capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "CHAINS", benchmark.CHAINS[:2])
     assert main(["bench", "kernels", "--quick", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert {(s["model"], s["kernel"]) for s in result["speeds"]} == {(m.name, k) for k, m, _ in benchmark.KERNELS}
+    expected = {(model.name, sampler.move_names[0]) for model, sampler in benchmark.KERNELS}
+    assert {(s["model"], s["kernel"]) for s in result["speeds"]} == expected
     assert all(s["rate"] > 0 and s["to_naive"] > 0 for s in result["speeds"])
     assert [c["sampler"] for c in result["costs"]] == ["metropolis", "heat_bath"] * 2

@@ -11,15 +11,21 @@ from mcmc import XY, ExtendedXY, Lattice
 from mcmc.analysis.thermodynamics import simulate, thermodynamics
 from mcmc.kernels.conventions import OFFSETS
 from mcmc.sampling import rng
+from mcmc.sampling.moves import OverRelaxation
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import MIXES, Mix
+from mcmc.sampling.samplers import SAMPLERS, Sampler
 from mcmc.sampling.settings import Settings
 from tests.oracle import exact, quadrature, square_magnetization
 
 F = np.float32
-XY_SAMPLERS = [name for name in MIXES if name != "plaquette_cluster"]
-EXY_SAMPLERS = [name for name in MIXES if name not in ("wolff", "swendsen_wang")]
-CASES = [(XY(), name) for name in XY_SAMPLERS] + [(ExtendedXY(1.0, 0.5), name) for name in EXY_SAMPLERS]
+
+
+def samplers_of(model):
+    """Names of the registered samplers whose moves all support the model."""
+    return [name for name, each in SAMPLERS.items() if not any(m.obstacle(model, Lattice(4, 4)) for m in each.moves)]
+
+
+CASES = [(model, name) for model in (XY(), ExtendedXY(1.0, 0.5)) for name in samplers_of(model)]
 
 
 def replicas(model, lattice, beta, count, threads=1, seed=1):
@@ -27,17 +33,16 @@ def replicas(model, lattice, beta, count, threads=1, seed=1):
     return Replicas(model, lattice, np.full(count, beta), keys, threads=threads)
 
 
-def averages(model, lattice, mix, beta, *, chains, draws, thin, threads=1, damage=None):
+def averages(model, lattice, sampler, beta, *, chains, draws, thin, threads=1, damage=None):
     """Means and errors of energy and m^2 per site over independent chains; ``damage`` breaks the replicas first."""
     r = replicas(model, lattice, beta, chains, threads)
-    if mix.cluster == "wolff":
-        r.tuned = np.full(chains, 2)
+    r.tuned = {"wolff": np.full(chains, 2)}
     if damage:
         damage(r)
-    r.advance(mix, 100)
+    r.advance(sampler, 100)
     N, parts = lattice.N, []
     for start in range(0, draws, 2000):
-        energy, mx, my = r.run(mix, min(2000, draws - start), thin)
+        energy, mx, my = r.run(sampler, min(2000, draws - start), thin)
         parts.append([energy.mean(-1) / N, (mx**2 + my**2).mean(-1) / N**2])
     values = np.mean(parts, 0)
     return values.mean(-1), values.std(-1, ddof=1) / np.sqrt(chains)
@@ -51,14 +56,15 @@ def truth(model, Lx, Ly, beta):
 @pytest.mark.parametrize(("model", "sampler"), CASES, ids=str)
 @pytest.mark.parametrize("sides", [(2, 2), (3, 2)], ids=str)
 def test_exact_values(model, sampler, sides):
-    means, errors = averages(model, Lattice(*sides), MIXES[sampler], 1.0, chains=256, draws=1500, thin=3)
+    means, errors = averages(model, Lattice(*sides), SAMPLERS[sampler], 1.0, chains=256, draws=1500, thin=3)
     assert errors.max() < 2e-3
     assert np.abs((means - truth(model, *sides, 1.0)) / errors).max() < 5
 
 
 def other_field(r):
     """A broken twin: west and east are the same neighbour."""
-    r._neighbours[:, 1] = r._neighbours[:, 0]
+    for block in r.blocks:
+        block.neighbours[:, 1] = block.neighbours[:, 0]
 
 
 def other_temperature(r):
@@ -77,7 +83,7 @@ def other_temperature(r):
 )
 def test_broken_twins_are_rejected(damage, sampler):
     settings = {"chains": 256, "draws": 1500, "thin": 3, "damage": damage}
-    means, errors = averages(XY(), Lattice(3, 2), MIXES[sampler], 1.0, **settings)
+    means, errors = averages(XY(), Lattice(3, 2), SAMPLERS[sampler], 1.0, **settings)
     assert np.abs((means - truth(XY(), 3, 2, 1.0)) / errors).max() > 5
 
 
@@ -89,7 +95,7 @@ def test_exact_values_to_four_digits(model, sampler, threads, L):
     # Slow walkers are measured seldom, and L = 2 fluctuates most.
     thin = {"metropolis": 20, "swendsen_wang": 12}.get(sampler, 6)
     settings = {"chains": 3200, "draws": 8000, "thin": thin, "threads": threads}
-    means, errors = averages(model, Lattice(L, L), MIXES[sampler], 1.0, **settings)
+    means, errors = averages(model, Lattice(L, L), SAMPLERS[sampler], 1.0, **settings)
     if L < 4:
         target = truth(model, L, L, 1.0)
     else:
@@ -120,8 +126,8 @@ def test_one_step_leaves_equilibrium_alone(model, sampler):
     r = replicas(model, Lattice(2, 2), beta, count)
     r.spins = np.stack([np.cos(theta), np.sin(theta)]).astype(F)
     before = r.measure()[0]
-    mix = MIXES[sampler]._replace(twist_period=1)
-    r.advance(mix, 1)
+    every_step = Sampler([update._replace(every=1) for update in SAMPLERS[sampler].updates])
+    r.advance(every_step, 1)
     change = r.measure()[0] - before
     assert change.std() > 0.1
     assert abs(change.mean()) < 5 * change.std() / np.sqrt(count)
@@ -129,7 +135,7 @@ def test_one_step_leaves_equilibrium_alone(model, sampler):
     assert abs(before.mean() - target) < 5 * before.std() / np.sqrt(count)
     # The broken twin believes in another temperature.
     r.beta = np.full(count, 1.3 * beta)
-    r.advance(mix, 3)
+    r.advance(every_step, 3)
     change = r.measure()[0] - before
     assert abs(change.mean()) > 5 * change.std() / np.sqrt(count)
 
@@ -138,8 +144,9 @@ def test_elongated_lattice_needs_twists():
     """Its windings have weight, but no local move changes them in the cold; without twists the energy is wrong."""
     target, settings = exact(XY(), 2, 64, 5.0, 12)["energy"], {"chains": 64, "draws": 800, "thin": 8}
     distances = []
-    for mix in (MIXES["auto"], MIXES["auto"]._replace(twist_period=0)):
-        means, errors = averages(XY(), Lattice(2, 64), mix, 5.0, **settings)
+    untwisted = Sampler([update for update in SAMPLERS["auto"].updates if update.move.name != "twist"])
+    for sampler in (SAMPLERS["auto"], untwisted):
+        means, errors = averages(XY(), Lattice(2, 64), sampler, 5.0, **settings)
         distances.append(abs(means[0] - target) / errors[0])
     assert distances[0] < 5
     assert distances[1] > 5
@@ -149,21 +156,21 @@ def test_elongated_lattice_needs_twists():
 def test_over_relaxation_keeps_energy_and_moves_every_spin(model):
     lattice = Lattice(6, 5)
     r = replicas(model, lattice, 1.0, 32)
-    r.advance(MIXES["heat_bath"], 50)
+    r.advance(SAMPLERS["heat_bath"], 50)
     spins, energy = r.spins, r.measure()[0]
-    r.advance(Mix(over_relaxations=1, twist_period=0), 1)
+    r.advance(Sampler((OverRelaxation(),)), 1)
     assert np.allclose(r.measure()[0], energy, atol=1e-4)
     assert np.abs(r.spins - spins).max((0, 1)).min() > 1e-3
 
 
 def test_energies_and_norms_after_many_steps():
     """Kernel energies are those of the stored angles, and float32 lengths do not drift."""
-    for model, names in ((XY(), XY_SAMPLERS), (ExtendedXY(), EXY_SAMPLERS)):
-        for name in names:
+    for model in (XY(), ExtendedXY()):
+        for name in samplers_of(model):
             lattice = Lattice(8, 6)
             r = replicas(model, lattice, 1.0, 20)
             theta = np.empty((20, 2, lattice.N), F)
-            energy = r.run(MIXES[name], 2, 2000, theta)[0]
+            energy = r.run(SAMPLERS[name], 2, 2000, theta)[0]
             norms = np.hypot(*r.spins.astype(float))
             assert np.abs(norms - 1).max() < 2e-6, name
             recomputed = model.energy(theta.astype(float).reshape(20, 2, 6, 8))
@@ -175,19 +182,19 @@ def test_renormalisation_is_what_bounds_the_drift():
     r = replicas(XY(), Lattice(8, 6), 1.0, 16)
     r.spins = r.spins * F(1.001)
     assert np.abs(np.hypot(*r.spins) - 1).max() > 2e-6
-    r.advance(MIXES["metropolis"], 200)
+    r.advance(SAMPLERS["metropolis"], 200)
     assert np.abs(np.hypot(*r.spins.astype(float)) - 1).max() < 2e-6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [XY(), ExtendedXY()], ids=str)
 def test_samplers_agree_at_16(model):
-    names = XY_SAMPLERS if model.name == "xy" else EXY_SAMPLERS
+    names = samplers_of(model)
     for T in (0.4, 0.9, 1.3, 1.9):
         results = []
         for name in names:
             thin = 30 if name == "metropolis" else 4
-            r = averages(model, Lattice(16, 16), MIXES[name], 1 / T, chains=64, draws=300, thin=thin)
+            r = averages(model, Lattice(16, 16), SAMPLERS[name], 1 / T, chains=64, draws=300, thin=thin)
             results.append(r)
         best, error = results[0]
         for name, (means, errors) in zip(names[1:], results[1:], strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.statistics import estimate
 from mcmc.models.observables import winding_numbers
 from mcmc.sampling import rng
+from mcmc.sampling.moves import HeatBath, OverRelaxation
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import MIXES, SAMPLERS, Mix
+from mcmc.sampling.samplers import SAMPLERS, Sampler, Update
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.sampling.thermalisation import forbidden_winding, thermalise
+from mcmc.storage.ensemble import Ensemble
 from tests.oracle import exact
 
 TEMPERATURES = (0.3, 0.8, 1.1, 2.0)
@@ -36,7 +39,7 @@ def settings(model=None, lattice=None, **changes):
         ({"sampler": "magic"}, "magic"),
         ({"sampler": "wolff", "model": ExtendedXY()}, "ring exchange"),
         ({"sampler": "swendsen_wang", "model": ExtendedXY()}, "ring exchange"),
-        ({"sampler": "plaquette_cluster"}, "exy"),
+        ({"sampler": "plaquette_cluster"}, "ring exchange"),
         ({"chains": 0}, "chains = 0"),
         ({"thin": 0}, "thin = 0"),
         ({"thermalise": -1}, "thermalise = -1"),
@@ -59,6 +62,24 @@ def test_bad_lattices_couplings_and_draws():
         Lattice(3, 4).sublattices(1)
     with pytest.raises(InputError, match="draws = 0"):
         Simulation(settings(thermalise=0)).block(0)
+
+
+@dataclass(frozen=True)
+class FieldXY(XY):
+    """A model with a further term, which no kernel knows."""
+
+    h: float = 0.5
+
+    def energy(self, theta):
+        return super().energy(theta) - self.h * np.cos(theta).sum((-2, -1))
+
+
+def test_a_model_that_the_kernels_do_not_know_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"FieldXY is not a known model"):
+        settings(FieldXY())
+    with pytest.raises(InputError, match="FieldXY"):
+        Ensemble.create(tmp_path / "a.h5", model=FieldXY(), lattice=Lattice(4, 4), temperatures=[1.0])
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("tempering", [False, True])
@@ -96,21 +117,21 @@ def test_angles_and_series():
     assert np.allclose(block.series["magnetization"], m, atol=2e-6)
 
 
-def start_wound(T, mix, steps):
+def start_wound(T, sampler, steps):
     """Winding numbers of 16 replicas that started with two turns along x, after some steps."""
     lattice = Lattice(12, 12)
     keys = np.array([rng.key(1, 0, c) for c in range(16)])
     r = Replicas(ExtendedXY(), lattice, np.full(16, 1 / T), keys)
     angle = np.tile(2 * np.pi * 2 * (np.arange(144) % 12) / 12, (16, 1))
     r.spins = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
-    r.advance(mix, steps)
+    r.advance(sampler, steps)
     spins = r.spins
     return winding_numbers(np.arctan2(spins[1], spins[0]).reshape(16, 12, 12))
 
 
 def test_local_moves_keep_a_cold_winding_state_and_twists_free_it():
-    assert (start_wound(0.1, Mix("heat_bath", 3, twist_period=0), 300)[:, 0].round(6) == 2).all()
-    assert (np.abs(start_wound(0.1, MIXES["auto"], 300)) < 1e-6).all()
+    assert (start_wound(0.1, Sampler((HeatBath(), Update(OverRelaxation(), times=3))), 300)[:, 0].round(6) == 2).all()
+    assert (np.abs(start_wound(0.1, SAMPLERS["auto"], 300)) < 1e-6).all()
 
 
 def test_windings_that_thermalisation_meets_are_cured_and_reported(caplog):
@@ -121,7 +142,7 @@ def test_windings_that_thermalisation_meets_are_cured_and_reported(caplog):
     replicas, findings = thermalise(
         model,
         lattice,
-        Mix("heat_bath", 1, twist_period=0),
+        Sampler((HeatBath(), OverRelaxation())),
         temperatures=temperatures,
         indices=range(8),
         keys=keys,

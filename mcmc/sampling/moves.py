@@ -1,0 +1,309 @@
+"""The moves of which samplers are made: what each can sample, what it counts, what is tuned, and how it is called.
+
+Every move leaves the Boltzmann distribution of the models that it supports invariant by itself; so does any fixed
+sequence of moves. A move of your own is a subclass of `Move`; `mcmc.sampling.samplers.Sampler` makes a sampler of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from mcmc.kernels import conventions
+from mcmc.models.lattice import Lattice
+from mcmc.models.presets import Model
+
+if TYPE_CHECKING:
+    from mcmc.sampling.replicas import ReplicaBlock
+
+_COUNT_LIMIT = 2**23  # float32 counts whole numbers exactly to 2^24
+
+
+class Move(ABC):
+    """One kind of update, of all replicas of a block at once.
+
+    Attributes:
+        name: under which its acceptance is reported and its tuned parameter stored.
+        numbers: how many random moves it uses each time; see `mcmc.kernels`.
+        number: the first of the step's random moves that it takes if that is free.
+        initial: starting value of its tuned parameter, one for each replica; None where nothing is tuned.
+    """
+
+    name: ClassVar[str]
+    numbers: ClassVar[int] = 1
+    initial: ClassVar[float | None] = None
+
+    @property
+    def number(self) -> int:
+        """The first of the step's random moves that this one takes if that is free."""
+        return 0
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """Why this move cannot sample a model on a lattice, with the remedy; empty if it can."""
+        return ""
+
+    def proposals(self, lattice: Lattice) -> float:
+        """Most that its counter can grow by each time: what acceptances are relative to; 0 if it counts nothing."""
+        return float(lattice.N)
+
+    def tune(self, parameter: np.ndarray, rate: np.ndarray, lattice: Lattice) -> np.ndarray:
+        """A better tuned parameter; thermalisation asks for one now and then, and keeps the last.
+
+        Args:
+            parameter: float32 (R,), the present one.
+            rate: float64 (R,), its counter since the last time, over `proposals`.
+            lattice: the lattice.
+        """
+        return parameter
+
+    def complaint(self, rate: np.ndarray, temperatures: np.ndarray) -> str:
+        """What to warn of after thermalisation; empty if nothing.
+
+        Args:
+            rate: (T,), its counter over `proposals`, mean over the chains of each temperature.
+            temperatures: (T,).
+        """
+        return ""
+
+    @abstractmethod
+    def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
+        """Make ``steps`` steps of this move alone, in place.
+
+        Args:
+            block: the replicas; add what is counted to ``block.counts[self.name]``, float32 (W,).
+            step: number of the first step since the start of the run.
+            steps: how many.
+            numbers_per_step: random moves that a step owns: those of step n begin at ``n * numbers_per_step``.
+            number: the first of these that this move may use.
+        """
+
+
+class KernelMove(Move):
+    """A move that `mcmc.kernels.steps` makes together with others, in one call for many steps.
+
+    Attributes:
+        kernel: its number in `mcmc.kernels.conventions`.
+        axis: of moves along an axis, 0 along x and 1 along y.
+    """
+
+    kernel: ClassVar[int]
+    axis: int = 0
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
+        """See `Move.advance`."""
+        Program([(self, 1, 1, number)]).advance(block, step, steps, numbers_per_step)
+
+
+class Program:
+    """Moves that one call of a kernel makes together.
+
+    Args:
+        lines: moves with how often in a step, every how many steps, and their first random move.
+    """
+
+    def __init__(self, lines: Sequence[tuple[KernelMove, int, int, int]]):
+        self.moves = [line[0] for line in lines]
+        rows = [(move.kernel, times, every, number, move.axis) for move, times, every, number in lines]
+        self._lines = np.array(rows, np.int64)
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int, numbers_per_step: int) -> None:
+        """Make steps, in place; see `Move.advance`."""
+        from mcmc.kernels.steps import run_steps
+
+        accepted = np.zeros((len(self.moves), len(block.beta)), np.float32)
+        run_steps(
+            block.x.ravel(),
+            block.y.ravel(),
+            block.beta,
+            block.tuned.get(Metropolis.name, block.beta),
+            block.keys.ravel(),
+            block.neighbours,
+            *block.couplings,
+            block.lattice.Lx,
+            step,
+            steps,
+            numbers_per_step,
+            self._lines,
+            accepted,
+        )
+        for move, row in zip(self.moves, accepted, strict=True):
+            if move.numbers:
+                block.counts[move.name] += row
+
+
+@dataclass(frozen=True)
+class HeatBath(KernelMove):
+    """One sweep of heat bath: every spin drawn anew in its local field."""
+
+    name: ClassVar[str] = "heat_bath"
+    kernel: ClassVar[int] = conventions.HEAT_BATH
+
+
+@dataclass(frozen=True)
+class Metropolis(KernelMove):
+    """One sweep of Metropolis; the width of the proposals, in units of pi, is tuned to an acceptance of one half."""
+
+    name: ClassVar[str] = "metropolis"
+    kernel: ClassVar[int] = conventions.METROPOLIS
+    initial: ClassVar[float | None] = 1.0
+
+    def tune(self, parameter: np.ndarray, rate: np.ndarray, lattice: Lattice) -> np.ndarray:
+        """Towards an acceptance of one half."""
+        return np.clip(parameter * np.exp(2 * (rate - 0.5)), 1e-3, 1)
+
+
+@dataclass(frozen=True)
+class OverRelaxation(KernelMove):
+    """One sweep of over-relaxation: every spin reflected about its local field, which keeps the energy."""
+
+    name: ClassVar[str] = "over_relaxation"
+    kernel: ClassVar[int] = conventions.OVER_RELAXATION
+    numbers: ClassVar[int] = 0
+
+    def proposals(self, lattice: Lattice) -> float:
+        """Every reflection is accepted: nothing is counted."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Lines(KernelMove):
+    """Turn every column (axis 0) or every row (axis 1) as a whole; see `mcmc.kernels.lines`."""
+
+    axis: int = 0
+
+    name: ClassVar[str] = "lines"
+    kernel: ClassVar[int] = conventions.LINES
+
+    @property
+    def number(self) -> int:
+        """1 along x, 2 along y."""
+        return 1 + self.axis
+
+    def proposals(self, lattice: Lattice) -> float:
+        """As many as there are lines."""
+        return float(lattice.shape[1 - self.axis])
+
+
+@dataclass(frozen=True)
+class Twist(KernelMove):
+    """Propose to change the winding number along x (axis 0) or y (axis 1); see `mcmc.kernels.twist`."""
+
+    axis: int = 0
+
+    name: ClassVar[str] = "twist"
+    kernel: ClassVar[int] = conventions.TWIST
+
+    @property
+    def number(self) -> int:
+        """3 along x, 4 along y."""
+        return 3 + self.axis
+
+    def proposals(self, lattice: Lattice) -> float:
+        """One."""
+        return 1.0
+
+
+def _no_ring_exchange(model: Model) -> str:
+    if model.couplings["K"]:
+        return "a reflection of part of the spins does not keep ring exchange: use auto, or plaquette_cluster"
+    return ""
+
+
+@dataclass(frozen=True)
+class Wolff(Move):
+    """Wolff's single clusters; about as many in a step as flip every spin once."""
+
+    name: ClassVar[str] = "wolff"
+    initial: ClassVar[float | None] = 1.0
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """Reflections of clusters need pairs of spins alone."""
+        return _no_ring_exchange(model)
+
+    def tune(self, parameter: np.ndarray, rate: np.ndarray, lattice: Lattice) -> np.ndarray:
+        """Towards one flip of every spin in a step."""
+        return np.clip(np.rint(parameter / rate), 1, lattice.N)
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
+        """See `Move.advance`."""
+        from mcmc.kernels.wolff import wolff
+
+        x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
+        span = block.size, step, steps, numbers_per_step, number
+        J, _ = block.couplings
+        wolff(x, y, block.beta, block.tuned[self.name], keys, block.neighbours, J, *span, block.counts[self.name])
+
+
+@dataclass(frozen=True)
+class SwendsenWang(Move):
+    """Swendsen and Wang's clusters: all of them, each reflected or not."""
+
+    name: ClassVar[str] = "swendsen_wang"
+    numbers: ClassVar[int] = 2
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """Reflections of clusters need pairs of spins alone."""
+        return _no_ring_exchange(model)
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
+        """See `Move.advance`."""
+        from mcmc.kernels.swendsen_wang import swendsen_wang
+
+        x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
+        span = block.size, step, steps, numbers_per_step, number
+        J, _ = block.couplings
+        swendsen_wang(x, y, block.beta, keys, J, block.lattice.Lx, *span, block.counts[self.name])
+
+
+@dataclass(frozen=True)
+class PlaquetteCluster(Move):
+    """Clusters for ring exchange, which percolate where K / T is not small; see `mcmc.kernels.plaquette_cluster`."""
+
+    percolation: float = field(default=0.8, repr=False)
+    """Mean share of sites in the largest cluster above which the move is called useless."""
+
+    name: ClassVar[str] = "plaquette_cluster"
+    numbers: ClassVar[int] = 3
+
+    @property
+    def number(self) -> int:
+        """5: moves 0 to 4 of a step belong to local ones."""
+        return 5
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """Without ring exchange there is something better."""
+        return "" if model.couplings["K"] else "it is for ring exchange: use auto, wolff or swendsen_wang"
+
+    def complaint(self, rate: np.ndarray, temperatures: np.ndarray) -> str:
+        """Where clusters percolate."""
+        useless = temperatures[rate > self.percolation]
+        if not useless.size:
+            return ""
+        return (
+            f"plaquette clusters are useless at {useless.size} temperatures from T = {useless.min():.4g} to "
+            f"{useless.max():.4g}: the largest fills {100 * self.percolation:.0f} % of the lattice or more; the "
+            "sampler auto turns rows and columns instead"
+        )
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
+        """See `Move.advance`."""
+        from mcmc.kernels.plaquette_cluster import plaquette_cluster
+
+        x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
+        span = block.size, step, steps, numbers_per_step, number
+        plaquette_cluster(x, y, block.beta, keys, block.neighbours, *block.couplings, *span, block.counts[self.name])
+
+
+def counted_steps(lattice: Lattice) -> int:
+    """Steps whose counts float32 holds exactly."""
+    return max(1, _COUNT_LIMIT // lattice.N)
+
+
+def describe(move: Move) -> dict[str, object]:
+    """A move in JSON's types, for files."""
+    settings: Mapping[str, object] = getattr(move, "__dict__", {})
+    return {"move": move.name, **settings}

@@ -1,0 +1,102 @@
+"""Samplers are lists of moves; a move of one's own joins them, and is sampled correctly or refused."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.sampling import samplers
+from mcmc.sampling.moves import HeatBath, Metropolis, Move, OverRelaxation, SwendsenWang, Wolff
+from mcmc.sampling.samplers import SAMPLERS, Sampler, Update, find_sampler
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
+from tests.oracle import exact
+
+
+@dataclass(frozen=True)
+class Reflection(Move):
+    """Change the sign of every angle, of every replica: an exact symmetry of the energy."""
+
+    name: ClassVar[str] = "reflection"
+    numbers: ClassVar[int] = 0
+
+    def obstacle(self, model, lattice):
+        return "it needs two rows" if lattice.Ly < 2 else "not for ring exchange" * bool(model.couplings["K"])
+
+    def advance(self, block, step, steps, *, numbers_per_step, number):
+        block.y[:] *= (-1) ** steps
+        block.counts[self.name] += np.float32(steps * block.lattice.N)
+
+
+REFLECTED = Sampler((HeatBath(), Reflection(), Update(OverRelaxation(), times=2)))
+
+
+def test_a_move_of_ones_own_is_sampled_and_counted():
+    settings = Settings(XY(), Lattice(2, 2), (1.0,), chains=64, sampler=f"{__name__}:REFLECTED", thermalise=200, thin=2)
+    simulation = Simulation(settings)
+    energy = simulation.block(3000).series["energy"].mean(-1).ravel()
+    target = exact(XY(), 2, 2, 1.0)["energy"]
+    assert abs(energy.mean() - target) < 5 * energy.std(ddof=1) / 8
+    report = simulation.report()
+    assert report["acceptance"]["reflection"] == [1.0]
+    assert [each["move"] for each in report["moves"]] == ["heat_bath", "reflection", "over_relaxation"]
+
+
+def test_blocks_and_restarts_do_not_matter_to_it():
+    settings = Settings(
+        XY(), Lattice(3, 2), (0.7, 1.0), chains=3, sampler=f"{__name__}:REFLECTED", thermalise=9, thin=3
+    )
+    whole = Simulation(settings).block(7).theta
+    parts = Simulation(settings)
+    first = parts.block(3).theta
+    second = Simulation(settings, parts.state()).block(4).theta
+    np.testing.assert_array_equal(np.concatenate([first, second], 2), whole)
+
+
+def test_a_move_says_why_it_refuses_a_model():
+    with pytest.raises(InputError, match=r"reflection cannot sample ExtendedXY.*not for ring exchange"):
+        find_sampler(f"{__name__}:REFLECTED", ExtendedXY(), Lattice(4, 4))
+
+
+def numbers(sampler):
+    placed = samplers._place(sampler.updates)
+    return [{*range(each.number, each.number + each.times * each.move.numbers)} for each in placed]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        *SAMPLERS.values(),
+        Sampler((HeatBath(), Metropolis(), Wolff(), SwendsenWang())),
+        Sampler((Update(HeatBath(), times=9), Update(Wolff(), times=2, every=3))),
+    ],
+    ids=str,
+)
+def test_no_two_moves_of_a_step_share_random_numbers(sampler):
+    used = numbers(sampler)
+    assert sum(map(len, used)) == len(set().union(*used))
+    assert max(set().union(*used), default=0) < sampler._plan.numbers
+
+
+@pytest.mark.parametrize(
+    ("updates", "words"),
+    [
+        ((), "at least one move"),
+        (("heat_bath",), "'heat_bath' is not a move"),
+        ((Update(HeatBath(), times=0),), "times"),
+    ],
+)
+def test_what_makes_no_sampler(updates, words):
+    with pytest.raises(InputError, match=words):
+        Sampler(updates)
+
+
+def test_moves_called_by_themselves_sample_as_together():
+    """Clusters between sweeps, some in every other step only: exact energies all the same."""
+    mixed = Sampler((HeatBath(), Update(Wolff(), times=2, every=2), Metropolis(), Update(SwendsenWang(), every=3)))
+    SAMPLERS.register("mixed", mixed, replace=True)
+    settings = Settings(XY(), Lattice(3, 2), (1.0,), chains=64, sampler="mixed", thermalise=100, thin=6)
+    energy = Simulation(settings).block(1000).series["energy"].mean(-1).ravel()
+    assert abs(energy.mean() - exact(XY(), 3, 2, 1.0)["energy"]) < 5 * energy.std(ddof=1) / 8
