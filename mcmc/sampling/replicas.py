@@ -17,7 +17,7 @@ from mcmc.sampling.moves import Move, counted_steps
 from mcmc.sampling.samplers import Sampler
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReplicaBlock:
     """Replicas that a kernel advances together: what a `Move` is given.
 
@@ -31,6 +31,7 @@ class ReplicaBlock:
         keys: uint32 (4, W), keys of the random streams.
         tuned: float32 (W,) by name of the move, its tuned parameter.
         counts: float32 (W,) by name of the move, what it has counted since the block was last read out.
+        uncounted: steps since then.
     """
 
     slots: slice
@@ -43,6 +44,7 @@ class ReplicaBlock:
     keys: np.ndarray
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
+    uncounted: int = 0
 
     @property
     def size(self) -> int:
@@ -175,18 +177,29 @@ class Replicas:
     def advance(self, sampler: Sampler, steps: int) -> None:
         """Make ``steps`` steps of a sampler."""
         self._prepare(sampler)
-        self._map(lambda block: self._advance(block, sampler, self.step, steps))
+
+        def work(block: ReplicaBlock) -> None:
+            self._advance(block, sampler, self.step, steps)
+            self._read_counts(block)
+
+        self._map(work)
         self.step += steps
 
     def _advance(self, block: ReplicaBlock, sampler: Sampler, step: int, steps: int) -> None:
         most = counted_steps(self.lattice)
         while steps > 0:
-            count = min(steps, most)
+            if block.uncounted == most:
+                self._read_counts(block)
+            count = min(steps, most - block.uncounted)
             sampler.advance(block, step, count)
-            for name, counted in block.counts.items():
-                self.accepted[name][block.slots] += counted[: block.size]
-                counted[:] = 0
+            block.uncounted += count
             step, steps = step + count, steps - count
+
+    def _read_counts(self, block: ReplicaBlock) -> None:
+        for name, counted in block.counts.items():
+            self.accepted[name][block.slots] += counted[: block.size]
+            counted[:] = 0
+        block.uncounted = 0
 
     def run(self, sampler: Sampler, draws: int, thin: int, theta: np.ndarray | None = None) -> np.ndarray:
         """Advance by ``draws`` times ``thin`` steps and measure after each ``thin``.
@@ -207,6 +220,7 @@ class Replicas:
             for n in range(draws):
                 self._advance(block, sampler, self.step + n * thin, thin)
                 _measure(block, n, series, theta)
+            self._read_counts(block)
 
         self._map(work)
         self.step += draws * thin
