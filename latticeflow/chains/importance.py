@@ -11,7 +11,7 @@ from latticeflow.chains.neural_mcmc import unit, unit_size
 from latticeflow.flows import Flow
 from latticeflow.flows.weights import ess_reverse
 from mcmc import InputError
-from mcmc.analysis.free_energy import from_weights
+from mcmc.analysis.free_energy import from_weights, weighted_entropy
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
 from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, Table, measure
 
@@ -77,26 +77,12 @@ def weighted(moments: Moments, log_weight: np.ndarray, system: System) -> dict[s
     row = {name: _ratio(observable, moments, w, system) for name, observable in OBSERVABLES.items()}
     T, N = system.temperature, system.lattice.N
     row["free_energy"] = from_weights(log_weight, moments["energy"], N, T)["free_energy"]
-    row["entropy"] = entropy(log_weight, moments["energy"], N, T)
+    row["entropy"] = weighted_entropy(log_weight, moments["energy"], N, T)
     tau_int = 0.5 / float(ess_reverse(log_weight))
     missing = max(0, math.ceil(DRAWS_PER_TAU * tau_int) - len(w))
     return {
         name: found._replace(tau_int=tau_int, tau_int_error=math.nan, missing=missing) for name, found in row.items()
     }
-
-
-def entropy(log_weight: np.ndarray, energy: np.ndarray, sites: int, temperature: float) -> Estimate:
-    """Entropy per site from independent weighted draws.
-
-    Args:
-        log_weight: float64 (n,).
-        energy: per site, of the flow's draws, (n,).
-        sites: N.
-        temperature: in units of J / k_B.
-    """
-    top = log_weight.max()
-    w = np.exp(log_weight - top)
-    return derived(lambda mean, product: product / mean / temperature + (math.log(mean) + top) / sites, w, w * energy)
 
 
 def _ratio(observable: Observable, moments: Moments, w: np.ndarray, system: System) -> Estimate:

@@ -77,7 +77,7 @@ def run_free_energy(arguments: argparse.Namespace) -> None:
     from latticeflow.plots import flow_figures as flow_plots
 
     device = choose_device(arguments.device)
-    rows, gains = _contests(arguments, free_energy_contest.contest, 3, flow_plots.free_energy_errors)
+    rows, gains = _contests(arguments, free_energy_contest.contest, 5, flow_plots.free_energy_errors)
     if arguments.json:
         print(json.dumps({"device": describe(device), **free_energy_contest.as_json(rows, gains)}))
         return

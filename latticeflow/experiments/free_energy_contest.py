@@ -1,7 +1,8 @@
 """Free energies at equal wall time: from a flow's weights, and by classical chains down from infinite temperature.
 
-A flow knows its normalisation, so every draw measures ln Z with the spread of log w, at any temperature by itself. A
-classical chain must climb down the whole ladder (`mcmc.analysis.free_energy_ladder`), and its error grows with the way.
+A flow knows its normalisation, so every draw measures ln Z with the spread of log w, at any temperature by itself.
+Classical methods must climb down from infinite temperature, and their errors grow with the way: chains on a ladder of
+temperatures (`mcmc.analysis.free_energy_ladder`), or walkers that are cooled (`mcmc.analysis.annealing`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from latticeflow.chains.importance import entropy
 from latticeflow.chains.neural_mcmc import log_weights, propose, unit_size
 from latticeflow.experiments.head_to_head import system_name
 from latticeflow.flows import Flow, checkpoint
 from mcmc import InputError
-from mcmc.analysis.free_energy import bridge, log_partition
+from mcmc.analysis.annealing import Annealed, anneal
+from mcmc.analysis.free_energy import bridge, log_partition, weighted_entropy
 from mcmc.analysis.free_energy_ladder import Absolute, absolute, rungs
 from mcmc.analysis.statistics import estimate
 from mcmc.sampling.rng import key
@@ -29,9 +30,14 @@ from mcmc.sampling.simulation import Simulation
 
 WEIGHTS, BRIDGE = "flow, weights", "flow, bridge"
 MBAR, INTEGRATION = "classical, MBAR", "classical, integration"
-METHODS = (WEIGHTS, BRIDGE, MBAR, INTEGRATION)
+ANNEALED, POPULATIONS = "classical, annealed importance", "classical, population annealing"
+FLOW_METHODS, CLASSICAL_METHODS = (WEIGHTS, BRIDGE), (MBAR, INTEGRATION, ANNEALED, POPULATIONS)
+METHODS = FLOW_METHODS + CLASSICAL_METHODS
 LADDER_CHAINS = 4
 BRIDGE_CHAINS = 8
+WALKERS = {ANNEALED: 1, POPULATIONS: 32}
+"""Walkers of each population."""
+ALL_WALKERS = 1024
 CLASSICAL_SHARE = 0.5
 """Share of the bridge's time that classical chains get: their energies go into the entropy."""
 
@@ -54,7 +60,7 @@ class FreeEnergyResult(NamedTuple):
     seconds: float
     """Wall time of all temperatures together."""
     seconds_alone: float
-    """Of them, what this temperature alone would have taken: a ladder needs all rungs above it."""
+    """Of them, what this temperature alone would have taken: classical methods need all temperatures above it."""
 
 
 class Gain(NamedTuple):
@@ -88,7 +94,7 @@ def contest(
 ) -> tuple[list[FreeEnergyResult], list[Gain]]:
     """Measure free energies and entropies by every method, each in about the same time.
 
-    Thermalisation counts, compilation, the choice of the ladder's rungs and the analysis of the draws do not.
+    Thermalisation counts; compilation, the choice of rungs and of the schedule, and the analysis of draws do not.
 
     Args:
         flow_path: checkpoint.
@@ -112,6 +118,9 @@ def contest(
     report(BRIDGE)
     rows += _ladder(flow, system, grid, seconds, seed)
     report(MBAR)
+    for method in WALKERS:
+        rows += _annealed(flow, system, grid, seconds, seed, method)
+        report(method)
     return rows, gains(rows, float(metadata.get("seconds", math.nan)))
 
 
@@ -131,7 +140,7 @@ def _weights(flow: Flow, system: str, grid: Sequence[float], seconds: float, see
             energies.append(flow.model.energy(theta) / N)
         spent = time.perf_counter() - start
         log_w = np.concatenate(log_weight)
-        ln_z, s = log_partition(log_w), entropy(log_w, np.concatenate(energies), N, T)
+        ln_z, s = log_partition(log_w), weighted_entropy(log_w, np.concatenate(energies), N, T)
         f, error = -T / N * ln_z.value, T / N * ln_z.error
         rows.append(FreeEnergyResult(system, WEIGHTS, T, f, error, s.value, s.error, 0.0, spent))
     return _with_total(rows)
@@ -204,6 +213,38 @@ def _rung(found: Absolute, k: int, system: str, T: float, N: int, spent: float) 
     ]
 
 
+def _annealed(
+    flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int, method: str
+) -> list[FreeEnergyResult]:
+    """One run of as many steps as fit into the time: longer runs are worth more than several short ones."""
+    walkers, N = WALKERS[method], flow.lattice.N
+
+    def run(steps: int) -> tuple[Annealed, float]:
+        ticks: list[float] = []
+        found = anneal(
+            flow.model,
+            flow.lattice,
+            grid,
+            steps=steps,
+            populations=ALL_WALKERS // walkers,
+            walkers=walkers,
+            seed=int(key(seed, 3)[0]),
+            threads=torch.get_num_threads(),
+            report=lambda done: ticks.append(time.perf_counter()),
+        )
+        return found, (ticks[-1] - ticks[0]) / (len(ticks) - 1)
+
+    least = 2 * len(grid) + 10
+    run(least)  # whatever happens once
+    found, per_step = run(max(least, int(seconds / run(least)[1])))
+    rows = []
+    for T, ln_z, s, steps in zip(found.temperatures, found.log_partition(), found.entropy(), found.steps, strict=True):
+        f, error, alone = -T / N * ln_z.value, T / N * ln_z.error, float(steps * per_step)
+        rows.append(FreeEnergyResult(system, method, float(T), float(f), float(error), s.value, s.error, 0.0, alone))
+    total = rows[-1].seconds_alone
+    return [row._replace(seconds=total) for row in rows]
+
+
 def gains(rows: Sequence[FreeEnergyResult], training_seconds: float) -> list[Gain]:
     """The flow's gain at each temperature of one system.
 
@@ -214,7 +255,7 @@ def gains(rows: Sequence[FreeEnergyResult], training_seconds: float) -> list[Gai
     found = []
     for T in dict.fromkeys(row.temperature for row in rows):
         here = {row.method: row for row in rows if row.temperature == T}
-        flows, chains = [here[WEIGHTS], here[BRIDGE]], [here[MBAR], here[INTEGRATION]]
+        flows, chains = ([here[method] for method in each] for each in (FLOW_METHODS, CLASSICAL_METHODS))
         flow, best = (min(each, key=lambda row: row.free_energy_error**2 * row.seconds) for each in (flows, chains))
         cost, cost_alone, cost_s, cost_s_alone = (
             [
@@ -245,8 +286,8 @@ def gains(rows: Sequence[FreeEnergyResult], training_seconds: float) -> list[Gai
 
 def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str:
     """The measurement for a terminal."""
-    lines = [f"{'':23}{'error of f per site, by':^48}{'gain in f':^20}{'gain in s':^20}"]
-    heads = ("weights", "bridge", "MBAR", "integral")
+    lines = [f"{'':27}{'error of f per site, by':^72}{'gain in f':^20}{'gain in s':^20}"]
+    heads = ("weights", "bridge", "MBAR", "integral", "annealed", "populations")
     lines.append(
         f"{'system':14}{'T':>7}{'pull':>6}"
         + "".join(f"{head:>12}" for head in heads)

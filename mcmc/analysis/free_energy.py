@@ -52,6 +52,19 @@ def from_weights(log_weight: Any, energy: Any, sites: int, temperature: float) -
     }
 
 
+def weighted_entropy(log_weight: Any, energy: Any, sites: int, temperature: float) -> Estimate:
+    """Entropy per site from independent weighted draws.
+
+    Args:
+        log_weight: float64 (n,).
+        energy: per site, of the same draws, (n,).
+        sites: N.
+        temperature: in units of J / k_B.
+    """
+    w, top = _scaled(log_weight)
+    return derived(lambda mean, product: product / mean / temperature + (math.log(mean) + top) / sites, w, w * energy)
+
+
 def _scaled(log_weight: Any) -> tuple[np.ndarray, float]:
     log_weight = np.asarray(log_weight, np.float64)
     top = float(log_weight.max())

@@ -54,6 +54,27 @@ def energy_scale(model: Model, lattice: Lattice) -> float:
     return 10.0 ** round(math.log10(deviation)) if deviation else 1.0
 
 
+def thermodynamic_length(
+    model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The way from `INFINITE` to the lowest temperature: integral of the energy's standard deviation over beta.
+
+    Args:
+        model: the spin model.
+        lattice: the periodic rectangle.
+        temperatures: in units of J / k_B.
+        seed: of short chains that measure the fluctuations of the energy.
+
+    Returns:
+        Inverse temperatures, ascending, and the length up to each of them.
+    """
+    scale = energy_scale(model, lattice)
+    grid = (INFINITE * scale, *np.geomspace(max(20 * scale, 1.1 * max(temperatures)), min(temperatures), 24).tolist())
+    energy = Simulation(Settings(model, lattice, grid, chains=2, seed=seed)).block(50).series["energy"]
+    beta, deviation = 1 / np.array(grid), lattice.N * energy.reshape(len(grid), -1).std(1)
+    return beta, np.append(0.0, np.cumsum(np.diff(beta) * (deviation[1:] + deviation[:-1]) / 2))
+
+
 def rungs(model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed: int = 0) -> tuple[float, ...]:
     """Temperatures from `INFINITE` down to the lowest asked for, one standard deviation of the energy apart.
 
@@ -67,17 +88,12 @@ def rungs(model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed
         Descending, the wanted ones among them.
     """
     wanted = sorted(temperatures, reverse=True)
-    scale = energy_scale(model, lattice)
-    infinite = INFINITE * scale
-    pilot = (infinite, *np.geomspace(max(20 * scale, 1.1 * wanted[0]), wanted[-1], 24).tolist())
-    energy = Simulation(Settings(model, lattice, pilot, chains=2, seed=seed)).block(50).series["energy"]
-    beta, deviation = 1 / np.array(pilot), lattice.N * energy.reshape(len(pilot), -1).std(1)
-    length = np.append(0.0, np.cumsum(np.diff(beta) * (deviation[1:] + deviation[:-1]) / 2))
+    beta, length = thermodynamic_length(model, lattice, temperatures, seed=seed)
     even = np.interp(np.linspace(0, length[-1], math.ceil(length[-1]) + 1), length, beta)[1:-1]
     places = np.interp(even, beta, length)
     asked = np.interp(1 / np.array(wanted), beta, length)
     free = [1 / b for b, place in zip(even.tolist(), places, strict=True) if abs(place - asked).min() > 0.4]
-    return (infinite, *sorted([*wanted, *free], reverse=True))
+    return (1 / beta[0], *sorted([*wanted, *free], reverse=True))
 
 
 def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) -> Absolute:

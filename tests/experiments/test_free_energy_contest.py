@@ -11,6 +11,7 @@ from latticeflow.experiments.free_energy_contest import (
     INTEGRATION,
     MBAR,
     METHODS,
+    POPULATIONS,
     WEIGHTS,
     FreeEnergyResult,
     gains,
@@ -24,8 +25,9 @@ from tests.flows.test_flows import make
 
 def rows(**errors):
     """A system at two temperatures, ten seconds for both; of the ladder, the first takes four of them alone."""
-    alone = {WEIGHTS: 5.0, BRIDGE: 5.0, MBAR: 4.0, INTEGRATION: 4.0}
-    names = dict(zip(METHODS, ("weights", "bridge", "mbar", "integral"), strict=True))
+    alone = dict.fromkeys(METHODS, 4.0) | {WEIGHTS: 5.0, BRIDGE: 5.0}
+    names = dict(zip(METHODS, ("weights", "bridge", "mbar", "integral", "annealed", "populations"), strict=True))
+    errors = {"annealed": 0.06, "populations": 0.06} | errors
     return [
         FreeEnergyResult(
             "XY 4x4",
@@ -52,6 +54,9 @@ def test_gains_are_ratios_of_time_at_equal_error():
     # Classical: 0.016 s / error^2; flow: 0.001 s / error^2 and 60 s once.
     assert first.pays_below == pytest.approx(math.sqrt(0.015 / 60))
     assert 0.016 / first.pays_below**2 == pytest.approx(0.001 / first.pays_below**2 + 60)
+    annealed = gains(rows(weights=0.02, bridge=0.01, mbar=0.04, integral=0.05, populations=0.02), 60.0)[0]
+    assert annealed.classical == POPULATIONS
+    assert annealed.free_energy == pytest.approx(4)
     lost = gains(rows(weights=0.02, bridge=0.1, mbar=0.01, integral=0.05), 60.0)[0]
     assert (lost.flow, lost.pays_below) == (WEIGHTS, 0.0)
     assert lost.free_energy == pytest.approx(0.25)
