@@ -31,8 +31,9 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.threads import available_threads
-from mcmc.sampling import rng, samplers
+from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
+from mcmc.sampling.samplers import find_sampler
 
 LEAST_EFFECTIVE = 0.5
 """Effective walkers of a population, as a share, below which they are drawn anew."""
@@ -115,7 +116,7 @@ def anneal(
             each.
         populations: independent ones; the more, the better the error is known.
         walkers: of each population; 1 is annealed importance sampling, more is population annealing.
-        sampler: one of `mcmc.sampling.samplers.SAMPLERS` whose moves need no tuning.
+        sampler: one of `mcmc.sampling.samplers.SAMPLERS`, or ``module:name``, whose moves need no tuning.
         seed: root of the random streams.
         threads: how many to use; None takes what the process may use.
         report: called with the number of steps made since the last call.
@@ -137,8 +138,8 @@ def anneal(
     for T in temperatures:
         if not (np.isfinite(T) and T > 0):
             raise InputError(f"temperature {T!r} must be a positive finite number")
-    mix = samplers.mix(model, sampler)
-    if mix.local == "metropolis" or mix.cluster == "wolff":
+    moves = find_sampler(sampler, model, lattice)
+    if any(move.initial is not None for move in moves.moves):
         raise InputError(f"sampler {sampler!r} must be tuned at each temperature: anneal by auto or heat_bath")
     R, N = populations * walkers, lattice.N
     beta = schedule(model, lattice, temperatures, steps, seed=int(rng.key(seed, 0)[0]))
@@ -168,7 +169,7 @@ def anneal(
                 offset, log_w = offset + total, np.zeros_like(log_w)
                 resamplings += 1
         replicas.beta = np.full(R, beta[k])
-        replicas.advance(mix, 1)
+        replicas.advance(moves, 1)
         report(1)
     return Annealed(1 / wanted, N, np.array(log_z), np.array(energies), np.array(steps_to), resamplings)
 
