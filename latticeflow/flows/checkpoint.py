@@ -14,7 +14,7 @@ import torch
 from latticeflow.flows import flow_file
 from latticeflow.flows.building import build_flow
 from latticeflow.flows.device import choose_device
-from latticeflow.flows.flow import Flow
+from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.flow_file import save
 from mcmc import InputError, Lattice, model_from_name
 
@@ -59,7 +59,8 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, cls: type[Flow
     try:
         model = model_from_name(recipe["model"], recipe["J"], recipe["K"])
         lattice = Lattice(recipe["Lx"], recipe["Ly"])
-        flow = build_flow(cls or name, model, lattice, (low, high), **recipe["sizes"])
+        with working_in(float(recipe.get("unit", 1.0))):
+            flow = build_flow(cls or name, model, lattice, (low, high), **recipe["sizes"])
         flow.load_state_dict(content["parameters"])
     except InputError as error:
         raise InputError(f"{path} was made by another revision, or is damaged ({error}): train it anew") from None

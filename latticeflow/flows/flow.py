@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
@@ -18,11 +20,40 @@ from mcmc.models.presets import Model, require_known
 from mcmc.runtime.registry import Registry
 
 
+_UNIT: ContextVar[float | None] = ContextVar("unit", default=None)
+
+
+@contextmanager
+def working_in(unit: float) -> Iterator[None]:
+    """Let flows that are built in this context work in a unit of energy other than `energy_unit`.
+
+    For flows that were trained so: checkpoints of version 1 hold flows whose networks took the temperature itself.
+    """
+    token = _UNIT.set(unit)
+    try:
+        yield
+    finally:
+        _UNIT.reset(token)
+
+
+def energy_unit(model: Model) -> float:
+    """The unit of energy in which flows of a model work: abs(J), or abs(K) where J = 0, or 1 where both are.
+
+    Example:
+        >>> from mcmc import XY
+        >>> energy_unit(XY(-300.0))
+        300.0
+    """
+    couplings = model.couplings
+    return abs(couplings["J"]) or abs(couplings["K"]) or 1.0
+
+
 class Flow(nn.Module, ABC):
     """A normalizing flow of lattice configurations, conditional on temperature.
 
     A flow is a density on the torus with respect to d theta_1 ... d theta_N, in radians, periodic in every angle.
     Subclasses implement `_sample` and `_log_prob`, for one temperature per configuration; shapes are checked here.
+    They had better learn in terms of `reduced_model` and `reduced` temperatures, which know no unit of energy.
 
     Args:
         model: the spin model, with its couplings.
@@ -33,6 +64,8 @@ class Flow(nn.Module, ABC):
     Attributes:
         history: how the flow was made, in JSON's types: settings of the training, its ensemble, seed, steps, seconds,
             versions. Empty for a flow that was not trained.
+        unit: energy in units of which the flow works, abs(J) or abs(K); see `energy_unit`.
+        reduced_model: the model with its couplings in that unit.
 
     Raises:
         InputError: a range of temperatures that is not positive and ascending, or a model that is not registered.
@@ -58,6 +91,8 @@ class Flow(nn.Module, ABC):
         require_known(model)
         self.model, self.lattice, self.sizes = model, lattice, dict(sizes or {})
         self.history: dict[str, Any] = {}
+        self.unit = _UNIT.get() or energy_unit(model)
+        self.reduced_model: Model = model.in_units_of(self.unit)
         self.temperatures = (float(temperatures[0]), float(temperatures[1]))
         if not 0 < self.temperatures[0] <= self.temperatures[1]:
             raise InputError(f"temperature range {self.temperatures} must be positive and ascending")
@@ -243,7 +278,7 @@ class Flow(nn.Module, ABC):
             temperatures: where the flow is about to be used.
         """
         low, high = self.temperatures
-        outside = [f"{T:g}" for T in temperatures if not low - 1e-9 <= T <= high + 1e-9]
+        outside = [f"{T:g}" for T in temperatures if not (1 - 1e-9) * low <= T <= (1 + 1e-9) * high]
         if outside:
             warnings.warn(
                 f"the flow was trained for temperatures {low:g} to {high:g}: at {', '.join(outside)} expect few "
@@ -290,6 +325,10 @@ class Flow(nn.Module, ABC):
         self, theta: Tensor, temperature: Tensor, keep: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         raise NotImplementedError  # where depths is 0, redraw never comes here
+
+    def reduced(self, temperature: Tensor) -> Tensor:
+        """Temperatures in units of `unit`."""
+        return temperature / self.unit
 
     def _temperatures(self, n: int, temperature: Any) -> Tensor:
         """One temperature for each of n configurations, (n,)."""

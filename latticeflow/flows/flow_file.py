@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from latticeflow.flows.flow import Flow
 
 FORMAT = "latticeflow flow"
-VERSION = 1
+VERSION = 2
+"""Version 2 adds the unit of energy; flows of version 1 work in the unit in which their couplings are given."""
 
 
 def save(
@@ -53,6 +54,7 @@ def save(
         "Lx": flow.lattice.Lx,
         "Ly": flow.lattice.Ly,
         "temperatures": flow.temperatures,
+        "unit": flow.unit,
     }
     content = {
         "format": FORMAT,

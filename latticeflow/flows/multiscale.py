@@ -149,6 +149,7 @@ class Multiscale(Flow):
         for size, value in self.sizes.items():
             if value < 1:
                 raise InputError(f"{size} = {value} of a multiscale flow must be at least 1")
+        model = self.reduced_model
         schedule = coarse_to_fine(lattice, model, seen=seen)
         halves = [group.half_level for group in schedule.groups]
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
@@ -160,7 +161,7 @@ class Multiscale(Flow):
             distances = np.linalg.norm(group.offsets(lattice), axis=1)
             regressed, away = (torch.tensor(values, dtype=torch.float32) for values in (weights, distances))
             self.conditioners.append(Conditioner(regressed, away, precision, **sizes))
-            self._nodes.append(generalised_von_mises.nodes_for(precision / self.temperatures[0]))
+            self._nodes.append(generalised_von_mises.nodes_for(precision * self.unit / self.temperatures[0]))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
         self.last = LastColour(model, schedule.last)
@@ -199,6 +200,7 @@ class Multiscale(Flow):
 
     def _log_density(self, theta: Tensor, temperature: Tensor, first: int = 0) -> Tensor:
         """Log density of the groups from number ``first`` on and the last colour, given all before them."""
+        temperature = self.reduced(temperature)
         flat = theta.flatten(1)
         u = torch.stack((flat.cos(), flat.sin()))
         log_q = torch.zeros(len(theta), dtype=torch.float64, device=theta.device)
@@ -211,7 +213,7 @@ class Multiscale(Flow):
         self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``."""
-        n = len(temperature)
+        n, temperature = len(temperature), self.reduced(temperature)
         theta = theta.flatten(1).clone()
         u = torch.stack((theta.cos(), theta.sin()))
         log_q = torch.zeros(n, dtype=torch.float64, device=self.device)

@@ -86,7 +86,7 @@ class RealNVP(Flow):
         x = torch.logit((wrap(theta) + math.pi) / (2 * math.pi), eps=edge)
         log_det = softplus(x) + softplus(-x) - math.log(2 * math.pi)
         for layer, frozen in reversed(self._layers()):
-            s, t = layer(x * frozen, temperature)
+            s, t = layer(x * frozen, self.reduced(temperature))
             s, t = s * (1 - frozen), t * (1 - frozen)
             x = (x - t) * torch.exp(-s)
             log_det = log_det - s
@@ -102,7 +102,7 @@ class RealNVP(Flow):
         x = torch.randn(shape, generator=generator, device=self.device, dtype=temperature.dtype)
         log_q = -(x**2 + math.log(2 * math.pi)) / 2
         for layer, frozen in self._layers():
-            s, t = layer(x * frozen, temperature)
+            s, t = layer(x * frozen, self.reduced(temperature))
             s, t = s * (1 - frozen), t * (1 - frozen)
             x = x * torch.exp(s) + t
             log_q = log_q - s

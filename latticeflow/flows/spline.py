@@ -142,6 +142,7 @@ class Spline(Flow):
         super().__init__(model, lattice, temperatures, {"base": base, "couplings": couplings, "seen": seen, **sizes})
         if bins < 2 or bins % 2 or bins > 50:
             raise InputError(f"bins = {bins} must be an even number of 2 to 50")
+        model = self.reduced_model
         colours = lattice.sublattices(2)
         # Diagonal neighbours first: of these XY's checkerboard colour is made.
         modelled = [colours[c] for c in ((0, 3) if model.couplings["K"] == 0 else (0, 3, 1))]
@@ -166,19 +167,22 @@ class Spline(Flow):
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         colours = list(theta.flatten(1)[:, self.get_buffer("_drawn")].split(self._colour_sizes, dim=-1))
+        temperature = self.reduced(temperature)
         log_q = self.last.log_prob(theta, temperature)
         for k in reversed(range(len(self.couplings))):
             log_q = log_q + self._move(k, colours, temperature)
         return log_q + self.base.log_prob(torch.cat(colours, -1)[:, self.get_buffer("_rows")], temperature)
 
     def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        T = self.reduced(temperature)
         with torch.no_grad():
-            theta, log_q = self._push(self.base.sample(temperature, generator), temperature)
-            self.last.draw_(theta, temperature, generator)
-            log_q = log_q + self.last.log_prob(theta, temperature)
+            theta, log_q = self._push(self.base.sample(T, generator), T)
+            self.last.draw_(theta, T, generator)
+            log_q = log_q + self.last.log_prob(theta, T)
         return theta, self._log_prob(theta, temperature) if torch.is_grad_enabled() else log_q
 
     def _rsample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        temperature = self.reduced(temperature)
         theta, log_q = self._push(self.base.rsample(temperature, generator), temperature)
         theta = self.last.moved(theta, temperature, generator)
         return theta, log_q + self.last.log_prob(theta, temperature)

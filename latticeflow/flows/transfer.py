@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from latticeflow.flows.flow import Flow
+from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.multiscale import Conditioner, Multiscale
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
@@ -30,11 +30,12 @@ def double(flow: Multiscale) -> Multiscale:
     """
     small = flow.lattice
     large = Lattice(2 * small.Lx, 2 * small.Ly)
-    doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
+    with working_in(flow.unit):
+        doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
     seen = flow.sizes["seen"]
     old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
     sources = {(group.spacing, group.place(small)): g for g, group in enumerate(old_groups)}
-    waves = SpinWaves(flow.model, small)
+    waves = SpinWaves(flow.reduced_model, small)
     column = 2 * flow.sizes["invariants"]
     for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
         x, y = group.place(large)

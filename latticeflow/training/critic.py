@@ -44,7 +44,7 @@ class Critic(nn.Module):
 
         Args:
             theta: (temperatures, n, Ly, Lx) with n a multiple of ``packing``.
-            temperature: (temperatures, n), the same along a row.
+            temperature: (temperatures, n), the same along a row, in the flow's unit (`Flow.unit`).
             generator: of the random symmetry operations.
 
         Returns:
@@ -55,7 +55,7 @@ class Critic(nn.Module):
             u = torch.rand(2, T, n, 1, 1, generator=generator, device=theta.device, dtype=theta.dtype)
             theta = torch.where(u[0] < 0.5, -theta, theta) + 2 * math.pi * u[1]
         spins = torch.stack((theta.cos(), theta.sin()), dim=2).view(-1, 2 * self.packing, Ly, Lx)
-        beta = temperature[:, :: self.packing].reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
+        beta = temperature[:, :: self.packing].to(spins.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
         features = self.layers(torch.cat((spins, beta, 1 / (1 + beta)), dim=1)).mean((-2, -1))
         return self.head(features).view(T, n // self.packing).repeat_interleave(self.packing, dim=1)
 
@@ -105,7 +105,7 @@ class PublishedCritic(nn.Module):
         """See `Critic.forward`; nothing is random here."""
         T, n, Ly, Lx = theta.shape
         angles = (theta / (2 * math.pi) + 0.5).reshape(-1, self.packing, Ly, Lx)
-        given = temperature[:, :: self.packing].reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
+        given = temperature[:, :: self.packing].to(angles.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
         logit = self.layers(torch.cat((angles, given), dim=1))
         return logit.view(T, n // self.packing).repeat_interleave(self.packing, dim=1)
 

@@ -33,7 +33,7 @@ class ReferenceDraws:
         augment: bool = True,
     ):
         self.sample = sample
-        self.temperatures = torch.as_tensor(temperatures, dtype=torch.float32, device=device)
+        self.temperatures = torch.as_tensor(temperatures, dtype=torch.float64, device=device)
         self.device, self.augment = device, augment
 
     def batch(self, n: int, generator: torch.Generator, *, temperatures: int | None = None) -> tuple[Tensor, Tensor]:

@@ -182,13 +182,13 @@ class Trainer:
             if self.critic is not None:
                 # Both players move at once, as in the paper: the flow's reward is that of the critic before its step.
                 real = real.requires_grad_(self.settings.critic.gradient_penalty > 0)
-                real_logit = self.critic(real, real_T, self.generator)
-                logit = self.critic(drawn.detach(), T.to(drawn.dtype), self.generator)
+                real_logit = self.critic(real, real_T / self.flow.unit, self.generator)
+                logit = self.critic(drawn.detach(), T / self.flow.unit, self.generator)
                 judged = critic_loss(real_logit, logit)
                 if self.settings.critic.gradient_penalty:
                     judged = judged + self.settings.critic.gradient_penalty * slope(real_logit, real)
                 if self.reparameterised:
-                    terms["adversarial"] = softplus(-self.critic(drawn, T.to(drawn.dtype), self.generator)).mean()
+                    terms["adversarial"] = softplus(-self.critic(drawn, T / self.flow.unit, self.generator)).mean()
                 else:
                     terms["adversarial"] = score_function(log_q, logsigmoid(logit))
         loss = weighted_sum(
@@ -198,12 +198,12 @@ class Trainer:
 
     def _random_temperatures(self) -> Tensor:
         """One temperature from each of equal strata of the flow's range, repeated for its draws; (T, n)."""
-        low, high = self.flow.temperatures
+        low, high = (T / self.flow.unit for T in self.flow.temperatures)
         count = self.settings.temperatures
         u = torch.rand(count, generator=self.generator, device=self.flow.device)
         # Strata reach the ends of the range more often than its inside, where neighbours help.
         T = low + (high - low) * ((torch.arange(count, device=u.device) + 1.1 * u - 0.05) / count).clamp(0, 1)
-        return T[:, None].expand(count, self.draws)
+        return (T.double() * self.flow.unit)[:, None].expand(count, self.draws)
 
     @torch.no_grad()
     def _average_parameters(self, average: Flow) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -45,6 +45,15 @@ class XY:
     def couplings(self) -> dict[str, float]:
         """Couplings by name, J and K; K = 0 where the model has no ring exchange."""
         return {"J": float(self.J), "K": float(getattr(self, "K", 0.0))}
+
+    def in_units_of(self, unit: float) -> Self:
+        """The model with its couplings in another unit of energy.
+
+        Example:
+            >>> ExtendedXY(2.0, 1.0).in_units_of(2.0)
+            ExtendedXY(J=1.0, K=0.5)
+        """
+        return replace(self, **{name: float(value) / unit for name, value in asdict(self).items()})
 
     def bonds(self, theta: Any) -> tuple[Any, Any]:
         """Angle differences along each site's right and lower bond, not wrapped; shapes ``(..., Ly, Lx)``."""
