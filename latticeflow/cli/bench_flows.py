@@ -69,6 +69,24 @@ def add_subjects(subjects: Any) -> None:
     )
     _add_study_options(size)
 
+    published = options.add_verb(
+        subjects,
+        "published",
+        run_published,
+        "the AdvNF paper's experiment with learning curves: its flow by its six objectives, on 8x8 XY",
+        "latticeflow bench published --out study --rows notebooks/tables/published.jsonl",
+    )
+    published.set_defaults(verb="bench published")
+    published.add_argument("--out", type=Path, required=True, metavar="DIR", help="ensembles and flows")
+    published.add_argument("--rows", type=Path, metavar="FILE.jsonl", help="the curves (default: in DIR of --out)")
+    published.add_argument("--full", action="store_true", help="the published size and rates, for a GPU")
+    published.add_argument("--objectives", type=options.words, metavar="A,B", help="(default: the paper's six)")
+    published.add_argument("--seeds", type=int, default=1, help="trainings of each (default 1)")
+    published.add_argument("--steps", type=int, help="of each (default 20000; with --full 160000)")
+    published.add_argument("--block", type=int, metavar="STEPS", help="from point to point of a curve (default 1/40)")
+    published.add_argument("--filters", type=int, help="of each convolution (default 8; with --full 64)")
+    published.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+
 
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="ensembles, flows and finished cells")
@@ -142,6 +160,51 @@ def run_ensemble_size(arguments: argparse.Namespace) -> int:
         for draws in arguments.draws
     ]
     return _study(arguments, cells, "ensemble-size", "How few draws a training needs")
+
+
+def run_published(arguments: argparse.Namespace) -> int:
+    """The paper's experiment."""
+    options.require_torch()
+    from dataclasses import replace
+
+    import torch
+
+    from latticeflow.experiments import published_experiment as experiment
+    from latticeflow.flows.device import choose_device
+    from mcmc.runtime.progress import Progress
+    from mcmc.runtime.stop import Stop
+
+    plan = experiment.FULL if arguments.full else experiment.REDUCED
+    sizes = experiment.FULL_SIZES if arguments.full else experiment.REDUCED_SIZES
+    draws = experiment.FULL_DRAWS if arguments.full else experiment.REDUCED_DRAWS
+    if arguments.filters is not None:
+        sizes = {**sizes, "filters": arguments.filters}
+    steps = arguments.steps or plan.training.steps
+    assert steps is not None
+    plan = replace(plan, training=replace(plan.training, steps=steps))
+    block = arguments.block or max(1, steps // 40)
+    cases = experiment.published_cases(draws, sizes, arguments.objectives or experiment.PAPER_OBJECTIVES)
+    record = arguments.rows or arguments.out / "published.jsonl"
+    device = choose_device(arguments.device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # nets this small are no faster on two
+    total = len(cases) * arguments.seeds * -(-steps // block)
+    with Stop() as stop, Progress("published", total, unit="points", interval=60) as progress:
+        rows = experiment.run_published(
+            plan,
+            cases,
+            arguments.out,
+            record,
+            block=block,
+            seeds=arguments.seeds,
+            device=device,
+            stop=stop,
+            report=lambda row: progress.advance(1, f"{row['objective']} {row['steps']}"),
+        )
+    text = experiment.published_text(rows, plan)
+    record.with_suffix(".md").write_text(text, encoding="utf-8")
+    print(text)
+    return options.stopped(stop, len(rows) >= total, "the same command")
 
 
 def _sizes(assignments: list[tuple[str, int | float | str]]) -> dict[str, dict[str, Any]]:

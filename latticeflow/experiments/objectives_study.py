@@ -150,9 +150,8 @@ def run_study(
     directory.mkdir(parents=True, exist_ok=True)
     record = directory / "cells.jsonl"
     known = _finished(record)
-    for draws in sorted({cell.draws for cell in cells}):
-        if not (_ensemble(plan, directory, draws, "train", stop) and _ensemble(plan, directory, None, "judge", stop)):
-            return []
+    if not make_ensembles(plan, directory, sorted({cell.draws for cell in cells}), stop):
+        return []
     waiting = [cell for cell in cells if _name(plan, cell) not in known]
     for cell in cells:
         if cell not in waiting:
@@ -181,7 +180,14 @@ def _finished(record: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _ensemble_path(plan: Plan, directory: Path, draws: int, part: str) -> Path:
+def make_ensembles(plan: Plan, directory: Path, draws: Sequence[int], stop: Stop) -> bool:
+    """Make the ensembles that train, of so many draws a temperature, and the one that judges; False if stopped."""
+    parts = [*((n, "train") for n in draws), (None, "judge")]
+    return all(_ensemble(plan, directory, n, part, stop) for n, part in parts)
+
+
+def ensemble_path(plan: Plan, directory: Path, draws: int, part: str) -> Path:
+    """Where an ensemble of a study is, ``part`` being ``train`` or ``judge``."""
     grid = f"{plan.temperatures[0]:g}-{plan.temperatures[-1]:g}-{len(plan.temperatures)}"
     return directory / f"{part}-{plan.model}{plan.size}-{grid}-{draws}-seed{plan.seed}.h5"
 
@@ -193,7 +199,7 @@ def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: S
     lattice = Lattice(plan.size, plan.size)
     seed = 2 * plan.seed + (part == "judge")
     settings = Settings(model_from_name(plan.model), lattice, plan.temperatures, chains=chains, seed=seed)
-    path = _ensemble_path(plan, directory, n, part)
+    path = ensemble_path(plan, directory, n, part)
     return generate(settings, path, draws=n // chains, resume=True, stop=stop)
 
 
@@ -264,7 +270,7 @@ def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] 
     note = ""
     if not path.exists() or checkpoint.load(path).training is not None:
         settings = replace(plan.training, objective=cell.objective)
-        source = _ensemble_path(plan, directory, cell.draws, "train")
+        source = ensemble_path(plan, directory, cell.draws, "train")
         try:
             if not train(
                 source, path, settings, flow_name=cell.flow, sizes=cell.sizes, resume=path.exists(), stop=stop
@@ -275,7 +281,7 @@ def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] 
                 raise
             note = str(error).partition(";")[0]
     flow, metadata, _ = checkpoint.load(path)
-    with Ensemble.open(_ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
+    with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
         rows = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
     mean = mean_row(rows)
     found = {

@@ -117,8 +117,7 @@ class Trainer:
         seed, other = key(self.settings.seed, self.group.rank, self.step_number)[:2].tolist()
         self.generator.manual_seed(seed)
         self.picker.manual_seed(other)
-        rate = min(1.0, (self.step_number + 1) / max(self.settings.warmup, 1))
-        rate *= 0.5 * (1 + math.cos(math.pi * self.fraction))
+        rate = self.settings.rate(self.step_number, self.fraction)
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * rate
 

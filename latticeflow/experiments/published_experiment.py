@@ -1,0 +1,291 @@
+"""The experiment of the AdvNF paper, with learning curves: 8x8 XY, the paper's flow, six objectives, three seeds.
+
+Forward KL, reverse KL and both, each without and with the critic (Kanaujia, Scheurer, Arora 2024, arXiv:2401.15948).
+All trainings advance in turn by a block of steps, are judged on draws that no training has seen, and leave a line in a
+file; stopped at any time, the same command goes on. So the curves can be compared at every length, and show whether
+they have become flat.
+
+The full size is that of the authors' notebook (github.com/madhavlab/2024_advnf). `REDUCED` is what two cores can
+train: fewer filters and draws in a batch, and a higher rate.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from latticeflow.experiments.objectives_study import PAPER_OBJECTIVES, Case, Plan, ensemble_path, make_ensembles
+from latticeflow.flows import checkpoint
+from latticeflow.quality.compare import compare, mean_row
+from latticeflow.training.train import train
+from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
+from mcmc import InputError
+from mcmc.runtime.stop import Stop
+from mcmc.storage.ensemble import Ensemble
+
+FULL = Plan(
+    TrainingSettings(
+        steps=160_000,
+        draws=16,
+        learning_rate=5e-5,
+        decay="published",
+        critic=replace(PUBLISHED_CRITIC, learning_rate=5e-5),
+    )
+)
+FULL_SIZES = {"couplings": 24, "filters": 64}
+FULL_DRAWS = 5120
+REDUCED = Plan(
+    TrainingSettings(
+        steps=20_000,
+        temperatures=8,
+        draws=8,
+        learning_rate=1e-3,
+        decay="constant",
+        ema=0.999,
+        critic=replace(PUBLISHED_CRITIC, channels=16),
+    ),
+    judged=200,
+)
+REDUCED_SIZES = {"couplings": 24, "filters": 8}
+REDUCED_DRAWS = 1000
+
+MEASURES = {
+    "nll": "NLL",
+    "acceptance": "acceptance",
+    "ess_reverse": "ESS reverse",
+    "ess_forward": "ESS forward",
+    "coverage": "coverage",
+    "overlap_energy": "overlap e %",
+    "overlap_magnetization": "overlap m %",
+    "emd_energy": "EMD e",
+    "emd_magnetization": "EMD m",
+}
+PUBLISHED = {"acceptance": 0.3187, "overlap_energy": 87.7, "overlap_magnetization": 86.9, "emd_energy": 0.0104}
+"""Of the full size's AdvNF, by the authors' notebook; its EMD of 0.0052 is a fraction of the range of 2 J."""
+FLAT = {"nll": 0.5, "acceptance": 0.01}
+"""A curve is flat where its means over the last two quarters differ by no more than this."""
+
+
+class _Block(Stop):
+    """Asks to stop after some steps, or when another stop does."""
+
+    def __init__(self, steps: int, other: Stop):
+        super().__init__()
+        self._left, self._other = steps, other
+
+    def asked(self, seconds: float = 0.0) -> bool:
+        self._left -= 1
+        return self._left < 0 or self._other.asked(seconds)
+
+
+def published_cases(draws: int, sizes: dict[str, Any], objectives: Sequence[str] = PAPER_OBJECTIVES) -> list[Case]:
+    """The paper's flow by its objectives."""
+    return [Case("realnvp", name, draws, sizes) for name in objectives]
+
+
+def run_published(
+    plan: Plan,
+    cases: Sequence[Case],
+    directory: Path,
+    record: Path,
+    *,
+    block: int,
+    seeds: int = 1,
+    device: torch.device | str = "cpu",
+    stop: Stop | None = None,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> list[dict[str, Any]]:
+    """Train all cases block by block, and judge them after each.
+
+    Args:
+        plan: what the trainings share; their number of steps is the end of the curves.
+        cases: trainings.
+        directory: of ensembles and checkpoints.
+        record: JSON lines, one for each case, seed and number of steps; what is there is not made again.
+        block: steps between two points of a curve.
+        seeds: of the trainings, 0 and on.
+        device: where to train.
+        stop: asked after every step.
+        report: called with every new row.
+
+    Returns:
+        All rows of these cases in the record, in its order.
+
+    Raises:
+        InputError: the block is not positive, or the record is not one of this experiment.
+    """
+    stop = stop or Stop()
+    if block < 1 or seeds < 1 or plan.training.steps is None:
+        raise InputError(f"block = {block} and seeds = {seeds} must be at least 1, and the length a number of steps")
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = read_record(record)
+    done = {_key(row) for row in rows}
+    if not make_ensembles(plan, directory, sorted({case.draws for case in cases}), stop):
+        return rows
+    for stage in range(block, plan.training.steps + block, block):
+        stage = min(stage, plan.training.steps)
+        for seed in range(seeds):
+            for case in cases:
+                row = {"objective": case.objective, "seed": seed, "steps": stage, "sizes": case.sizes}
+                if _key(row) in done:
+                    continue
+                settings = replace(plan.training, objective=case.objective, seed=seed)
+                path = directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-seed{seed}.pt"
+                note = _train_to(
+                    stage, settings, case, ensemble_path(plan, directory, case.draws, "train"), path, device, stop
+                )
+                if note is None:
+                    return _of(rows, cases)
+                rows.append(row | _judge(plan, directory, path, device) | {"note": note})
+                done.add(_key(row))
+                with record.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+                report(rows[-1])
+    return _of(rows, cases)
+
+
+def _train_to(
+    stage: int,
+    settings: TrainingSettings,
+    case: Case,
+    source: Path,
+    path: Path,
+    device: torch.device | str,
+    stop: Stop,
+) -> str | None:
+    """Train until a number of steps is made; a note where it diverged, and None where it was stopped before."""
+    made = checkpoint.load(path).metadata["steps"] if path.exists() else 0
+    if made >= stage:
+        return ""
+    limit = _Block(stage - made, stop)
+    try:
+        train(
+            source,
+            path,
+            settings,
+            flow_name=case.flow,
+            sizes=case.sizes,
+            device=device,
+            resume=path.exists(),
+            stop=limit,
+        )
+    except InputError as error:
+        if not path.exists():
+            raise
+        return str(error).partition(";")[0]
+    return "" if checkpoint.load(path).metadata["steps"] >= stage else None
+
+
+def _judge(plan: Plan, directory: Path, path: Path, device: torch.device | str) -> dict[str, Any]:
+    flow, metadata, _ = checkpoint.load(path, device)
+    with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
+        quality = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
+    mean = mean_row(quality)
+    found = {name: mean[name] for name in MEASURES} | {
+        "acceptance_min": min(row.acceptance for row in quality),
+        "missed_share_max": max(row.missed_share for row in quality),
+        "seconds": metadata["seconds"],
+    }
+    return {name: float(f"{x:.6g}") if math.isfinite(x) else None for name, x in found.items()}
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["objective"], row["seed"], row["steps"], json.dumps(row["sizes"], sort_keys=True)
+
+
+def _of(rows: Sequence[dict[str, Any]], cases: Sequence[Case]) -> list[dict[str, Any]]:
+    wanted = [(case.objective, case.sizes) for case in cases]
+    return [row for row in rows if (row["objective"], row["sizes"]) in wanted]
+
+
+def read_record(record: Path) -> list[dict[str, Any]]:
+    """Rows of a record, none if there is no such file; a last line that a kill cut off is taken away.
+
+    Raises:
+        InputError: a line is something else.
+    """
+    if not record.exists():
+        return []
+    text = record.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        record.write_text(whole, encoding="utf-8")
+    rows = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+            _key(rows[-1])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{record}, line {number} is not a row of this experiment: name another file") from None
+    return rows
+
+
+def is_flat(curve: Sequence[dict[str, Any]]) -> bool:
+    """Whether a curve has become horizontal, see `FLAT`; never with fewer than 8 points.
+
+    Args:
+        curve: rows of one training, by steps.
+    """
+    quarter = len(curve) // 4
+    if quarter < 2:
+        return False
+    for name, tolerance in FLAT.items():
+        values = [row[name] if row[name] is not None else math.inf for row in curve]
+        if not abs(np.mean(values[-quarter:]) - np.mean(values[-2 * quarter : -quarter])) <= tolerance:
+            return False
+    return True
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Rows by objective and seed, each in order of steps."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: row["steps"]):
+        found.setdefault((row["objective"], row["seed"]), []).append(row)
+    return found
+
+
+def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
+    """The end of every curve, means and standard deviations over seeds, and which curves are flat; Markdown."""
+    training, sizes = plan.training, rows[0]["sizes"] if rows else {}
+    size = ", ".join(f"{n} {name}" for name, n in sizes.items())
+    lines = [
+        "# The experiment of the AdvNF paper",
+        "",
+        f"XY {plan.size}x{plan.size}, {len(plan.temperatures)} temperatures from {plan.temperatures[0]:g} to "
+        f"{plan.temperatures[-1]:g}, the paper's flow ({size}; published 24 couplings, 64 filters), batches of "
+        f"{training.temperatures * training.draws} configurations (512), rate {training.learning_rate:g}; judged on "
+        f"{plan.judged} draws a temperature that no training has seen. Overlaps and EMD (in units of J) are those of "
+        "the chain. *flat*: of how many seeds the curves of NLL and acceptance have become horizontal: their means "
+        f"over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}. In brackets the "
+        "standard deviation over seeds. The file of rows beside this one holds the curves.",
+        "",
+        "| objective | seeds | steps | flat | " + " | ".join(MEASURES.values()) + " |",
+        "|" + "---|" * (4 + len(MEASURES)),
+    ]
+    found = curves(rows)
+    for objective in dict.fromkeys(row["objective"] for row in rows):
+        mine = [curve for (name, _), curve in found.items() if name == objective]
+        steps = min(curve[-1]["steps"] for curve in mine)
+        ends = [next(row for row in curve if row["steps"] == steps) for curve in mine]
+        flat = sum(is_flat(curve) for curve in mine)
+        shown = [_spread([row[name] for row in ends]) for name in MEASURES]
+        lines.append(f"| {objective} | {len(mine)} | {steps} | {flat} of {len(mine)} | " + " | ".join(shown) + " |")
+    anchor = [f"{PUBLISHED[name]:g}" if name in PUBLISHED else "" for name in MEASURES]
+    lines.append("| advnf, published at full size | | 160000 | | " + " | ".join(anchor) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = float(np.mean(known))
+    shown = f"{mean:.3g}" if abs(mean) < 1000 else f"{mean:.0f}"
+    return f"{shown} ({np.std(known, ddof=1):.1g})" if len(known) > 1 else shown
