@@ -35,6 +35,8 @@ from latticeflow.training.weight_schedule import WeightSchedule, weighted_sum
 from mcmc import InputError
 
 CLIP_NORM = 5.0
+HOTTEST = 0.02
+"""Power of the target's density where tempering begins; modes 7 standard deviations apart are then one."""
 PLAIN_CRITIC = CriticSettings(channels=128, packing=1, spectral_norm=False, augment=False)
 """The critic on R^d: leaky units and nothing that bounds it."""
 
@@ -49,6 +51,7 @@ class DensityObjective:
         fisher: weight of that term.
         distance: what the critic measures, ``jensen_shannon`` or ``wasserstein``.
         schedules: of the weights of some terms, by the names of `Objective`.
+        tempering: how the power of the target's density in the reverse KL rises from `HOTTEST` to 1; None keeps it 1.
         critic: its settings; its ``augment`` does not count.
         critic_updates: before each of the flow.
         learning_rate: of the flow.
@@ -62,6 +65,7 @@ class DensityObjective:
     fisher: float = 0.0
     distance: str = "jensen_shannon"
     schedules: Mapping[str, WeightSchedule] = field(default_factory=dict)
+    tempering: WeightSchedule | None = None
     critic: CriticSettings = PLAIN_CRITIC
     critic_updates: int = 1
     learning_rate: float = 2e-3
@@ -185,7 +189,7 @@ def train(
     flow.train()
     weights, how = objective.terms, objective.critic
     # Against a critic that changes all the time, a long memory overshoots.
-    betas = (0.9, 0.99) if weights.nll or weights.model or objective.fisher else (0.5, 0.9)
+    betas = (0.5, 0.9) if weights.adversarial and not weights.nll else (0.9, 0.99)
     optimiser = torch.optim.Adam(flow.parameters(), objective.learning_rate, betas=betas, fused=True)
     critic = critic_optimiser = None
     if weights.adversarial:
@@ -211,7 +215,10 @@ def train(
         if weights.model or critic is not None:
             fake, log_q = flow.rsample(batch, condition, generator)
             if weights.model:
-                terms["model"] = (log_q - target.log_prob(fake, condition)).mean()
+                power = 1.0
+                if objective.tempering is not None:
+                    power = HOTTEST + (1 - HOTTEST) * objective.tempering.factor(fraction)
+                terms["model"] = (log_q - power * target.log_prob(fake, condition)).mean()
             if critic is not None:
                 assert critic_optimiser is not None
                 for update in range(objective.critic_updates):
