@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from latticeflow.laboratory.report.cells import Rows, Trial
 
 COLUMNS = {
-    "modes": "modes",
+    "kept": "kept",
+    "fidelity": "fidelity %",
+    "modes": "reached",
     "high_quality": "quality %",
     "weight_kl": "weight KL",
     "nll": "NLL",
@@ -51,7 +53,12 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--list", action="store_true", help="name the densities and methods, and stop")
     parser.add_argument("--table", action="store_true", help="the whole table, going on where the file ends")
     parser.add_argument("--quick", action="store_true", help="with --table: a small one that takes about a minute")
-    parser.add_argument("--seeds", type=int, help="runs of each method on each density (default 1; 5 with --table)")
+    parser.add_argument("--seeds", type=int, help="runs of each method on each density (default 1; 3 with --table)")
+    parser.add_argument(
+        "--doublings",
+        type=int,
+        help="train again with twice the updates until that gains nothing, at most so often (0; 4 with --table)",
+    )
     parser.add_argument("--steps", type=int, help="updates of a method of pace 1 (default 600)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument(
@@ -93,9 +100,9 @@ def execute(arguments: argparse.Namespace) -> int:
         _check_folder(path)
     targets = arguments.target or (summary.QUICK_TARGETS if arguments.quick else [*TARGETS])
     methods = arguments.method or (summary.QUICK_METHODS if arguments.quick else summary.table_methods())
-    seeds = arguments.seeds
-    if seeds is None:
-        seeds = 1 if arguments.quick or not arguments.table else 5
+    whole = arguments.table and not arguments.quick
+    seeds = arguments.seeds if arguments.seeds is not None else (3 if whole else 1)
+    doublings = arguments.doublings if arguments.doublings is not None else (4 if whole else 0)
     if min(seeds, arguments.workers) < 1:
         raise InputError(f"seeds = {seeds} and workers = {arguments.workers} must be at least 1")
     effort = Effort(steps=arguments.steps or (100 if arguments.quick else 600))
@@ -104,12 +111,12 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError("none of the methods can learn any of the targets; see `latticeflow modes --list`")
     if arguments.spins:
         return _compare_spins(arguments, cells, effort)
-    path = arguments.rows or (TABLE if arguments.table and not arguments.quick else None)
+    path = arguments.rows or (TABLE if whole else None)
     rows = table.Rows(path, effort)
     if arguments.show:
         if not rows.rows:
             raise InputError(f"{path} holds no rows: leave out --show to make some, or name another file by --rows")
-        _show(arguments, [cell for cell in cells if cell in rows.done], rows)
+        _show(arguments, [cell for cell in cells if cell in rows.done], rows, doublings)
         return 0
     with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
         progress.advance(len(rows.done & {*cells}))
@@ -117,15 +124,16 @@ def execute(arguments: argparse.Namespace) -> int:
             cells,
             rows,
             effort,
+            doublings=doublings,
             workers=arguments.workers,
             stop=stop,
             report=lambda cell: progress.advance(1, f"{cell.method} on {cell.target}"),
         )
-    _show(arguments, cells, rows)
+    _show(arguments, cells, rows, doublings)
     return options.stopped(stop, complete, "the same command" if path else "the same command and --rows FILE.jsonl")
 
 
-def _show(arguments: argparse.Namespace, cells: list[Trial], rows: Rows) -> None:
+def _show(arguments: argparse.Namespace, cells: list[Trial], rows: Rows, doublings: int) -> None:
     """Print the table, and write and draw it where asked for."""
     from latticeflow.laboratory.report import summary
 
@@ -133,7 +141,7 @@ def _show(arguments: argparse.Namespace, cells: list[Trial], rows: Rows) -> None
     found = [row for row in rows.rows if (row["target"], row["method"], row["seed"]) in wanted]
     means = summary.summarise(found)
     if arguments.report is not None:
-        summary.write(means, arguments.report, effort=rows.effort)
+        summary.write(means, arguments.report, effort=rows.effort, doublings=doublings)
     if arguments.plot is not None:
         from latticeflow.plots import figures as plots
         from latticeflow.plots import mode_figures as mode_plots

@@ -237,8 +237,8 @@ def is_flat(curve: Sequence[dict[str, Any]]) -> bool:
     if quarter < 2:
         return False
     for name, tolerance in FLAT.items():
-        values = [row[name] if row[name] is not None else math.inf for row in curve]
-        if not abs(np.mean(values[-quarter:]) - np.mean(values[-2 * quarter : -quarter])) <= tolerance:
+        values = [row[name] for row in curve[-2 * quarter :]]
+        if None in values or abs(np.mean(values[quarter:]) - np.mean(values[:quarter])) > tolerance:
             return False
     return True
 

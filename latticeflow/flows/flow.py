@@ -19,7 +19,6 @@ from mcmc import InputError, Lattice
 from mcmc.models.presets import Model, require_known
 from mcmc.runtime.registry import Registry
 
-
 _UNIT: ContextVar[float | None] = ContextVar("unit", default=None)
 
 

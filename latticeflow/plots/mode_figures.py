@@ -118,7 +118,11 @@ def gallery(cells: Sequence[Trial], effort: Effort, report: Callable[[], None] =
 
 
 def heatmap(means: Sequence[Mean]) -> Figure:
-    """Targets by methods, a page wide: the colour is the share of modes kept, the number the per cent of quality."""
+    """Targets by methods, a page wide: modes kept, by number and by colour as a share; below, the published count.
+
+    A mode is kept when it has a fair share of good draws, see `Measures.kept`; the published count, in brackets, asks
+    for a single draw.
+    """
     import matplotlib as mpl
 
     from latticeflow.laboratory.methods.method_registry import METHODS
@@ -131,22 +135,23 @@ def heatmap(means: Sequence[Mean]) -> Figure:
     counts = {name: find_target(name).mode_count for name in targets}
     share = np.full((len(targets), len(methods)), np.nan)
     with style():
-        figure, axes = new_figure(1, 1, width=max(4.0, 1.8 + 0.27 * len(methods)), height=1.9 + 0.24 * len(targets))
+        figure, axes = new_figure(1, 1, width=max(4.0, 1.8 + 0.27 * len(methods)), height=1.9 + 0.3 * len(targets))
         for each in means:
             i, j = targets.index(each.target), methods.index(each.method)
-            if "modes" not in each.values:
+            if "kept" not in each.values:
                 axes.text(j, i, "div", ha="center", va="center", fontsize=5)
                 continue
-            share[i, j] = each.values["modes"].mean / counts[each.target]
+            kept, count = each.values["kept"].mean, each.values["modes"].mean
+            share[i, j] = kept / counts[each.target]
             colour = "white" if share[i, j] < 0.6 else "black"
-            quality = f"{each.values['high_quality'].mean:.0f}"
-            axes.text(j, i, quality, ha="center", va="center", fontsize=6, color=colour)
+            axes.text(j, i - 0.15, f"{kept:.3g}", ha="center", va="center", fontsize=6, color=colour)
+            axes.text(j, i + 0.27, f"({count:.3g})", ha="center", va="center", fontsize=4, color=colour)
         image = axes.imshow(share, cmap=mpl.colormaps["viridis"], vmin=0, vmax=1, aspect="auto")
         titles = [METHODS[name].title if name in METHODS else name for name in methods]
         axes.set_xticks(range(len(methods)), titles, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
         axes.set_yticks(range(len(targets)), [f"{name} ({counts[name]})" for name in targets], fontsize=7)
         axes.tick_params(length=0)
         axes.set_facecolor("0.9")  # what was not run, or cannot be
-        axes.set_title("number: % of draws of high quality", loc="left", fontsize=8)
+        axes.set_title("modes with a fair share of good draws (modes with one good draw)", loc="left", fontsize=8)
         figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, label="share of modes kept")
     return figure

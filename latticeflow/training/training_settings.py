@@ -81,7 +81,7 @@ class TrainingSettings:
         weights: of terms of the objective, by the names of `Objective`, in place of the objective's own.
         schedules: of the weights of some terms, by the same names; the others are constant.
         gradient: how the flow's own draws teach it: ``reparameterised``, through the draws; ``score_function``; or
-            ``auto``, through the draws where the flow offers it.
+            ``auto``, through the draws where the flow offers it and the objective has no ``ensemble`` term.
         critic: of the adversarial term.
         seed: of every random number of the training.
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from latticeflow.cli import main
 from latticeflow.laboratory import METHODS, Effort
 from latticeflow.laboratory.measures.mode_measures import emd, measure, sliced_emd
 from latticeflow.laboratory.methods.controls import ExactSampler
+from latticeflow.laboratory.report import cells as table
 from latticeflow.laboratory.report.cells import Rows, Trial, cells, run_trial, run_trials
 from latticeflow.laboratory.report.summary import (
     PUBLISHED,
@@ -40,7 +42,9 @@ class Collapsed(ExactSampler):
 def test_measures_see_a_lost_mode():
     target = build_target("mog8")
     good, bad = measure(ExactSampler(target), target), measure(Collapsed(target, [0, 1, 2, 3, 4]), target)
-    assert (good.modes, bad.modes) == (8, 5)
+    assert (good.modes, bad.modes) == (good.kept, bad.kept) == (8, 5)
+    assert good.fidelity > 96
+    assert bad.fidelity == pytest.approx(100 * 5 / 8, abs=2)
     assert min(good.high_quality, bad.high_quality) > 97  # quality is blind to what is missing
     assert good.weight_kl < 0.01
     assert bad.weight_kl == pytest.approx(math.log(8 / 5), abs=0.01)
@@ -51,6 +55,40 @@ def test_measures_see_a_lost_mode():
     assert bad.emd > 4 * good.emd
     assert bad.sliced_emd > 4 * good.sliced_emd
     assert good.nll == pytest.approx(math.log(8) + math.log(2 * math.pi * 0.09) + 1, abs=0.1)
+
+
+def test_one_gaussian_reaches_all_modes_and_keeps_none():
+    """The published count is blind to it; so would be a figure of that count."""
+    target = build_target("mog8")
+    found = measure(METHODS["gaussian"].fit(target, EFFORT), target)
+    assert found.modes == 8
+    assert found.kept == 0
+    assert found.fidelity < 20
+
+
+def test_a_budget_is_doubled_until_that_gains_nothing(monkeypatch):
+    fidelities = iter([10.0, 50.0, 51.0, 99.0])
+    monkeypatch.setattr(
+        table,
+        "_train_once",
+        lambda cell, effort: {"diverged": None, "nll": None, "fidelity": next(fidelities), "seconds": effort.steps},
+    )
+    row = run_trial(Trial("ring8", "gan", 0), EFFORT, 4)
+    assert (row["steps"], row["converged"], row["fidelity"]) == (16, True, 51.0)
+    assert [point["steps"] for point in row["curve"]] == [4, 8, 16]
+    fidelities = iter([10.0, 20.0, 30.0])
+    row = run_trial(Trial("ring8", "gan", 0), EFFORT, 2)
+    assert (row["steps"], row["converged"]) == (16, False)
+    fidelities = iter([10.0])
+    assert "curve" not in run_trial(Trial("ring8", "gan", 0), EFFORT)
+
+
+def test_doubling_is_a_training_of_its_own_and_may_diverge():
+    row = run_trial(Trial("ring8", "realnvp", 0), EFFORT, 1)
+    assert row["effort"] == asdict(EFFORT)
+    again = run_trial(Trial("ring8", "realnvp", 0), replace(EFFORT, steps=8))
+    assert row["nll"] == again["nll"]
+    assert row["curve"][0]["nll"] == run_trial(Trial("ring8", "realnvp", 0), EFFORT)["nll"] != row["nll"]
 
 
 def test_measures_of_a_conditional_target_are_taken_at_each_condition():
@@ -121,7 +159,8 @@ def test_run_stops_when_asked():
 
 def row(target, method, seed, modes, diverged=None):
     values = dict.fromkeys(("nll", "emd", "sliced_emd", "acceptance", "ess_reverse", "ess_forward"), None)
-    found = {"modes": modes, "high_quality": 50.0, "weight_kl": 0.1} if diverged is None else {}
+    found = {"kept": modes, "modes": modes, "fidelity": 40.0, "high_quality": 50.0, "weight_kl": 0.1}
+    found = (found | {"steps": 8, "converged": False}) if diverged is None else {}
     return {"target": target, "method": method, "seed": seed, "diverged": diverged, "seconds": 1.0, **values, **found}
 
 
@@ -139,6 +178,7 @@ def test_summary_counts_diverged_runs_and_answers_the_question(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert "8 (52.9)" in text or "veegan" not in METHODS
     assert "2-1" in text
+    assert "| 8, cap 3 |" in text
     assert json.loads((tmp_path / "table.json").read_text())["answers"] == [line]
     figure = mode_plots.heatmap(means)
     plots.save(figure, tmp_path / "table.png")

@@ -78,13 +78,56 @@ def fit(cell: Trial, effort: Effort) -> Sampler:
     return method.fit(find_target(cell.target), paced, seed=cell.seed)
 
 
-def run_trial(cell: Trial, effort: Effort) -> dict[str, Any]:
+GAIN = {"fidelity": 2.0, "nll": 0.05}
+"""What a doubled budget must gain in at least one of them: points of fidelity, nats of negative log-likelihood."""
+
+
+def run_trial(cell: Trial, effort: Effort, doublings: int = 0) -> dict[str, Any]:
     """Train one method on one target and judge it, in one thread.
 
+    With doublings the training is made anew with twice the updates, and again, until that gains nothing (`GAIN`): every
+    training then has its whole schedule of rates and weights.
+
+    Args:
+        cell: what to train.
+        effort: its budget; with doublings the first.
+        doublings: at most so many.
+
     Returns:
-        A row of JSON's types: the cell, the effort, `seconds` of training on this process's clock, whether it
-        `diverged` and why, and the `Measures` (None where not finite, and all None where it diverged).
+        A row of JSON's types: the cell, the effort, `seconds` of the last training on this process's clock, whether it
+        `diverged` and why, and the `Measures` (None where not finite, and all None where it diverged). With doublings
+        also the `steps` of the last training, whether it `converged` before the cap, and the `curve` of all of them.
     """
+    row = _train_once(cell, effort)
+    if not doublings or not find_method(cell.method).trained:
+        return row
+    steps, curve, converged = effort.steps, [_point(row, effort.steps)], False
+    for _ in range(doublings):
+        if row["diverged"]:
+            break
+        before, steps = row, 2 * steps
+        row = _train_once(cell, replace(effort, steps=steps))
+        curve.append(_point(row, steps))
+        if not _gains(before, row):
+            converged = True
+            break
+    return row | {"effort": asdict(effort), "steps": steps, "converged": converged, "curve": curve}
+
+
+def _point(row: dict[str, Any], steps: int) -> dict[str, Any]:
+    names = ("kept", "fidelity", "modes", "high_quality", "weight_kl", "nll", "seconds")
+    return {"steps": steps, **{name: row.get(name) for name in names}}
+
+
+def _gains(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a longer training was worth it, in `GAIN`; one that diverged was not."""
+    if after["diverged"]:
+        return False
+    better = after["fidelity"] - before["fidelity"] >= GAIN["fidelity"]
+    return better or (None not in (before["nll"], after["nll"]) and before["nll"] - after["nll"] >= GAIN["nll"])
+
+
+def _train_once(cell: Trial, effort: Effort) -> dict[str, Any]:
     torch.set_num_threads(1)
     target = find_target(cell.target)
     row: dict[str, Any] = {**cell._asdict(), "effort": asdict(effort), "diverged": None}
@@ -162,6 +205,7 @@ def run_trials(
     rows: Rows,
     effort: Effort,
     *,
+    doublings: int = 0,
     workers: int = 1,
     stop: Stop | None = None,
     report: Callable[[Trial], None] = lambda cell: None,
@@ -172,6 +216,7 @@ def run_trials(
         todo: cells, in order.
         rows: the file.
         effort: of each.
+        doublings: see `run_trial`.
         workers: processes.
         stop: asked between cells; cells that are running when it speaks are lost, and run again next time.
         report: called after every cell.
@@ -184,7 +229,7 @@ def run_trials(
         for cell in missing:
             if stop is not None and stop.asked():
                 return False
-            rows.add(run_trial(cell, effort))
+            rows.add(run_trial(cell, effort, doublings))
             report(cell)
         return True
     from mcmc.sampling.executors import hire
@@ -194,7 +239,7 @@ def run_trials(
         queue, running = iter(missing), dict[Future, Trial]()
         while True:
             for cell in islice(queue, workers - len(running)):
-                running[crew.executor.submit(run_trial, cell, effort)] = cell
+                running[crew.executor.submit(run_trial, cell, effort, doublings)] = cell
             if not running:
                 return True
             finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)

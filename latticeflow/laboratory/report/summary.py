@@ -14,6 +14,7 @@ import numpy as np
 from latticeflow.laboratory.measures.mode_measures import Measures
 from latticeflow.laboratory.methods import recipes
 from latticeflow.laboratory.methods.method_registry import METHODS, Effort
+from latticeflow.laboratory.report.cells import GAIN
 from latticeflow.laboratory.targets import TARGETS, build_target
 
 QUICK_TARGETS = ["mog8", "ring8"]
@@ -60,8 +61,10 @@ class Mean(NamedTuple):
     method: str
     runs: int
     diverged: int
+    capped: int
+    """Runs that the largest budget ended before they had stopped improving."""
     values: dict[str, Spread]
-    """Over the runs that did not diverge, by measure, and `seconds` over all; what no run has is left out."""
+    """Over the runs that did not diverge, by measure, `steps` and `seconds` over all; what no run has is left out."""
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types."""
@@ -79,14 +82,21 @@ def summarise(rows: Iterable[dict[str, Any]]) -> list[Mean]:
         return tuple(order.index(k) if k in order else len(order) for k, order in zip(key, orders, strict=True))
 
     return [
-        Mean(target, method, len(group), sum(row["diverged"] is not None for row in group), _spreads(group))
+        Mean(
+            target,
+            method,
+            len(group),
+            sum(row["diverged"] is not None for row in group),
+            sum(row.get("converged") is False and row["diverged"] is None for row in group),
+            _spreads(group),
+        )
         for (target, method), group in sorted(groups.items(), key=lambda item: place(item[0]))
     ]
 
 
 def _spreads(group: Sequence[dict[str, Any]]) -> dict[str, Spread]:
     found = {}
-    for name in (*Measures._fields, "seconds"):
+    for name in (*Measures._fields, "steps", "seconds"):
         values = np.array([row[name] for row in group if row.get(name) is not None])
         if len(values):
             found[name] = Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0)
@@ -126,7 +136,7 @@ def answers(means: Sequence[Mean]) -> list[str]:
             }
             for kind in ("advnf", "advnf_forward", "advnf_reverse"):
                 mine = by.get((target, f"{flow}_{kind}"))
-                if mine is None or "modes" not in mine.values:
+                if mine is None or "kept" not in mine.values:
                     continue
                 phrases = [
                     _compare(mine, other, label)
@@ -135,16 +145,16 @@ def answers(means: Sequence[Mean]) -> list[str]:
                 ]
                 if phrases:
                     title = METHODS[f"{flow}_{kind}"].title
-                    kept = f"{spread(mine.values['modes'])} (weight KL {spread(mine.values['weight_kl'])}"
+                    kept = f"{spread(mine.values['kept'])} (weight KL {spread(mine.values['weight_kl'])}"
                     runs = f"{mine.runs} run{'s' * (mine.runs > 1)}"
                     lines.append(f"{target}: {title} keeps {kept}, {runs}): {'; '.join(phrases)}.")
     return lines
 
 
 def _compare(mine: Mean, other: Mean, label: str) -> str:
-    if "modes" not in other.values:
+    if "kept" not in other.values:
         return f"{label}: every run diverged"
-    a, b = mine.values["modes"], other.values["modes"]
+    a, b = mine.values["kept"], other.values["kept"]
     # Two standard errors of the difference, and at least the resolution of modes: more than one between single runs.
     error = math.sqrt(a.deviation**2 / mine.runs + b.deviation**2 / other.runs)
     slack = max(2 * error, 1 / min(mine.runs, other.runs))
@@ -156,9 +166,9 @@ WHY = (
     "Why they differ. Recipe: our baselines scale the draws to mean 0 and variance 1, normalise batches in the "
     "generator and lower their learning rates to zero; `recipes.md` takes these away one by one. Noise: VEEGAN "
     "has at most 8 noise variables here, 254 there, where with our budget nothing of high quality comes out in "
-    "many dimensions (same file). Budget: the published codes train for ten to a hundred times as many updates; "
-    "`longer.md` has ten times ours. Protocol: on manifold1200 our rule of quality is another one, see "
-    "`GaussiansOnManifold`. Quality is the share of draws within 3 sigma of a mode; a method may keep all modes "
+    "many dimensions (same file). Budget: the published codes train for a fixed number of updates, we until a doubled "
+    "budget gains nothing, or the cap. Protocol: on manifold1200 our rule of quality is another one, see "
+    "`GaussiansOnManifold`. Quality is the share of draws within 3 sigma of a mode; a method may reach all modes "
     "and have little of it."
 )
 
@@ -178,10 +188,11 @@ def differences(means: Sequence[Mean]) -> list[str]:
     return lines
 
 
-def write(means: Sequence[Mean], path: Path, *, effort: Effort) -> None:
+def write(means: Sequence[Mean], path: Path, *, effort: Effort, doublings: int = 0) -> None:
     """Write the table as Markdown to ``path``, and as JSON beside it."""
     data = {
         "effort": asdict(effort),
+        "doublings": doublings,
         "means": [each.as_json() for each in means],
         "answers": answers(means),
         "published": differences(means),
@@ -191,10 +202,12 @@ def write(means: Sequence[Mean], path: Path, *, effort: Effort) -> None:
         "# Mode collapse, method by method",
         "",
         f"Made by `latticeflow modes --table`: {effort.steps} updates of {effort.batch} draws, times the pace of the "
-        f"method; networks of {effort.width} units. Means over seeds, with the standard deviation over seeds in "
-        "brackets, in units of the last digit unless it has a point. Under `runs`, 5-2 means that of five runs two "
-        "diverged and are not in the means. *Exact draws* are what a perfect sampler reads. Published: modes (per cent "
-        "of high quality) of VEEGAN, arXiv:1705.07761, and PacGAN, arXiv:1712.04086. What is not here was not run: "
+        f"method; networks of {effort.width} units. " + _doubled(doublings) + "Means over seeds, with the standard "
+        "deviation over seeds in brackets, in units of the last digit unless it has a point. Under `runs`, 5-2 means "
+        "that of five runs two diverged and are not in the means. *Exact draws* are what a perfect sampler reads. "
+        "*kept*: modes whose share of good draws is at least half of their weight; *fidelity*: overlap of these shares "
+        "with the weights; *reached*: modes with one good draw, the published count. Published: modes reached (% of "
+        "high quality) of VEEGAN, arXiv:1705.07761, and PacGAN, arXiv:1712.04086. What is not here was not run: "
         "the command goes on with the cells that its file of rows lacks.",
     ]
     for target in dict.fromkeys(each.target for each in means):
@@ -206,18 +219,30 @@ def write(means: Sequence[Mean], path: Path, *, effort: Effort) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _doubled(doublings: int) -> str:
+    if not doublings:
+        return ""
+    return (
+        f"Each training is made anew with twice the updates until that gains neither {GAIN['fidelity']:g} points of "
+        f"fidelity nor {GAIN['nll']:g} in NLL, at most {doublings} times; *updates* are those of the last, of pace 1, "
+        "and a number of runs behind `cap` says how many were still improving there. "
+    )
+
+
 def _section(target: str, means: Sequence[Mean]) -> list[str]:
     published = PUBLISHED.get(target, {})
     count = build_target(target).mode_count if target in TARGETS else math.nan
-    head = ["method", "runs", f"modes of {count}", "quality %", "published", "weight KL", "NLL", "sliced EMD", "EMD"]
-    head += ["acceptance", "ESS rev", "ESS fwd", "seconds"]
+    head = ["method", "runs", "updates", f"kept of {count}", "fidelity %", "reached", "quality %", "published"]
+    head += ["weight KL", "NLL", "sliced EMD", "EMD", "acceptance", "ESS rev", "ESS fwd", "seconds"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for each in means:
         title = METHODS[each.method].title if each.method in METHODS else each.method
         theirs = "{:g} ({:g})".format(*published[each.method]) if each.method in published else ""
         runs = f"{each.runs}-{each.diverged}" if each.diverged else f"{each.runs}"
         names = ("weight_kl", "nll", "sliced_emd", "emd", "acceptance", "ess_reverse", "ess_forward", "seconds")
-        shown = [spread(each.values.get(name)) for name in ("modes", "high_quality")]
+        shown = [spread(each.values.get(name)) for name in ("kept", "fidelity", "modes", "high_quality")]
         rest = [spread(each.values.get(name)) for name in names]
-        lines.append("| " + " | ".join([title, runs, *shown, theirs, *rest]) + " |")
+        steps = f"{each.values['steps'].mean:.0f}" if "steps" in each.values else ""
+        steps += f", cap {each.capped}" if each.capped else ""
+        lines.append("| " + " | ".join([title, runs, steps, *shown, theirs, *rest]) + " |")
     return lines

@@ -1,0 +1,84 @@
+"""The paper's experiment goes on where it was stopped, and says which of its curves are flat."""
+
+from dataclasses import replace
+
+import pytest
+
+from latticeflow.cli import main
+from latticeflow.experiments import published_experiment as experiment
+from latticeflow.experiments.published_experiment import FULL, REDUCED, is_flat, published_cases, run_published
+from latticeflow.training.training_settings import TrainingSettings
+from mcmc import InputError
+from mcmc.runtime.stop import Stop
+
+PLAN = replace(
+    REDUCED,
+    training=TrainingSettings(steps=4, temperatures=2, draws=4, learning_rate=0.05, warmup=0),
+    size=4,
+    temperatures=(0.8, 1.6),
+    judged=40,
+)
+CASES = published_cases(20, {"couplings": 2, "filters": 2}, ("reverse_kl", "advnf_reverse"))
+
+
+class During(Stop):
+    """Asks to stop once a file has some lines."""
+
+    def __init__(self, record, lines):
+        super().__init__()
+        self.record, self.lines = record, lines
+
+    def asked(self, seconds=0.0):
+        return self.record.exists() and len(self.record.read_text().splitlines()) >= self.lines
+
+
+def strip(rows):
+    return [{name: x for name, x in row.items() if name != "seconds"} for row in rows]
+
+
+def test_trainings_take_turns_and_go_on_bit_for_bit(tmp_path):
+    whole = run_published(PLAN, CASES, tmp_path / "whole", tmp_path / "whole.jsonl", block=2)
+    assert [(row["objective"], row["steps"]) for row in whole] == [
+        ("reverse_kl", 2), ("advnf_reverse", 2), ("reverse_kl", 4), ("advnf_reverse", 4)
+    ]  # fmt: skip
+    record = tmp_path / "part.jsonl"
+    assert len(run_published(PLAN, CASES, tmp_path / "part", record, block=2, stop=During(record, 1))) == 1
+    record.write_text(record.read_text() + '{"objective": "adv')  # killed in the middle of a line
+    assert strip(run_published(PLAN, CASES, tmp_path / "part", record, block=2)) == strip(whole)
+    assert len({row["nll"] for row in whole}) == 4
+    text = experiment.published_text(whole, PLAN)
+    assert "| advnf_reverse | 1 | 4 | 0 of 1 |" in text
+    assert "0.3187" in text
+    record.write_text("nonsense\n")
+    with pytest.raises(InputError, match="line 1 is not a row"):
+        run_published(PLAN, CASES, tmp_path / "part", record, block=2)
+
+
+def test_full_size_is_that_of_the_notebook():
+    training = FULL.training
+    assert training.temperatures * training.draws == 512
+    assert (training.steps, training.decay, experiment.FULL_DRAWS) == (500 * 5120 * 32 // 512, "published", 5120)
+    assert training.rate(1250 * 30, 0.5) == pytest.approx(0.95**10)
+    assert experiment.FULL_SIZES == {"couplings": 24, "filters": 64}
+
+
+def test_a_curve_is_flat_when_its_last_quarters_agree():
+    def curve(nll, acceptance=lambda k: 0.3):
+        return [{"nll": nll(k), "acceptance": acceptance(k)} for k in range(20)]
+
+    assert is_flat(curve(lambda k: 50.0))
+    assert is_flat(curve(lambda k: 50.0 + 100 * (k < 10)))
+    assert not is_flat(curve(lambda k: 50.0 - k))
+    assert not is_flat(curve(lambda k: 50.0, lambda k: 0.01 * k))
+    assert not is_flat(curve(lambda k: None))
+    assert not is_flat(curve(lambda k: 50.0)[:6])
+
+
+def test_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(experiment, "REDUCED", PLAN)
+    monkeypatch.setattr(experiment, "REDUCED_SIZES", {"couplings": 2, "filters": 2})
+    monkeypatch.setattr(experiment, "REDUCED_DRAWS", 20)
+    words = ["bench", "published", "--out", str(tmp_path), "--objectives", "forward_kl", "--block", "4"]
+    assert main([*words, "--device", "cpu"]) == 0
+    assert "| forward_kl | 1 | 4 |" in capsys.readouterr().out
+    assert "| forward_kl | 1 | 4 |" in (tmp_path / "published.md").read_text()
