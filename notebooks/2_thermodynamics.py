@@ -38,7 +38,7 @@ from scipy.special import ive
 
 N = 16 * 16
 table = tables[16]
-values, errors = table.column("energy")
+values, errors = table["energy"].values, table["energy"].errors
 
 
 def high_temperature(T):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from latticeflow.plots import figures as plots
-from mcmc.analysis.thermodynamics import Table
+from mcmc.analysis.table import Table
 
 SIZES = (8, 16, 32, 64)
 tables = {L: Table.from_json(json.loads(Path(f"tables/transition_K0_L{L}.json").read_text())) for L in SIZES}
@@ -85,7 +85,7 @@ def constant(ratio, L):
 with plots.style():
     figure, axes = plots.new_figure(1, 1, width=5, height=3.4)
     for number, (L, table) in enumerate(tables.items()):
-        Y, error = table.column("helicity_modulus")
+        Y, error = table["helicity_modulus"].values, table["helicity_modulus"].errors
         T = table.temperatures
         C = constant(Y / T, L)
         error = abs(constant((Y + error) / T, L) - C)

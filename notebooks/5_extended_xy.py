@@ -16,7 +16,8 @@ import json
 from pathlib import Path
 
 from latticeflow.plots import figures as plots
-from mcmc.analysis.thermodynamics import Table, observe
+from mcmc.analysis.table import Table
+from mcmc.analysis.thermodynamics import observe
 from mcmc.storage.ensemble import Ensemble
 
 tables = {}

@@ -106,12 +106,12 @@ with plots.style():
     figure, axes = plots.new_figure(1, 2)
     T = grid[::3]
     for panel, name in zip(axes, ("free_energy", "entropy"), strict=True):
-        values, errors = table.column(name)
+        values, errors = table[name].values, table[name].errors
         panel.errorbar(T, values, errors, marker="o", linestyle=":", label="flow")
         panel.set(xlabel=plots.TEMPERATURE, ylabel=plots.LABELS[name])
     axes[0].plot(grid[12:], [series(T) for T in grid[12:]], color=plots.COLOURS[1], label="series")
     axes[0].legend()
-    s = table.column("entropy")[0][0]
+    s = table["entropy"].values[0]
     waves = s + 0.5 * (1 - 1 / lattice.N) * np.log(grid / grid[0])
     axes[1].plot(grid, waves, color=plots.COLOURS[1], label="spin waves")
     axes[1].legend()

@@ -14,9 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def few_draws(tmp_path_factory):
     """Ensemble of 4x4 XY with 40 draws at each of four temperatures."""
     path = tmp_path_factory.mktemp("few_draws") / "xy4.h5"
-    from mcmc.sampling.generate import generate  # numba reads the environment that is set above
+    from mcmc.sampling.generate import generate_file  # numba reads the environment that is set above
     from mcmc.sampling.settings import Settings
 
     settings = Settings(XY(), Lattice(4, 4), (0.5, 1.0, 1.5, 2.0), chains=2, thermalise=20, thin=2, seed=1)
-    generate(settings, path, draws=20)
+    generate_file(settings, path, draws=20)
     return path

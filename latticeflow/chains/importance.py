@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from latticeflow.flows.weights import ess_reverse
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights, weighted_entropy
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
-from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, Table, measure
+from mcmc.analysis.table import Row, Table
+from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, measure
 
 
 def importance(
@@ -60,7 +62,7 @@ def importance(
             log_w.append(log_weight[:n])
             report(n)
         joined = {name: np.concatenate(parts) for name, parts in moments.items()}
-        rows.append(weighted(joined, np.concatenate(log_w), System(flow.model, flow.lattice, T)))
+        rows.append(Row(T, weighted(joined, np.concatenate(log_w), System(flow.model, flow.lattice, T))))
     return Table(flow.model, flow.lattice, np.array(temperatures), rows, np.full((len(rows), 2), math.nan), 1)
 
 
@@ -81,7 +83,7 @@ def weighted(moments: Moments, log_weight: np.ndarray, system: System) -> dict[s
     tau_int = 0.5 / float(ess_reverse(log_weight))
     missing = max(0, math.ceil(DRAWS_PER_TAU * tau_int) - len(w))
     return {
-        name: found._replace(tau_int=tau_int, tau_int_error=math.nan, missing=missing) for name, found in row.items()
+        name: replace(found, tau_int=tau_int, tau_int_error=math.nan, missing=missing) for name, found in row.items()
     }
 
 

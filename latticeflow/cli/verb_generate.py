@@ -54,7 +54,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from mcmc import InputError, Lattice, model_from_name
     from mcmc.runtime.stop import Stop, Stopped
     from mcmc.sampling.executors import hire, share
-    from mcmc.sampling.generate import generate
+    from mcmc.sampling.generate import generate_file
     from mcmc.sampling.settings import Settings
 
     settings = Settings(
@@ -83,7 +83,7 @@ def execute(arguments: argparse.Namespace) -> int:
             workers = stack.enter_context(hire(arguments.executor, count, arguments.scheduler))
             if workers is None:
                 return 0  # an MPI rank that has served
-        complete = generate(
+        complete = generate_file(
             settings,
             path,
             draws=arguments.draws,

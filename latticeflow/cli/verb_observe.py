@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Any
 from latticeflow.cli import options
 
 if TYPE_CHECKING:
-    from mcmc.analysis.thermodynamics import Table
+    from mcmc.analysis.table import Table
 
-COLUMNS = {
-    "energy": "energy",
-    "specific_heat": "spec. heat",
-    "magnetization": "magnetiz.",
-    "susceptibility": "suscept.",
-    "binder_cumulant": "Binder",
-    "vortex_density": "vortices",
-    "helicity_modulus": "helicity",
-    "correlation_length": "corr. length",
-    "free_energy": "free energy",
-}
 SHOWN_WARNINGS = 4
 
 
@@ -53,6 +42,7 @@ def execute(arguments: argparse.Namespace) -> None:
 
     from mcmc import InputError
     from mcmc.analysis.kosterlitz_thouless import transition
+    from mcmc.analysis.table import write_csv
     from mcmc.analysis.thermodynamics import observe
     from mcmc.runtime.progress import Progress
     from mcmc.storage.ensemble import Ensemble
@@ -70,7 +60,7 @@ def execute(arguments: argparse.Namespace) -> None:
             with Progress(f"observing {path.name}", total, unit="draws") as progress:
                 tables[path] = observe(ensemble, report=progress.advance)
     if arguments.csv is not None:
-        _write_csv(arguments.csv, tables)
+        write_csv(arguments.csv, {str(path): table for path, table in tables.items()})
     if arguments.plot is not None:
         plots.save(plots.overview(_labels(tables)), arguments.plot)
     fit = transition(list(tables.values())) if arguments.transition else None
@@ -80,7 +70,7 @@ def execute(arguments: argparse.Namespace) -> None:
             objects = {"ensembles": objects, "transition": fit._asdict()}
         print(json.dumps(objects[0] if len(tables) == 1 else objects, indent=2))
     else:
-        print("\n\n".join(table_text(path, table) for path, table in tables.items()))
+        print("\n\n".join(f"{path}: {table}" for path, table in tables.items()))
         if fit:
             print(f"\n{fit}")
     for path, table in tables.items():
@@ -91,52 +81,7 @@ def execute(arguments: argparse.Namespace) -> None:
             options.warn(f"{path}: {len(warnings) - SHOWN_WARNINGS} more warnings like these; --json lists all")
 
 
-def _title(table: Table) -> str:
-    """Model and size in a few words."""
-    couplings = ", ".join(
-        f"{name} = {value:g}" for name, value in table.model.couplings.items() if name == "J" or value
-    )
-    return f"{table.model.name.upper()} {table.lattice.Lx}x{table.lattice.Ly}, {couplings}"
-
-
 def _labels(tables: dict[Path, Table]) -> dict[str, Table]:
     """Tables by what tells them apart: the model and size, or the file's name where two agree."""
-    titles = {_title(table): table for table in tables.values()}
+    titles = {table.title.partition(",")[0]: table for table in tables.values()}
     return titles if len(titles) == len(tables) else {str(path): table for path, table in tables.items()}
-
-
-def table_text(path: Path, table: Table) -> str:
-    """The table in columns; tau_int is the longest of the row's observables, in draws."""
-    names = [name for name in COLUMNS if name in table.rows[0]]  # free energies come from flows only
-    rows = [["T", *(COLUMNS[name] for name in names), "tau_int"]]
-    for T, row in zip(table.temperatures, table.rows, strict=True):
-        tau = max(estimate.tau_int for estimate in row.values())
-        rows.append([f"{T:.6g}", *(str(row[name]) for name in names), f"{tau:.2g}"])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    draws = table.rows[0]["energy"].draws
-    return "\n".join([f"{path}: {_title(table)}, {draws} draws per temperature", *lines])
-
-
-def _write_csv(path: Path, tables: dict[Path, Table]) -> None:
-    """One line for each file and temperature."""
-    import csv
-
-    names = list(dict.fromkeys(name for table in tables.values() for name in table.rows[0]))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        columns = [
-            f"{name}{part}" for name in names for part in ("", "_error", "_tau_int", "_tau_int_error", "_missing")
-        ]
-        writer.writerow(["file", "model", "Lx", "Ly", "J", "K", "temperature", "draws", *columns])
-        for source, table in tables.items():
-            couplings, lattice = table.model.couplings, table.lattice
-            for T, row in zip(table.temperatures, table.rows, strict=True):
-                found = [row.get(name) for name in names]  # None where only another file has it
-                cells = [
-                    cell
-                    for e in found
-                    for cell in ((e.value, e.error, e.tau_int, e.tau_int_error, e.missing) if e else [""] * 5)
-                ]
-                head = [source, table.model.name, lattice.Lx, lattice.Ly, couplings["J"], couplings["K"], float(T)]
-                writer.writerow([*head, row["energy"].draws, *cells])

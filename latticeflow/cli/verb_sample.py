@@ -112,7 +112,6 @@ def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
 def _importance(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow.chains.importance import importance
     from latticeflow.chains.sample import trained_temperatures
-    from latticeflow.cli.verb_observe import table_text
     from latticeflow.flows import checkpoint
     from mcmc.runtime.progress import Progress
 
@@ -120,7 +119,7 @@ def _importance(arguments: argparse.Namespace, device: torch.device) -> int:
     temperatures = arguments.temperatures or trained_temperatures(arguments.flow, metadata)
     with Progress("drawing", arguments.draws * len(temperatures), unit="draws") as progress:
         table = importance(flow, temperatures, draws=arguments.draws, seed=arguments.seed, report=progress.advance)
-    print(json.dumps(table.as_json(), indent=1) if arguments.json else table_text(arguments.flow, table))
+    print(json.dumps(table.as_json(), indent=1) if arguments.json else f"{arguments.flow}: {table}")
     for line in table.warnings():
         options.warn(line)
     return 0

@@ -18,9 +18,10 @@ from latticeflow.training.train import train
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.analysis.statistics import Estimate
-from mcmc.analysis.thermodynamics import Table, observe
+from mcmc.analysis.table import Table
+from mcmc.analysis.thermodynamics import observe
 from mcmc.runtime.stop import Stop
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 
@@ -104,7 +105,7 @@ def run_demo(
     logger.info("1. reference ensembles by Markov chains: %dx%d XY, %d temperatures", *lattice.shape, len(temperatures))
     for part, name in enumerate(("train.h5", "test.h5")):
         settings = Settings(XY(), lattice, temperatures, chains=4, seed=seed + part)
-        _finish(generate(settings, files[name], draws=scale.draws, stop=stop), stop)
+        _finish(generate_file(settings, files[name], draws=scale.draws, stop=stop), stop)
 
     logger.info("2. a conditional flow, trained on the first")
     where = choose_device(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -212,7 +213,7 @@ def _weighted(system: str, flow: Flow, grid: Sequence[float], seconds: float, se
             found = derived(lambda product, mean: product / mean, p * values, p)
             variance = float(p @ (values - p @ values) ** 2)
             tau = found.error**2 * len(p) / variance / 2 if variance > 0 else 0.5
-            estimates.append(found._replace(tau_int=tau))
+            estimates.append(replace(found, tau_int=tau))
         rows.append(_row(system, WEIGHTED, T, spent, estimates))
     return rows
 

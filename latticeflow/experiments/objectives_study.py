@@ -32,7 +32,7 @@ from latticeflow.training.train import train
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import InputError, Lattice, model_from_name
 from mcmc.runtime.stop import Stop
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 
@@ -200,7 +200,7 @@ def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: S
     seed = 2 * plan.seed + (part == "judge")
     settings = Settings(model_from_name(plan.model), lattice, plan.temperatures, chains=chains, seed=seed)
     path = ensemble_path(plan, directory, n, part)
-    return generate(settings, path, draws=n // chains, resume=True, stop=stop)
+    return generate_file(settings, path, draws=n // chains, resume=True, stop=stop)
 
 
 def _results(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mcmc.analysis.reweighting import Curve
-    from mcmc.analysis.thermodynamics import Table
+    from mcmc.analysis.table import Table
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
@@ -140,7 +140,7 @@ def observable(
         joined: lead the eye from point to point.
         hollow: large open markers, through which another set can be seen.
     """
-    values, errors = table.column(name)
+    values, errors = table[name].values, table[name].errors
     axes.errorbar(
         table.temperatures,
         values,
@@ -156,7 +156,7 @@ def observable(
         label=label,
     )
     axes.set_xlabel(TEMPERATURE)
-    axes.set_ylabel(LABELS[name])
+    axes.set_ylabel(LABELS.get(name, name))
 
 
 def curve(axes: Axes, reweighted: Curve, *, label: str = "", series: int = 0) -> None:
@@ -233,7 +233,7 @@ def histogram(axes: Axes, sets: Mapping[str, np.ndarray], name: str, *, bins: in
         colour = COLOURS[number % len(COLOURS)]
         axes.hist(values, edges, density=True, histtype="stepfilled", color=colour, alpha=0.2)
         axes.hist(values, edges, density=True, histtype="step", color=colour, label=label)
-    axes.set_xlabel(LABELS[name])
+    axes.set_xlabel(LABELS.get(name, name))
     axes.set_ylabel("probability density")
     if len(flat) > 1:
         axes.legend()

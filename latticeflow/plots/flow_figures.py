@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from latticeflow.experiments.head_to_head import Rate
     from latticeflow.quality.compare import FlowQuality
     from latticeflow.quality.mode_coverage import Kinds
-    from mcmc.analysis.thermodynamics import Table
+    from mcmc.analysis.table import Table
 
 
 def flow_quality(axes: Axes, rows: Sequence[FlowQuality]) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcmc.analysis.statistics import format_uncertainty
-from mcmc.analysis.thermodynamics import Table
+from mcmc.analysis.table import Table
 from mcmc.errors import InputError
 
 JUMP = 0.63650818
@@ -78,7 +78,7 @@ def crossing(table: Table) -> float:
     """
     order = np.argsort(table.temperatures)
     T = table.temperatures[order]
-    excess = table.column("helicity_modulus")[0][order] - 2 * T / math.pi
+    excess = table["helicity_modulus"].values[order] - 2 * T / math.pi
     falls = np.nonzero((excess[:-1] > 0) & (excess[1:] <= 0))[0]
     if not len(falls):
         raise InputError(
@@ -121,12 +121,12 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
     largest = max(tables, key=lambda table: table.lattice.N)
     # With any C of order one: good enough to tell which temperatures are near.
     expected = approach(math.log(largest.lattice.Lx), 0.5)
-    ratio = largest.column("helicity_modulus")[0] / largest.temperatures
+    ratio = largest["helicity_modulus"].values / largest.temperatures
     start = float(largest.temperatures[np.argmin(abs(ratio - expected))])
     data: list[_Size] = []
     for table in tables:
         near = abs(table.temperatures - start) < window * start
-        values, errors = table.column("helicity_modulus")
+        values, errors = table["helicity_modulus"].values, table["helicity_modulus"].errors
         if not (np.isfinite(errors) & (errors > 0))[near].all():
             raise InputError(
                 f"L = {table.lattice.Lx} has helicity moduli without errors near T = {start:.4g}: draw more"

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,16 @@ DRAWS_PER_TAU = 50
 """Draws in units of tau_int below which tau_int, and so the error, is not to be trusted (the rule of emcee)."""
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Estimate:
     """A mean with its error and the autocorrelation time that went into it.
 
-    ``missing`` is zero for a bar that can be trusted. Otherwise the chains are shorter than the error analysis needs
+    It prints as ``0.31498(72)``, converts to a float and to an array of its value, and takes numbers as factors and
+    summands. Two estimates are not combined by ``+`` or ``*``: whether their errors are correlated only you know. Use
+    `derived` for quantities measured on the same draws, `independent` for those of independent runs. Estimates have no
+    order: compare their ``value``, or look at the `deviation` in standard errors.
+
+    ``missing`` is zero for an error that can be trusted. Otherwise the chains are shorter than the error analysis needs
     (50 tau_int in all, 10 tau_int each), and about so many more draws, over all chains, have to be added. The true
     tau_int may be longer still: a chain cannot show a time longer than itself.
 
@@ -37,6 +44,8 @@ class Estimate(NamedTuple):
         0.31498(72)
         >>> print(Estimate(0.314983, 0.00072, 20.0, 9.0, 400, missing=600))
         0.31498(72)?
+        >>> print(2 * Estimate(0.314983, 0.00072, 2.0, 0.1, 10000) - 1)
+        -0.3700(14)
     """
 
     value: float
@@ -55,6 +64,110 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         """Value with the error of its last digits in brackets; a question mark if draws are missing."""
         return format_uncertainty(self.value, self.error) + ("?" if self.missing else "")
+
+    def __repr__(self) -> str:
+        """The number, what it is worth and what is missing."""
+        missing = f", {self.missing} draws missing" if self.missing else ""
+        return f"Estimate({self}, tau_int = {self.tau_int:.3g}, {self.draws} draws{missing})"
+
+    def __format__(self, spec: str) -> str:
+        """The value by a number's format, such as ``.3f``; as `str` without one, or where only a width is given."""
+        if "." in spec or spec[-1:] in tuple("eEfFgGn%"):
+            return format(self.value, spec)
+        return format(str(self), spec)
+
+    def __float__(self) -> float:
+        """The value."""
+        return float(self.value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The value as an array without axes, so that lists of estimates become arrays of values."""
+        return np.array(self.value, dtype or np.float64)
+
+    def deviation(self, other: Estimate | float) -> float:
+        """Difference from an independent estimate, or from a number, in standard errors.
+
+        Example:
+            >>> Estimate(1.0, 0.3, 0.5, 0.0, 100).deviation(Estimate(0.0, 0.4, 0.5, 0.0, 100))
+            2.0
+        """
+        error = math.hypot(self.error, getattr(other, "error", 0.0))
+        return (self.value - float(other)) / error if error else math.copysign(math.inf, self.value - float(other))
+
+    def scaled(self, factor: float, summand: float = 0.0) -> Estimate:
+        """``factor * self + summand``, for exact numbers: the autocorrelation time is the same."""
+        return replace(self, value=factor * self.value + summand, error=abs(factor) * self.error)
+
+    def __neg__(self) -> Estimate:
+        """With the other sign."""
+        return self.scaled(-1.0)
+
+    def __add__(self, other: object) -> Estimate:
+        """Sum with an exact number."""
+        return self.scaled(1.0, _number(other))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: object) -> Estimate:
+        """Difference from an exact number."""
+        return self.scaled(1.0, -_number(other))
+
+    def __rsub__(self, other: object) -> Estimate:
+        """An exact number less this."""
+        return self.scaled(-1.0, _number(other))
+
+    def __mul__(self, other: object) -> Estimate:
+        """Product with an exact number."""
+        return self.scaled(_number(other))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: object) -> Estimate:
+        """Quotient by an exact number."""
+        return self.scaled(1.0 / _number(other))
+
+    def _unordered(self, other: object) -> bool:
+        raise TypeError("estimates have no order: compare their .value, or use .deviation(other) in standard errors")
+
+    __lt__ = __le__ = __gt__ = __ge__ = _unordered
+
+
+def _number(other: object) -> float:
+    if isinstance(other, Estimate):
+        raise TypeError(
+            "two estimates may be correlated: use mcmc.derived for quantities of the same draws, mcmc.independent for "
+            "those of independent runs"
+        )
+    if not isinstance(other, int | float | np.number):
+        raise TypeError(f"an estimate and a {type(other).__name__} cannot be combined: take the estimate's .value")
+    return float(other)
+
+
+def independent(function: Callable[..., float], *estimates: Estimate) -> Estimate:
+    """A function of estimates from independent runs, with its error by linear propagation.
+
+    The result's ``tau_int`` is that of independent draws, and ``draws`` and ``missing`` are the smallest and the sum of
+    those that went in.
+
+    Args:
+        function: takes the values as floats and returns a float.
+        estimates: of runs that share no draws and no random numbers.
+
+    Raises:
+        InputError: no estimates.
+
+    Example:
+        >>> small, large = Estimate(1.0, 0.03, 0.5, 0.0, 100), Estimate(2.0, 0.04, 0.5, 0.0, 100)
+        >>> print(independent(lambda a, b: b - a, small, large))
+        1.000(50)
+    """
+    if not estimates:
+        raise InputError("nothing to combine: give estimates after the function")
+    values = [each.value for each in estimates]
+    slopes = _gradient(function, values, [each.error for each in estimates])
+    error = math.hypot(*(slope * each.error for slope, each in zip(slopes, estimates, strict=True)))
+    draws, missing = min(each.draws for each in estimates), sum(each.missing for each in estimates)
+    return Estimate(float(function(*values)), error, 0.5, 0.0, draws, missing)
 
 
 def format_uncertainty(value: float, error: float) -> str:

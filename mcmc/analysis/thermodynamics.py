@@ -7,25 +7,27 @@ one piece of its configurations are all that is ever in memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mcmc.analysis.free_energy import from_weights
-from mcmc.analysis.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat, r_hat_limit
+from mcmc.analysis.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat
+from mcmc.analysis.table import MIXING, Row, Table
 from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model, model_from_name
+from mcmc.models.presets import Model
+from mcmc.runtime.registry import Registry
+from mcmc.storage.ensemble import Ensemble
 
 if TYPE_CHECKING:
     from mcmc.sampling.settings import Settings
-    from mcmc.storage.ensemble import Ensemble
-
-MIXING = ("energy", "magnetization")
-"""Moments that are watched for chains that have not mixed."""
+    from mcmc.storage.memory_ensemble import ReadableEnsemble
 
 WEIGHT = "proposal_log_weight"
 """Series of files of neural chains, of which `mcmc.analysis.free_energy` makes free energies."""
@@ -34,21 +36,26 @@ Moments = Mapping[str, np.ndarray]
 """Series by name, (chains, draws): what `measure` returns at one temperature."""
 
 
-def measure(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+def measure(
+    theta: np.ndarray, model: Model, extra: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None
+) -> dict[str, np.ndarray]:
     """The moments of every draw from which all of `OBSERVABLES` follow.
 
     Args:
         theta: angles in [-pi, pi), (..., Ly, Lx).
         model: the spin model.
+        extra: further moments by name, functions of ``theta``; None takes those of the registered observables.
 
     Returns:
         float64 arrays of shape (...): energy (per site), magnetization, vortex_density, nematic_order, plaquette_term;
         cos_x, cos_y, sin2_x, sin2_y (`mcmc.models.observables.helicity_terms`); long_wave_x, long_wave_y (S at the
-        smallest wave vectors); winding_square (sum of both squared winding numbers).
+        smallest wave vectors); winding_square (sum of both squared winding numbers); and the further ones.
 
     Raises:
-        InputError: ``theta`` holds no configurations.
+        InputError: ``theta`` holds no configurations, or a further moment has another shape.
     """
+    if extra is None:
+        extra = _extra(OBSERVABLES.values())
     helicity, waves = observables.helicity_terms(theta), observables.long_wave_factors(theta)
     ring, couplings = observables.plaquette_term(theta), model.couplings
     return {
@@ -60,7 +67,18 @@ def measure(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
         "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
         **{name: helicity[..., k] for k, name in enumerate(("cos_x", "cos_y", "sin2_x", "sin2_y"))},
         **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
+        **{name: _measured(name, function, theta) for name, function in extra.items()},
     }
+
+
+def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray) -> np.ndarray:
+    values = np.asarray(function(theta))
+    if values.shape != theta.shape[:-2]:
+        raise InputError(
+            f"observable {name!r} made an array of shape {values.shape} of configurations {theta.shape}: it must give "
+            f"one number for each, shape {theta.shape[:-2]}"
+        )
+    return values.astype(np.float64)
 
 
 class System(NamedTuple):
@@ -71,18 +89,59 @@ class System(NamedTuple):
     temperature: float
 
 
-class Observable(NamedTuple):
-    """A quantity declared by the simple moments it needs and a function of their means."""
+@dataclass(frozen=True)
+class Observable:
+    """A quantity declared by the simple moments it needs and a function of their means.
+
+    Args:
+        series: from the measured moments by name, the series whose means enter.
+        function: ``function(system, *means)`` returns the quantity; None for the mean itself.
+        moments: moments beyond those of `measure` that must be measured, functions of configurations (..., Ly, Lx)
+            that return one number for each, (...).
+
+    Example:
+        A mean, and a fluctuation, of one's own function; see `register_observable`:
+
+        >>> def first_row(theta):
+        ...     return np.abs(np.exp(1j * theta[..., 0, :]).mean(-1))
+        >>> mean = Observable.mean(first_row)
+        >>> spread = Observable.fluctuation(first_row)
+    """
 
     series: Callable[[Moments], tuple[np.ndarray, ...]]
-    """From measured moments, the series whose means enter."""
     function: Callable[..., float] | None = None
-    """``function(system, *means)``; None for the mean itself."""
+    moments: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+
+    @classmethod
+    def mean(cls, function: Callable[[np.ndarray], np.ndarray]) -> Observable:
+        """The mean of a function of configurations, (..., Ly, Lx) -> (...)."""
+        name = _moment_name(function)
+        return cls(lambda moments: (moments[name],), moments={name: function})
+
+    @classmethod
+    def fluctuation(cls, function: Callable[[np.ndarray], np.ndarray], *, power: int = 1) -> Observable:
+        """N (<x^2> - <x>^2) / T^power of a function of configurations, (..., Ly, Lx) -> (...)."""
+        name = _moment_name(function)
+        return cls(
+            lambda moments: (moments[name] ** 2, moments[name]), partial(_variance, power), moments={name: function}
+        )
 
     def estimate(self, moments: Moments, system: System) -> Estimate:
         """Value and error from the moments (chains, draws) of one temperature."""
         series = self.series(moments)
         return derived(partial(self.function, system), *series) if self.function else estimate(*series)
+
+
+def _moment_name(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__qualname__', type(function).__name__)}#{id(function)}"
+
+
+def _extra(found: Iterable[Observable]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    return {name: function for each in found for name, function in each.moments.items()}
+
+
+def _variance(power: int, system: System, square: float, mean: float) -> float:
+    return system.lattice.N * (square - mean**2) / system.temperature**power
 
 
 def _mean_of(name: str) -> Observable:
@@ -91,11 +150,7 @@ def _mean_of(name: str) -> Observable:
 
 def _fluctuation(name: str, power: int) -> Observable:
     """N (<x^2> - <x>^2) / T^power."""
-
-    def variance(system: System, square: float, mean: float) -> float:
-        return system.lattice.N * (square - mean**2) / system.temperature**power
-
-    return Observable(lambda moments: (moments[name] ** 2, moments[name]), variance)
+    return Observable(lambda moments: (moments[name] ** 2, moments[name]), partial(_variance, power))
 
 
 def _structure_factor(system: System, square: float) -> float:
@@ -123,7 +178,10 @@ def _correlation_length(system: System, square: float, along_x: float, along_y: 
     return math.sqrt(max(ratio - 1, 0.0) / momentum)
 
 
-OBSERVABLES: dict[str, Observable] = {
+OBSERVABLES = Registry[Observable]("observable")
+"""Every observable of a table by name."""
+
+for _name, _observable in {
     "energy": _mean_of("energy"),
     "specific_heat": _fluctuation("energy", 2),
     "magnetization": _mean_of("magnetization"),
@@ -143,140 +201,143 @@ OBSERVABLES: dict[str, Observable] = {
     "nematic_order": _mean_of("nematic_order"),
     "plaquette_term": _mean_of("plaquette_term"),
     "winding_square": _mean_of("winding_square"),
-}
-"""Every observable of a table by name."""
+}.items():
+    OBSERVABLES.register(_name, _observable)
 
 
-def thermodynamics(moments: Moments, model: Model, lattice: Lattice, temperature: float) -> dict[str, Estimate]:
-    """All of `OBSERVABLES` at one temperature, and free energy and entropy where a flow gave weights.
+def register_observable(
+    name: str, observable: Observable | Callable[[np.ndarray], np.ndarray], *, replace: bool = False
+) -> None:
+    """Let an observable appear in every table, in reweighted curves and in figures.
+
+    Args:
+        name: one word.
+        observable: an `Observable`, or a function of configurations (..., Ly, Lx) -> (...) whose mean is meant.
+        replace: whether an existing one of that name gives way.
+
+    Raises:
+        InputError: the name is taken.
+
+    Example:
+        >>> def nearest_pairs(theta):
+        ...     return np.cos(theta - np.roll(theta, 1, -1)).mean((-1, -2))
+        >>> register_observable("pairs", nearest_pairs)
+        >>> "pairs" in OBSERVABLES
+        True
+    """
+    OBSERVABLES.register(name, _as_observable(observable), replace=replace)
+
+
+def _as_observable(given: Observable | Callable[[np.ndarray], np.ndarray]) -> Observable:
+    return given if isinstance(given, Observable) else Observable.mean(given)
+
+
+Chosen = Sequence[str] | Mapping[str, "Observable | Callable[[np.ndarray], np.ndarray]"]
+"""Names of observables, or observables and functions of configurations by name."""
+
+
+def chosen(asked: Chosen | None) -> dict[str, Observable]:
+    """Observables by name; a name may be ``module:name``.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if asked is None:
+        return dict(OBSERVABLES)
+    if isinstance(asked, Mapping):
+        return {name: _as_observable(each) for name, each in asked.items()}
+    names = [asked] if isinstance(asked, str) else asked
+    return {name.rpartition(":")[2]: _as_observable(OBSERVABLES.find(name)) for name in names}
+
+
+def thermodynamics(
+    moments: Moments,
+    model: Model,
+    lattice: Lattice,
+    temperature: float,
+    wanted: Mapping[str, Observable] | None = None,
+) -> Row:
+    """Observables at one temperature, and free energy and entropy where a flow gave weights.
 
     Args:
         moments: what `measure` returns, (chains, draws); of neural chains also `WEIGHT`.
         model: the spin model.
         lattice: the periodic rectangle.
         temperature: in units of J / k_B.
+        wanted: observables by name; None takes all of `OBSERVABLES`.
     """
     system = System(model, lattice, temperature)
-    row = {name: observable.estimate(moments, system) for name, observable in OBSERVABLES.items()}
+    wanted = OBSERVABLES if wanted is None else wanted
+    found = {name: observable.estimate(moments, system) for name, observable in wanted.items()}
     if WEIGHT in moments:
-        row |= from_weights(moments[WEIGHT], moments["energy"], lattice.N, temperature)
-    return row
+        found |= from_weights(moments[WEIGHT], moments["energy"], lattice.N, temperature)
+    return Row(temperature, found)
 
 
-def _estimate_from_json(fields: Mapping[str, Any]) -> Estimate:
-    values: list[Any] = [math.nan if fields[name] is None else fields[name] for name in Estimate._fields]
-    return Estimate(*values)
-
-
-class Table(NamedTuple):
-    """Thermodynamics of an ensemble."""
-
-    model: Model
-    lattice: Lattice
-    temperatures: np.ndarray
-    """In units of J / k_B, (T,)."""
-    rows: list[dict[str, Estimate]]
-    """Estimates by observable, one row a temperature."""
-    r_hat: np.ndarray
-    """Agreement of the chains and of their halves, for energy and magnetisation, (T, 2); NaN for under 5 draws."""
-    chains: int
-    """Independent chains at each temperature."""
-
-    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Values and errors of one observable, both (T,).
-
-        Raises:
-            InputError: no such observable.
-        """
-        if name not in self.rows[0]:
-            raise InputError(f"unknown observable {name!r}: choose one of {', '.join(self.rows[0])}")
-        return np.array([row[name].value for row in self.rows]), np.array([row[name].error for row in self.rows])
-
-    def warnings(self) -> list[str]:
-        """One line for each temperature whose errors are not to be trusted, with the remedy."""
-        lines = []
-        for T, row, ratios in zip(self.temperatures, self.rows, self.r_hat, strict=True):
-            worst = max(row, key=lambda name: row[name].missing)
-            if row["energy"].error == 0:
-                lines.append(f"T = {T:.6g}: the chains never moved: no error is known, use another sampler")
-            elif row[worst].missing:
-                found = row[worst]
-                lines.append(
-                    f"T = {T:.6g}: {found.draws} draws are too few for an error of {worst} "
-                    f"(tau_int at least {found.tau_int:.3g}): add about {found.missing} draws"
-                )
-            else:
-                lines += [
-                    f"T = {T:.6g}: chains disagree in {name}, with each other or over time (R-hat = {ratio:.3f}): "
-                    "thermalise longer, or use tempering"
-                    for name, ratio in zip(MIXING, ratios, strict=True)
-                    if ratio > r_hat_limit(self.chains, row[name].draws // self.chains, row[name].tau_int)
-                ]
-        return lines
-
-    @classmethod
-    def from_json(cls, table: Mapping[str, Any]) -> Table:
-        """The table that `as_json`, and so ``latticeflow observe --json``, has written.
-
-        Raises:
-            InputError: something else.
-        """
-        try:
-            rows = [
-                {name: _estimate_from_json(fields) for name, fields in row.items() if name != "temperature"}
-                for row in table["rows"]
-            ]
-            T = np.array([row["temperature"] for row in table["rows"]], np.float64)
-            model = model_from_name(table["model"], table["J"], table["K"])
-            ratios = np.array(table["r_hat"], np.float64)  # None becomes NaN
-            return cls(model, Lattice(*table["size"]), T, rows, ratios, table["chains"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"no table as `latticeflow observe --json` writes it: {error!r}") from None
-
-    def as_json(self) -> dict[str, Any]:
-        """The table in JSON's types; numbers that do not exist (the error of three draws) are None."""
-
-        def plain(value: float | int) -> float | int | None:
-            return value if math.isfinite(value) else None
-
-        rows: list[dict[str, Any]] = [
-            {"temperature": float(T), **{n: {k: plain(v) for k, v in e._asdict().items()} for n, e in row.items()}}
-            for T, row in zip(self.temperatures, self.rows, strict=True)
-        ]
-        return {
-            "model": self.model.name,
-            "size": [self.lattice.Lx, self.lattice.Ly],
-            **self.model.couplings,
-            "rows": rows,
-            "chains": self.chains,
-            "r_hat": [[plain(value) for value in pair] for pair in self.r_hat.tolist()],
-            "warnings": self.warnings(),
-        }
-
-
-def observe(ensemble: Ensemble, *, max_bytes: int = 2**26, report: Callable[[int], None] = lambda draws: None) -> Table:
+def observe(
+    ensemble: ReadableEnsemble | str | Path,
+    *,
+    observables: Chosen | None = None,
+    temperatures: Sequence[float] | None = None,
+    max_bytes: int = 2**26,
+    report: Callable[[int], None] = lambda draws: None,
+) -> Table:
     """Measure an ensemble, streaming over its file.
 
     Args:
-        ensemble: open for reading.
+        ensemble: open for reading, or a path.
+        observables: names of `OBSERVABLES` or ``module:name``, or a dictionary of functions of configurations
+            (..., Ly, Lx) -> (...) and `Observable`s by name; None takes all.
+        temperatures: some of the ensemble's, in units of J / k_B; None takes all.
         max_bytes: configurations held in memory at a time.
         report: called with the number of draws, of all chains, that have been measured since the last call.
 
     Raises:
-        InputError: the ensemble is empty, or holds what is no configuration.
+        InputError: the ensemble is empty or does not have such a temperature, an observable is unknown, or what is held
+            is not a configuration.
+
+    Example:
+        >>> import mcmc
+        >>> theta = np.random.default_rng(0).normal(0, 0.3, (1, 2, 50, 4, 4))
+        >>> ensemble = mcmc.from_arrays(theta, model=mcmc.XY(), temperatures=[0.2])
+        >>> table = observe(ensemble, observables={"first_spin": lambda theta: np.cos(theta[..., 0, 0])})
+        >>> table.observables
+        ('first_spin',)
     """
+    if isinstance(ensemble, str | Path):
+        with Ensemble.open(ensemble) as opened:
+            return observe(
+                opened, observables=observables, temperatures=temperatures, max_bytes=max_bytes, report=report
+            )
     if not ensemble.draws:
-        raise InputError("the ensemble holds no draws yet: generate some first")
-    moments = (read_moments(ensemble, t, max_bytes=max_bytes, report=report) for t in range(len(ensemble.temperatures)))
-    return tabulate(moments, ensemble.model, ensemble.lattice, ensemble.temperatures)
+        raise InputError(f"{ensemble.path} holds no draws yet: generate some first")
+    wanted = chosen(observables)
+    extra = _extra(wanted.values())
+    held = ensemble.temperatures
+    picked = range(len(held)) if temperatures is None else [_position(held, T) for T in temperatures]
+    moments = (read_moments(ensemble, t, extra=extra, max_bytes=max_bytes, report=report) for t in picked)
+    return tabulate(moments, ensemble.model, ensemble.lattice, held[[*picked]], wanted)
 
 
-def tabulate(moments: Iterable[Moments], model: Model, lattice: Lattice, temperatures: Any) -> Table:
+def _position(held: np.ndarray, temperature: float) -> int:
+    t = int(np.argmin(np.abs(held - temperature)))
+    if not math.isclose(held[t], temperature, rel_tol=1e-6):
+        raise InputError(f"the ensemble has no T = {temperature:g}: the nearest is {held[t]:.6g}")
+    return t
+
+
+def tabulate(
+    moments: Iterable[Moments],
+    model: Model,
+    lattice: Lattice,
+    temperatures: Any,
+    wanted: Mapping[str, Observable] | None = None,
+) -> Table:
     """The table that follows from the moments (chains, draws) at each temperature, which are taken one at a time."""
     rows, ratios, chains = [], [], 0
     for each, T in zip(moments, temperatures, strict=True):
         chains, draws = each["energy"].shape
-        rows.append(thermodynamics(each, model, lattice, float(T)))
+        rows.append(thermodynamics(each, model, lattice, float(T), wanted))
         ratios.append([r_hat(each[name]) if draws >= LEAST_DRAWS else math.nan for name in MIXING])
     return Table(model, lattice, np.asarray(temperatures, np.float64), rows, np.array(ratios), chains)
 
@@ -317,14 +378,19 @@ def simulate(
 
 
 def read_moments(
-    ensemble: Ensemble, t: int, *, max_bytes: int = 2**26, report: Callable[[int], None] = lambda draws: None
+    ensemble: ReadableEnsemble,
+    t: int,
+    *,
+    extra: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+    max_bytes: int = 2**26,
+    report: Callable[[int], None] = lambda draws: None,
 ) -> dict[str, np.ndarray]:
     """Moments (chains, draws) of the ensemble at temperature number ``t``; see `measure` and `observe`."""
     step = max(1, max_bytes // (4 * ensemble.lattice.N * ensemble.chains))
     moments: dict[str, np.ndarray] = {}
     for start in range(0, ensemble.draws, step):
         theta = ensemble.theta(slice(start, start + step), temperatures=slice(t, t + 1))[0]
-        for name, values in measure(theta, ensemble.model).items():
+        for name, values in measure(theta, ensemble.model, extra).items():
             moments.setdefault(name, np.empty((ensemble.chains, ensemble.draws)))[:, start : start + step] = values
         report(theta.shape[0] * theta.shape[1])
     if WEIGHT in ensemble.series_names:

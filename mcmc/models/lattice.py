@@ -7,6 +7,7 @@ neighbours then shares two bonds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,3 +96,26 @@ class Lattice:
         y, x = np.divmod(np.arange(self.N), self.Lx)
         colour = (x + y) % 2 if period == 1 else 2 * (y % 2) + x % 2
         return [np.flatnonzero(colour == c).astype(np.int32) for c in range(colour.max() + 1)]
+
+
+def as_lattice(size: int | Sequence[int] | Lattice) -> Lattice:
+    """A lattice from what people call its size.
+
+    Args:
+        size: side of a square, (Lx, Ly), or a lattice.
+
+    Raises:
+        InputError: a side is not an integer of at least 2, or there are not one or two of them.
+
+    Example:
+        >>> as_lattice(8), as_lattice((8, 4))
+        (Lattice(Lx=8, Ly=8), Lattice(Lx=8, Ly=4))
+    """
+    if isinstance(size, Lattice):
+        return size
+    if isinstance(size, int | np.integer):
+        return Lattice(int(size), int(size))
+    sides = [*size] if isinstance(size, Sequence | np.ndarray) and not isinstance(size, str) else []
+    if len(sides) != 2:
+        raise InputError(f"size = {size!r} must be the side of a square lattice, such as 16, or a pair such as (16, 8)")
+    return Lattice(*(int(side) if isinstance(side, np.integer) else side for side in sides))

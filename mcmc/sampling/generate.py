@@ -4,26 +4,116 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.models.lattice import Lattice, as_lattice
+from mcmc.models.presets import Model, model_from_name
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
-from mcmc.sampling.executors import Team, Workers
+from mcmc.sampling.executors import Team, Workers, hire
 from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings, adopt, run_attributes, settings_from_dict
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.memory_ensemble import MemoryEnsemble
 
 _BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
 _COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
 
 
 def generate(
+    model: Model | str,
+    *,
+    size: int | Sequence[int] | Lattice,
+    temperatures: float | Sequence[float] | np.ndarray,
+    draws: int = 1000,
+    out: str | Path | None = None,
+    chains: int = 4,
+    sampler: str = "auto",
+    thermalise: int | None = None,
+    thin: int | None = None,
+    tempering: bool = False,
+    seed: int = 0,
+    resume: bool = False,
+    workers: int | None = None,
+    max_minutes: float | None = None,
+) -> Ensemble | MemoryEnsemble:
+    """Draw an ensemble by Markov chains, into memory or into a file.
+
+    The same arguments give the same draws, for any number of workers, processors and interruptions.
+
+    Args:
+        model: the spin model, or its name.
+        size: side of a square lattice, (Lx, Ly), or a `Lattice`.
+        temperatures: in units of J / k_B, one or many.
+        draws: of each chain at each temperature; with ``resume`` those in the file count.
+        out: the file to write, such as ``"xy16.h5"``; None keeps the draws in memory.
+        chains: independent Markov chains at each temperature.
+        sampler: a name of `SAMPLERS`, or ``module:name``.
+        thermalise: steps before the first draw; None chooses by sampler and size.
+        thin: steps between draws; None chooses by sampler and size.
+        tempering: whether the replicas of a chain exchange their temperatures.
+        seed: root of the random streams.
+        resume: go on with ``out`` if it exists.
+        workers: processes on this machine; None uses threads of this one. Only for files.
+        max_minutes: stop cleanly after so long; the file can be resumed. Only for files.
+
+    Returns:
+        The ensemble, open for reading; ``draws`` says how many there are.
+
+    Raises:
+        InputError: naming the value and the remedy.
+        OSError: the disk is full or gone; what was committed is safe.
+
+    Example:
+        >>> ensemble = generate("xy", size=4, temperatures=[0.5, 1.0], draws=20, thermalise=50)
+        >>> ensemble.theta().shape
+        (2, 4, 20, 4, 4)
+    """
+    settings = Settings(
+        model=model_from_name(model) if isinstance(model, str) else model,
+        lattice=as_lattice(size),
+        temperatures=tuple(np.atleast_1d(np.asarray(temperatures, np.float64)).tolist()),
+        chains=chains,
+        sampler=sampler,
+        thermalise=thermalise,
+        thin=thin,
+        seed=seed,
+        tempering=tempering,
+    )
+    if out is None:
+        if resume or workers is not None or max_minutes is not None:
+            raise InputError("resume, workers and max_minutes are for files: name one by out")
+        return _in_memory(settings.resolved(), draws)
+    with Stop(max_minutes) as stop, ExitStack() as stack:
+        team = None if workers is None else stack.enter_context(hire("processes", workers))
+        generate_file(settings, out, draws=draws, resume=resume, workers=team, stop=stop)
+    return Ensemble.open(out)
+
+
+def _in_memory(settings: Settings, draws: int) -> MemoryEnsemble:
+    if draws < 1:
+        raise InputError(f"draws = {draws} must be at least 1")
+    ensemble = MemoryEnsemble(
+        settings.model,
+        settings.lattice,
+        settings.temperatures,
+        chains=settings.chains,
+        attributes=run_attributes(settings),
+    )
+    total = draws * len(settings.temperatures) * settings.chains
+    with Progress("sampling", total, unit="draws") as progress:
+        fill(ensemble, Simulation(settings), draws, Stop(), progress)
+    return ensemble
+
+
+def generate_file(
     settings: Settings,
     path: str | Path,
     *,
@@ -93,7 +183,7 @@ class Source(Protocol):
         ...
 
 
-def fill(ensemble: Ensemble, source: Source, draws: int, stop: Stop, progress: Progress) -> None:
+def fill(ensemble: Ensemble | MemoryEnsemble, source: Source, draws: int, stop: Stop, progress: Progress) -> None:
     """Commit block after block until every chain has ``draws`` draws or it is time to stop.
 
     Args:
@@ -169,7 +259,7 @@ class _Pace:
         seconds: how long the next block will take.
     """
 
-    def __init__(self, ensemble: Ensemble):
+    def __init__(self, ensemble: Ensemble | MemoryEnsemble):
         self._most = max(1, _BLOCK_BYTES // ensemble.draw_bytes)
         self._row = ensemble.rows_per_chunk("theta")
         self._next = min(self._most, 8)

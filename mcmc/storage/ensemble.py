@@ -332,3 +332,15 @@ class Ensemble:
                 return int.from_bytes(os.pread(file.fileno(), 8, self._counter), "little")
         except FileNotFoundError:
             raise InputError(f"{self.path} has vanished while it was read") from None
+
+
+def open_ensemble(path: str | Path) -> Ensemble:
+    """Open an ensemble file for reading; a writer at work is neither noticed nor disturbed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file is missing, truncated, foreign, damaged or of a newer version.
+    """
+    return Ensemble.open(path)

@@ -290,3 +290,6 @@ def opened(ensemble: ReadableEnsemble | str | Path) -> Iterator[ReadableEnsemble
         yield ensemble
     else:
         raise InputError(f"expected an ensemble or the path of one; got {type(ensemble).__name__}")
+
+
+from_arrays = MemoryEnsemble.from_arrays

@@ -8,7 +8,7 @@ import pytest
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.kosterlitz_thouless import approach, crossing, transition
 from mcmc.analysis.statistics import Estimate
-from mcmc.analysis.thermodynamics import Table
+from mcmc.analysis.table import Table
 
 T0, C = 0.893, 0.3
 

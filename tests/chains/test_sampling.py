@@ -14,7 +14,7 @@ from latticeflow.chains.sample import review, sample
 from latticeflow.cli import main
 from latticeflow.flows import checkpoint
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests.flows.test_flows import make
@@ -30,7 +30,9 @@ def folder(tmp_path_factory):
     checkpoint.save(folder / "flow.pt", flow, {"source": {"temperatures": GRID}})
     systems = {"xy4": (XY(), 4), "xy6": (XY(), 6), "exy4": (ExtendedXY(), 4), "stiff4": (XY(2.0), 4)}
     for name, (model, side) in systems.items():
-        generate(Settings(model, Lattice(side, side), (1.0,), seed=90, thermalise=5), folder / f"{name}.h5", draws=20)
+        generate_file(
+            Settings(model, Lattice(side, side), (1.0,), seed=90, thermalise=5), folder / f"{name}.h5", draws=20
+        )
     (folder / "truncated.pt").write_bytes((folder / "flow.pt").read_bytes()[:5000])
     (folder / "text.pt").write_text("no flow at all")
     content = torch.load(folder / "flow.pt", weights_only=True)

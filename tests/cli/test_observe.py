@@ -9,7 +9,8 @@ import pytest
 
 from latticeflow.cli import main
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.analysis.thermodynamics import OBSERVABLES, Table, measure, observe, simulate, tabulate, thermodynamics
+from mcmc.analysis.table import Table
+from mcmc.analysis.thermodynamics import OBSERVABLES, measure, observe, simulate, tabulate, thermodynamics
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
@@ -117,7 +118,7 @@ def test_transition_of_two_sizes(tmp_path, capsys):
 def test_text_and_its_warning(tmp_path, capsys):
     assert main(["observe", str(write(tmp_path / "short.h5", XY(), draws=12, shape=(8, 8)))]) == 0
     captured = capsys.readouterr()
-    assert "XY 8x8, J = 1, 24 draws per temperature" in captured.out
+    assert "XY(J=1.0) 8x8, 2 chains, 24 draws per temperature" in captured.out
     assert "?" in captured.out
     assert "too few" in captured.err
     assert "add about" in captured.err
@@ -201,8 +202,8 @@ def test_bench_observables(capsys):
 def test_columns(files):
     with Ensemble.open(files[0]) as ensemble:
         table = observe(ensemble)
-    values, errors = table.column("energy")
+    values, errors = table["energy"].values, table["energy"].errors
     assert values.shape == errors.shape == (3,)
     assert (np.diff(values) > 0).all()
     with pytest.raises(InputError, match="entropy"):
-        table.column("entropy")
+        table["entropy"]

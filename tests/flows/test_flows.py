@@ -13,7 +13,7 @@ from latticeflow.flows import FLOWS, build_flow, checkpoint
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.quality.compare import compare
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests import oracle
@@ -288,7 +288,7 @@ def test_redrawing_keeps_the_coarse_sites_and_follows_its_density(model):
 
 def test_every_use_outside_of_the_range_warns_once(tmp_path):
     flow, temperatures = make("multiscale", XY(), 4, 4), (1.0, 3.0)
-    generate(Settings(XY(), Lattice(4, 4), temperatures, thermalise=20, thin=1), tmp_path / "xy4.h5", draws=8)
+    generate_file(Settings(XY(), Lattice(4, 4), temperatures, thermalise=20, thin=1), tmp_path / "xy4.h5", draws=8)
     with Ensemble.open(tmp_path / "xy4.h5") as ensemble:
         uses = [
             lambda: NeuralChains(flow, temperatures),

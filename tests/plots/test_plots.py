@@ -6,7 +6,8 @@ import pytest
 from latticeflow.plots import figures as plots
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.reweighting import Curve
-from mcmc.analysis.thermodynamics import OBSERVABLES, Table, measure, thermodynamics
+from mcmc.analysis.table import Table
+from mcmc.analysis.thermodynamics import OBSERVABLES, measure, thermodynamics
 
 
 def table(model, seed):

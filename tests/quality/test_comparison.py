@@ -26,7 +26,7 @@ from mcmc import XY, Lattice
 from mcmc.analysis.statistics import estimate
 from mcmc.kernels.independence import walk
 from mcmc.models import observables
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -194,7 +194,7 @@ def files(tmp_path_factory):
     temperatures = (0.6, 1.0, 1.6)
     flow = make("multiscale", XY(), 4, 4, disturb=0.0)
     checkpoint.save(folder / "flow.pt", flow, {"source": {"temperatures": temperatures}})
-    generate(Settings(XY(), Lattice(4, 4), temperatures, chains=2, seed=67), folder / "xy4.h5", draws=200)
+    generate_file(Settings(XY(), Lattice(4, 4), temperatures, chains=2, seed=67), folder / "xy4.h5", draws=200)
     return folder
 
 

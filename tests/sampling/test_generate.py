@@ -15,7 +15,7 @@ from latticeflow.cli import main
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.executors import EXECUTORS, Team, hire, partition
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.samplers import SAMPLERS
 from mcmc.sampling.settings import Settings, settings_from_dict
 from mcmc.sampling.simulation import Simulation
@@ -71,10 +71,10 @@ def variants() -> list:
 def test_a_run_in_pieces_equals_one_in_one_piece(tmp_path, variant):
     run = settings(**variant)
     whole, pieces = tmp_path / "whole.h5", tmp_path / "pieces.h5"
-    assert generate(run, whole, draws=90)
-    assert not generate(run, pieces, draws=90, stop=StopAfter(1))
+    assert generate_file(run, whole, draws=90)
+    assert not generate_file(run, pieces, draws=90, stop=StopAfter(1))
     for total in (17, 60, 61, 90):
-        assert generate(run, pieces, draws=total, resume=True)
+        assert generate_file(run, pieces, draws=total, resume=True)
     assert content(whole) == content(pieces)
     with Ensemble.open(whole) as ensemble:
         assert ensemble.draws == 90
@@ -83,7 +83,7 @@ def test_a_run_in_pieces_equals_one_in_one_piece(tmp_path, variant):
 def test_other_settings_give_other_bytes(tmp_path):
     """The negative control of `content`."""
     for seed in (0, 1):
-        generate(settings(seed=seed), tmp_path / f"{seed}.h5", draws=3)
+        generate_file(settings(seed=seed), tmp_path / f"{seed}.h5", draws=3)
     first, second = content(tmp_path / "0.h5"), content(tmp_path / "1.h5")
     assert {name for name in first if first[name] != second[name]} >= {"theta", "energy", "settings", "seed"}
 
@@ -94,13 +94,13 @@ def test_a_file_can_be_made_again_from_its_attributes_alone(tmp_path):
         stored = ensemble.attributes["settings"]
         assert ensemble.attributes["command"].startswith("latticeflow generate --model exy --K 0.3 ")
         assert ensemble.attributes["versions"]["latticeflow"]
-    generate(settings_from_dict(json.loads(json.dumps(stored))), tmp_path / "b.h5", draws=30)
+    generate_file(settings_from_dict(json.loads(json.dumps(stored))), tmp_path / "b.h5", draws=30)
     assert content(tmp_path / "a.h5") == content(tmp_path / "b.h5")
 
 
 def test_choices_left_open_are_the_files_on_resume(tmp_path):
-    generate(settings(thin=3, thermalise=11), tmp_path / "a.h5", draws=5)
-    assert generate(settings(thin=None, thermalise=None), tmp_path / "a.h5", draws=10, resume=True)
+    generate_file(settings(thin=3, thermalise=11), tmp_path / "a.h5", draws=5)
+    assert generate_file(settings(thin=None, thermalise=None), tmp_path / "a.h5", draws=10, resume=True)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 50])
@@ -129,12 +129,12 @@ def test_parts_draw_what_the_whole_draws(variant):
 
 
 def test_processes_give_the_same_bytes_and_a_killed_worker_costs_nothing(tmp_path):
-    generate(settings(), tmp_path / "alone.h5", draws=40)
+    generate_file(settings(), tmp_path / "alone.h5", draws=40)
     with hire("processes", 2) as workers:
-        assert not generate(settings(), tmp_path / "team.h5", draws=40, workers=workers, stop=StopAfter(1))
+        assert not generate_file(settings(), tmp_path / "team.h5", draws=40, workers=workers, stop=StopAfter(1))
         victim = next(iter(workers.executor._processes))
         os.kill(victim, signal.SIGKILL)
-        assert generate(settings(), tmp_path / "team.h5", draws=40, resume=True, workers=workers)
+        assert generate_file(settings(), tmp_path / "team.h5", draws=40, resume=True, workers=workers)
     assert content(tmp_path / "alone.h5") == content(tmp_path / "team.h5")
 
 

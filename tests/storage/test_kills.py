@@ -12,7 +12,7 @@ import pytest
 
 from mcmc import XY, Lattice
 from mcmc.sampling import generate as run
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.journal import read_journal
@@ -43,7 +43,7 @@ def write_for_ever(path: Path, told: Connection) -> None:
 def generate_in_small_blocks(path: Path, told: Connection) -> None:
     told.send_bytes(b".")
     run._Pace.next = lambda self, done, total: min(total - done, 90)
-    generate(settings(), path, draws=DRAWS, resume=True)
+    generate_file(settings(), path, draws=DRAWS, resume=True)
 
 
 def kill(function, path: Path, seconds: float, *, after: int = 0) -> tuple[bool, int]:
@@ -103,7 +103,7 @@ def test_killed_writers_leave_intact_files(tmp_path, kills):
 
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     rng = np.random.default_rng()
-    generate(settings(), tmp_path / "whole.h5", draws=DRAWS)
+    generate_file(settings(), tmp_path / "whole.h5", draws=DRAWS)
     for _ in range(4):
         killed, _ = kill(generate_in_small_blocks, tmp_path / "killed.h5", rng.uniform(0, 0.5))
         assert killed

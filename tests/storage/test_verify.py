@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from latticeflow.cli import main
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.verify import verify
 from tests.sampling.test_generate import content, settings
@@ -19,8 +19,8 @@ DRAWS = 700
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "good.h5"
-    assert generate(settings(), path, draws=300)
-    assert generate(settings(), path, draws=DRAWS, resume=True)  # chunks of 300 draws
+    assert generate_file(settings(), path, draws=300)
+    assert generate_file(settings(), path, draws=DRAWS, resume=True)  # chunks of 300 draws
     return path
 
 
@@ -73,7 +73,7 @@ def test_a_flipped_byte_is_named_cut_off_and_made_again(good, bad, capsys, name,
         assert cut.draws == 300
         np.testing.assert_array_equal(cut.theta(), whole.theta(slice(300)))
     assert verify(bad).problems == []
-    assert generate(settings(), bad, draws=DRAWS, resume=True)
+    assert generate_file(settings(), bad, draws=DRAWS, resume=True)
     assert content(bad) == content(good)
 
 

@@ -16,7 +16,7 @@ from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError, TrainingSettings
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.runtime.stop import Stop
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from tests.flows.test_flows import SMALL, make
 
@@ -39,7 +39,7 @@ class After(Stop):
 def ensemble(tmp_path_factory):
     path = tmp_path_factory.mktemp("ensemble") / "xy4.h5"
     settings = Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=4, thermalise=200, thin=10, seed=1)
-    generate(settings, path, draws=100)
+    generate_file(settings, path, draws=100)
     return path
 
 
@@ -142,12 +142,12 @@ def test_doubling_keeps_what_was_learnt(reference, tmp_path):
     large = Lattice(8, 8)
     assert variance(enlarge(small, large)) < 0.7 * variance(build_flow("multiscale", XY(), large, (0.5, 2.0)))
     settings = Settings(XY(), large, TEMPERATURES, thermalise=20, thin=1)
-    generate(settings, tmp_path / "xy8.h5", draws=8)
+    generate_file(settings, tmp_path / "xy8.h5", draws=8)
     assert train(tmp_path / "xy8.h5", tmp_path / "large.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
     assert checkpoint.load(tmp_path / "large.pt").flow.lattice == large
     with pytest.raises(InputError, match="4x4 cannot become one for 6x6"):
         enlarge(small, Lattice(6, 6))
-    generate(Settings(ExtendedXY(), large, TEMPERATURES, thermalise=20, thin=1), tmp_path / "exy8.h5", draws=8)
+    generate_file(Settings(ExtendedXY(), large, TEMPERATURES, thermalise=20, thin=1), tmp_path / "exy8.h5", draws=8)
     with pytest.raises(InputError, match="start from is for XY"):
         train(tmp_path / "exy8.h5", tmp_path / "exy.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
 

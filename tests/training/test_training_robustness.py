@@ -17,7 +17,7 @@ from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests.flows.test_flows import make
@@ -28,7 +28,7 @@ from tests.training.test_training_options import QUICK, SIZES
 def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
     settings = TrainingSettings(steps=1, **QUICK)
     one = Settings(XY(), Lattice(4, 4), TEMPERATURES, thermalise=1, thin=1)
-    generate(one, tmp_path / "one.h5", draws=1)
+    generate_file(one, tmp_path / "one.h5", draws=1)
     with pytest.raises(InputError, match="holds 1 draws per temperature: training needs 2"):
         train(tmp_path / "one.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
     Ensemble.create(tmp_path / "none.h5", model=XY(), lattice=Lattice(4, 4), temperatures=TEMPERATURES).close()

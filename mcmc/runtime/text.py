@@ -1,0 +1,59 @@
+"""Tables for people: columns on a terminal, HTML in a notebook; and packages that only a conversion needs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from mcmc.errors import InputError
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, gap: str = "  ") -> str:
+    """A table with right-aligned columns.
+
+    Args:
+        head: titles of the columns.
+        rows: as many cells each.
+        gap: between columns.
+
+    Example:
+        >>> print(columns(["T", "energy"], [["0.5", "-1.74(2)"], ["10", "-0.1"]]))
+          T    energy
+        0.5  -1.74(2)
+         10      -0.1
+    """
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    return "\n".join(gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def html_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", notes: Sequence[str] = ()
+) -> str:
+    """A table for a notebook; every text is escaped."""
+
+    def cells(tag: str, texts: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    below = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    return f"<table>{title}<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>{below}"
+
+
+def require(package: str, purpose: str) -> Any:
+    """Import a package that only one conversion needs.
+
+    Args:
+        package: its name, as imported and as installed.
+        purpose: what it is for, such as ``"to_pandas"``.
+
+    Raises:
+        InputError: it is not installed, with the command that installs it.
+    """
+    try:
+        return import_module(package)
+    except ImportError:
+        raise InputError(f"{purpose} needs {package}: install it with `pip install {package}`") from None
