@@ -36,7 +36,7 @@ def log_prob(c: Tensor, u: Tensor, *, nodes: int) -> Tensor:
     Returns:
         (...), differentiable.
     """
-    cosines, sines = _basis(c.shape[-1], nodes, c.dtype, c.device)
+    cosines, sines = basis(c.shape[-1], nodes, c.dtype, c.device)
     x, y = _turned(c, u)
     # Relative to the density at the angle itself, where the basis is exactly 0: nothing large cancels.
     return math.log(nodes / (2 * math.pi)) - torch.logsumexp(x @ (cosines - 1) + y @ sines, dim=-1)
@@ -53,7 +53,7 @@ def sample(c: Tensor, *, nodes: int, generator: torch.Generator | None = None) -
         Angles in [0, 2 pi), their cosines and sines (2, ...), and their log density, differentiable with respect to
         ``c`` at a given draw.
     """
-    cosines, sines = _basis(c.shape[-1], nodes, c.dtype, c.device)
+    cosines, sines = basis(c.shape[-1], nodes, c.dtype, c.device)
     offset, threshold = torch.rand((2, *c.shape[1:-1]), dtype=c.dtype, device=c.device, generator=generator)
     offset = offset * (2 * math.pi / nodes)
     x, y = _turned(c, torch.stack((offset.cos(), offset.sin())))
@@ -80,7 +80,7 @@ def _turned(c: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache
-def _basis(M: int, nodes: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def basis(M: int, nodes: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines of m phi_j at the nodes phi_j, (M, nodes) each."""
     phi = torch.arange(nodes, dtype=torch.float64) * (2 * math.pi / nodes)
     angles = torch.arange(1, M + 1, dtype=torch.float64)[:, None] * phi

@@ -28,13 +28,19 @@ class LastColour(nn.Module):
         self.model = model
         self.register_buffer("_sites", torch.as_tensor(np.asarray(sites), dtype=torch.long), persistent=False)
 
-    def draw_(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None) -> None:
-        """Draw the sites in place: contiguous (n, Ly, Lx) with all other angles given, (n,)."""
+    def draw_(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw the sites in place: contiguous (n, Ly, Lx) with all other angles given, (n,).
+
+        Returns:
+            The sites' log density given all others, float64 (n,).
+        """
         h = self._field(theta, temperature)
+        kappa = h.abs()
         # A GPU would wait at every round for the count of pending draws.
         rounds = 24 if theta.is_cuda else None
-        drawn = h.angle() + von_mises.sample(h.abs(), generator=generator, rounds=rounds)
-        theta.view(len(theta), -1)[:, self.get_buffer("_sites")] = wrap(drawn)
+        delta = von_mises.sample(kappa, generator=generator, rounds=rounds)
+        theta.view(len(theta), -1)[:, self.get_buffer("_sites")] = wrap(h.angle() + delta)
+        return von_mises.log_prob(delta, kappa).sum(-1, dtype=torch.float64)
 
     def moved(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
         """The same configurations with the sites drawn; gradients flow through all other angles into the draws."""

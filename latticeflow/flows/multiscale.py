@@ -7,14 +7,19 @@ import math
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from latticeflow.flows import generalised_von_mises, von_mises
+from latticeflow.flows import fused, generalised_von_mises, von_mises
 from latticeflow.flows.flow import Flow
+from latticeflow.flows.fused import LANES, serves
 from latticeflow.flows.last_colour import LastColour
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
+
+_SITES_AT_A_TIME = 2**17
+"""Of all configurations together in one pass: what bounds memory, some 3 kB a site where gradients are recorded."""
 
 
 class Conditioner(nn.Module):
@@ -58,6 +63,7 @@ class Conditioner(nn.Module):
         width: int,
     ):
         super().__init__()
+        self.invariants, self.vectors, self.products = invariants, vectors, products
         self.directions, self.harmonics = directions, harmonics
         self._splits = [invariants, invariants, 1, vectors, products, products, products]
         nearness = (distances.min() / distances)[:, None] ** 2
@@ -190,7 +196,7 @@ class Multiscale(Flow):
         theta = temperature.new_zeros(n, *self.lattice.shape)
         theta[:, 0, 0] = math.pi * (2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1)
         theta, log_q = self._draw(theta, temperature, generator)
-        return theta, log_q - von_mises.LOG_2PI
+        return theta, self._log_prob(theta, temperature) if torch.is_grad_enabled() else log_q - von_mises.LOG_2PI
 
     def _redraw(
         self, theta: Tensor, temperature: Tensor, keep: int, generator: torch.Generator | None
@@ -199,21 +205,59 @@ class Multiscale(Flow):
         return drawn, log_q, self._log_density(theta, temperature, keep)
 
     def _log_density(self, theta: Tensor, temperature: Tensor, first: int = 0) -> Tensor:
-        """Log density of the groups from number ``first`` on and the last colour, given all before them."""
+        """Log density of the groups from number ``first`` on and the last colour, given all before them.
+
+        Configurations go through in pieces of bounded memory; where gradients are recorded, what a piece computes on the
+        way is computed again for its gradient.
+        """
         temperature = self.reduced(temperature)
+        pieces = zip(theta.split(self._piece), temperature.split(self._piece), strict=True)
+        if len(theta) <= self._piece or not torch.is_grad_enabled():
+            return torch.cat([self._log_density_of_piece(*piece, first) for piece in pieces])
+        return torch.cat(
+            [checkpoint(self._log_density_of_piece, *piece, first, use_reentrant=False) for piece in pieces]
+        )
+
+    @property
+    def _piece(self) -> int:
+        """Configurations to handle at a time."""
+        return max(LANES, _SITES_AT_A_TIME // self.lattice.N // LANES * LANES)
+
+    def _log_density_of_piece(self, theta: Tensor, temperature: Tensor, first: int) -> Tensor:
+        log_q = self.last.log_prob(theta, temperature)
+        if serves(theta, temperature):
+            n, theta, temperature = len(theta), _padded(theta), _padded(temperature)
+            u = _by_site(theta)
+            T = fused.Temperatures.of(temperature)
+            for conditioner, nodes, sites, table in self._groups()[first:]:
+                own, seen = u[:, sites].flatten(1), u[:, table.T].flatten(2)
+                of_sites = fused.log_prob(conditioner, seen, own, T, nodes=nodes).view(len(sites), -1)
+                log_q = log_q + of_sites.sum(0, dtype=torch.float64)[:n]
+            return log_q
         flat = theta.flatten(1)
         u = torch.stack((flat.cos(), flat.sin()))
-        log_q = torch.zeros(len(theta), dtype=torch.float64, device=theta.device)
         for conditioner, nodes, sites, table in self._groups()[first:]:
             c = conditioner(u[:, :, table], temperature)
             log_q = log_q + generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
-        return log_q + self.last.log_prob(theta, temperature)
+        return log_q
 
+    @torch.no_grad()
     def _draw(
         self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``."""
-        n, temperature = len(temperature), self.reduced(temperature)
+        temperature = self.reduced(temperature)
+        draw = self._draw_fused if serves(theta, temperature) else self._draw_plain
+        drawn = [
+            draw(*piece, generator, first)
+            for piece in zip(theta.split(self._piece), temperature.split(self._piece), strict=True)
+        ]
+        return torch.cat([each for each, _ in drawn]), torch.cat([log_q for _, log_q in drawn])
+
+    def _draw_plain(
+        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int
+    ) -> tuple[Tensor, Tensor]:
+        n = len(temperature)
         theta = theta.flatten(1).clone()
         u = torch.stack((theta.cos(), theta.sin()))
         log_q = torch.zeros(n, dtype=torch.float64, device=self.device)
@@ -223,5 +267,31 @@ class Multiscale(Flow):
             theta[:, sites], u[:, :, sites] = drawn, direction
             log_q = log_q + log_density.sum(-1, dtype=torch.float64)
         theta = wrap(theta).view(n, *self.lattice.shape)
-        self.last.draw_(theta, temperature, generator)
-        return theta, log_q + self.last.log_prob(theta, temperature)
+        return theta, log_q + self.last.draw_(theta, temperature, generator)
+
+    def _draw_fused(
+        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int
+    ) -> tuple[Tensor, Tensor]:
+        n, theta, padded = len(temperature), _padded(theta), _padded(temperature)
+        B, T, u = len(theta), fused.Temperatures.of(padded), _by_site(theta)
+        angles = theta.flatten(1).T.contiguous()
+        log_q = torch.zeros(B, dtype=torch.float64)
+        for conditioner, nodes, sites, table in self._groups()[first:]:
+            random = torch.rand((2, len(sites) * B), generator=generator)
+            drawn, direction, log_density = fused.sample(conditioner, u[:, table.T].flatten(2), random, T, nodes=nodes)
+            angles[sites], u[:, sites] = drawn.view(-1, B), direction.view(2, -1, B)
+            log_q += log_density.view(-1, B).sum(0, dtype=torch.float64)
+        theta = wrap(angles.T[:n]).contiguous().view(n, *self.lattice.shape)
+        return theta, log_q[:n] + self.last.draw_(theta, temperature, generator)
+
+
+def _padded(values: Tensor) -> Tensor:
+    """Filled up to a multiple of `fused.LANES` along the first axis, by copies of the last entry."""
+    missing = -len(values) % LANES
+    return torch.cat((values, values[-1:].expand(missing, *values.shape[1:]))) if missing else values
+
+
+def _by_site(theta: Tensor) -> Tensor:
+    """Cosines and sines, (B, Ly, Lx) -> contiguous (2, N, B)."""
+    by_site = theta.flatten(1).T
+    return torch.stack((by_site.cos(), by_site.sin()))

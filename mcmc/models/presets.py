@@ -75,7 +75,7 @@ class XY:
             Complex array of the shape of ``theta``; complex64 for float32 angles.
         """
         xp = namespace(theta)
-        spin = xp.exp(1j * theta)
+        spin = xp.cos(theta) + 1j * xp.sin(theta)  # faster than a complex exponential
         return self.J * sum(xp.roll(spin, shift, axis) for axis in (-1, -2) for shift in (-1, 1))
 
 
@@ -109,7 +109,7 @@ class ExtendedXY(XY):
     def field(self, theta: Any) -> Any:
         """Complex local field h_i; see `XY.field`. It holds the four plaquettes around the site as well."""
         xp = namespace(theta)
-        spin = xp.exp(1j * theta)
+        spin = xp.cos(theta) + 1j * xp.sin(theta)  # faster than a complex exponential
         h = super().field(theta)
         for dx in (-1, 1):
             for dy in (-1, 1):
