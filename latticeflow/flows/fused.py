@@ -1,6 +1,6 @@
 """The conditioner's law in single precision on a CPU: matrix products by torch, all else by fused kernels.
 
-The same numbers as `multiscale.Conditioner` followed by `generalised_von_mises`, to rounding, in a fraction of the time.
+The same numbers as `multiscale.Conditioner` and then `generalised_von_mises`, to rounding, in a fraction of the time.
 Everything is feature by row here, where a row is one site of one configuration: maps act from the left, and what is
 gathered for a site is a contiguous row of configurations.
 """
@@ -156,7 +156,7 @@ class _LogProb(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = gradients
-        seen, Zab, dZ, d_out, inputs, h1, h2, slope1, slope2, maps, W1, _, W2, _, W3, _ = ctx.saved_tensors
+        seen, Zab, dZ, d_out, inputs, h1, h2, slope1, slope2, _, W1, _, W2, _, W3, _ = ctx.saved_tensors
         d_out = d_out * g
         d2 = (W3.T @ d_out).mul_(slope2)
         d1 = (W2.T @ d2).mul_(slope1)
@@ -199,7 +199,7 @@ def _sizes(conditioner: Conditioner) -> tuple[int, int, int, int, int]:
 
 
 def _each_row(values: Tensor, R: int) -> Tensor:
-    return values.expand(R // len(values), -1).reshape(-1)
+    return values.expand(R // len(values), -1).reshape(-1).contiguous()
 
 
 def _basis(M: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:

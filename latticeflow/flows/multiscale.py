@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -172,9 +173,9 @@ class Multiscale(Flow):
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
         self.last = LastColour(model, schedule.last)
 
-    def _groups(self) -> list[tuple[nn.Module, int, Tensor, Tensor]]:
+    def _groups(self) -> list[tuple[Conditioner, int, Tensor, Tensor]]:
         return [
-            (conditioner, nodes, self.get_buffer(f"_sites_{g}"), self.get_buffer(f"_table_{g}"))
+            (cast(Conditioner, conditioner), nodes, self.get_buffer(f"_sites_{g}"), self.get_buffer(f"_table_{g}"))
             for g, (conditioner, nodes) in enumerate(zip(self.conditioners, self._nodes, strict=True))
         ]
 
@@ -207,8 +208,8 @@ class Multiscale(Flow):
     def _log_density(self, theta: Tensor, temperature: Tensor, first: int = 0) -> Tensor:
         """Log density of the groups from number ``first`` on and the last colour, given all before them.
 
-        Configurations go through in pieces of bounded memory; where gradients are recorded, what a piece computes on the
-        way is computed again for its gradient.
+        Configurations go through in pieces of bounded memory; where gradients are recorded, what a piece computes on
+        the way is computed again for its gradient.
         """
         temperature = self.reduced(temperature)
         pieces = zip(theta.split(self._piece), temperature.split(self._piece), strict=True)

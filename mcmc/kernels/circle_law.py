@@ -254,11 +254,11 @@ def density(start, stop, Z, out, sizes, inv_T, ux, uy, cosines, sines, top_of, t
             dx, dy = load(p_Z, i * R + r), load(p_Z, (n_features + i) * R + r)
             j = i + products
             ex, ey = load(p_Z, j * R + r), load(p_Z, (n_features + j) * R + r)
-            l = j + products
-            fx, fy = load(p_Z, l * R + r), load(p_Z, (n_features + l) * R + r)
+            i_f = j + products
+            fx, fy = load(p_Z, i_f * R + r), load(p_Z, (n_features + i_f) * R + r)
             px, py = dx * ex - dy * ey, dx * ey + dy * ex
-            store(p_dZ, l * R + r, px * gx + py * gy)
-            store(p_dZ, (n_features + l) * R + r, py * gx - px * gy)
+            store(p_dZ, i_f * R + r, px * gx + py * gy)
+            store(p_dZ, (n_features + i_f) * R + r, py * gx - px * gy)
             hx, hy = gx * fx - gy * fy, gx * fy + gy * fx  # with respect to d e
             store(p_dZ, i * R + r, ex * hx + ey * hy)
             store(p_dZ, (n_features + i) * R + r, ex * hy - ey * hx)

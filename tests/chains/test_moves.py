@@ -96,7 +96,7 @@ def test_every_depth_has_its_turn():
 def test_deeper_redraws_are_accepted_more_often():
     flow = make("multiscale", XY(), 8, 8, disturb=0.05)
     chains = NeuralChains(flow, [0.8], chains=32, seed=73, redraws=len(flow.stages))
-    chains.block(4)
+    chains.block(16)
     report = chains.report()
     rates = [rate[0] for rate in report["redraw_acceptance"].values()]
     assert list(report["redraw_acceptance"]) == [str(depth) for depth in flow.stages]
