@@ -17,6 +17,9 @@ from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
 from mcmc.analysis.table import Row, Table
 from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, measure
 
+POTENTIALS = ("free_energy", "entropy")
+"""What weights tell and a Markov chain does not."""
+
 
 def importance(
     flow: Flow,
@@ -66,20 +69,29 @@ def importance(
     return Table(flow.model, flow.lattice, np.array(temperatures), rows, np.full((len(rows), 2), math.nan), 1)
 
 
-def weighted(moments: Moments, log_weight: np.ndarray, system: System) -> dict[str, Estimate]:
-    """All observables, free energy and entropy from independent weighted draws.
+def weighted(
+    moments: Moments, log_weight: np.ndarray, system: System, names: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """Observables, free energy and entropy from independent weighted draws.
 
     Args:
         moments: of the flow's draws, from `mcmc.analysis.thermodynamics.measure`, (n,) each.
         log_weight: float64 (n,).
         system: model, lattice and temperature.
+        names: of `mcmc.analysis.thermodynamics.OBSERVABLES` and `POTENTIALS`; None takes all.
     """
     w = np.exp(log_weight - log_weight.max())
     w /= w.mean()
-    row = {name: _ratio(observable, moments, w, system) for name, observable in OBSERVABLES.items()}
     T, N = system.temperature, system.lattice.N
-    row["free_energy"] = from_weights(log_weight, moments["energy"], N, T)["free_energy"]
-    row["entropy"] = weighted_entropy(log_weight, moments["energy"], N, T)
+
+    def value(name: str) -> Estimate:
+        if name == "free_energy":
+            return from_weights(log_weight, moments["energy"], N, T)["free_energy"]
+        if name == "entropy":
+            return weighted_entropy(log_weight, moments["energy"], N, T)
+        return _ratio(OBSERVABLES[name], moments, w, system)
+
+    row = {name: value(name) for name in names or (*OBSERVABLES, *POTENTIALS)}
     tau_int = 0.5 / float(ess_reverse(log_weight))
     missing = max(0, math.ceil(DRAWS_PER_TAU * tau_int) - len(w))
     return {

@@ -22,6 +22,7 @@ VERBS = (
     "sample",
     "compare",
     "observe",
+    "free-energy",
     "import",
     "info",
     "verify",
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:
-        import_module(f"latticeflow.cli.verb_{verb}").add_parser(verbs)
+        import_module(f"latticeflow.cli.verb_{verb.replace('-', '_')}").add_parser(verbs)
     return parser
 
 

@@ -236,7 +236,8 @@ def _annealed(
 
     least = 2 * len(grid) + 10
     run(least)  # whatever happens once
-    found, per_step = run(max(least, int(seconds / run(least)[1])))
+    tried = run(max(least, int(seconds / 10 / run(least)[1])))
+    found, per_step = run(max(least, int(seconds / tried[1])))
     rows = []
     for T, ln_z, s, steps in zip(found.temperatures, found.log_partition(), found.entropy(), found.steps, strict=True):
         f, error, alone = -T / N * ln_z.value, T / N * ln_z.error, float(steps * per_step)

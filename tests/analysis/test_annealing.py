@@ -26,6 +26,17 @@ def test_free_energies_and_entropies_are_exact(model, side, populations, walkers
         assert abs(s.value - (exact["energy"] / T + exact["log_partition"] / side**2)) < 5 * s.error
 
 
+@METHODS
+def test_ring_exchange_alone_on_16x16(populations, walkers):
+    model, exact = ExtendedXY(0.0, 1.0), oracle.ring_exchange(16, 16, 1.0)
+    found = anneal(model, Lattice(16, 16), [1.0], steps=150, populations=populations, walkers=walkers, seed=7)
+    ln_z, s = found.log_partition()[0], found.entropy()[0]
+    assert abs(ln_z.value - exact["log_partition"]) < 5 * ln_z.error < 0.5
+    assert abs(s.value - exact["energy"] - exact["log_partition"] / 256) < 5 * s.error
+    wrong = anneal(XY(), Lattice(16, 16), [1.0], steps=150, populations=populations, walkers=walkers, seed=7)
+    assert abs(wrong.log_partition()[0].value - exact["log_partition"]) > 5 * wrong.log_partition()[0].error
+
+
 def test_a_wrong_temperature_and_the_mean_of_the_logarithm_are_rejected():
     exact = oracle.exact(XY(), 4, 4, 1.0)["log_partition"]
     found = anneal(XY(), Lattice(4, 4), [1.0], steps=20, seed=2)

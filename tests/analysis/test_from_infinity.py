@@ -41,6 +41,21 @@ def test_free_energies_and_entropies_are_exact(model, side):
     assert abs(found.entropy[-1] - (exact["energy"] + exact["log_partition"] / side**2)) > 5 * found.entropy_error[-1]
 
 
+def test_ring_exchange_alone_on_16x16():
+    model, exact = ExtendedXY(0.0, 1.0), oracle.ring_exchange(16, 16, 1.0)
+    ladder = rungs(model, Lattice(16, 16), [1.0], seed=1)
+    settings = Settings(model, Lattice(16, 16), ladder, chains=4, seed=2)
+    found = absolute(256 * Simulation(settings).block(300).series["energy"], ladder, 256)
+    assert found.log_partition_error[-1] < 0.15
+    for name in ("log_partition", "integrated"):
+        pull = (getattr(found, name)[-1] - exact["log_partition"]) / getattr(found, f"{name}_error")[-1]
+        assert abs(pull) < 5
+    assert abs(found.entropy[-1] - exact["energy"] - exact["log_partition"] / 256) < 5 * found.entropy_error[-1]
+    # A lowest rung that is one in a hundred too warm is seen.
+    wrong = absolute(256 * Simulation(settings).block(300).series["energy"], (*ladder[:-1], 0.99), 256)
+    assert abs(wrong.log_partition[-1] - exact["log_partition"]) > 5 * wrong.log_partition_error[-1]
+
+
 def test_errors_cover_the_spread():
     model, side = XY(), 2
     ladder = rungs(model, Lattice(side, side), [1.0])

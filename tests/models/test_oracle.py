@@ -7,7 +7,7 @@ import pytest
 from scipy.special import i0, i1
 
 from mcmc import XY, ExtendedXY
-from tests.oracle import exact, quadrature, square_magnetization
+from tests.oracle import exact, quadrature, ring_exchange, square_magnetization
 
 MODELS = [XY(), XY(-1.0), ExtendedXY(1.0, 1.0), ExtendedXY(1.0, 0.5), ExtendedXY(1.0, -0.5)]
 
@@ -28,6 +28,19 @@ def test_values_derived_elsewhere():
     assert three["helicity_modulus"] == pytest.approx(0.6997268483, abs=1e-7)
     assert square_magnetization(XY(), 3, 3, 1.0) == pytest.approx(0.731466, abs=1e-6)
     assert exact(ExtendedXY(), 3, 3, 1.0)["energy"] == pytest.approx(-2.50929647, abs=1e-7)
+
+
+def test_ring_exchange_alone():
+    # REFERENCE: E/N = -0.863522611 on the 2x2 torus at beta K = 1.
+    assert ring_exchange(2, 2, 1.0)["energy"] == pytest.approx(-0.863522611, abs=1e-9)
+    for sides in ((2, 2), (2, 3), (3, 3)):
+        charges, closed = exact(ExtendedXY(0.0, 1.0), *sides, 1.0), ring_exchange(*sides, 1.0)
+        assert closed["energy"] == pytest.approx(charges["energy"], abs=1e-6)
+        assert closed["log_partition"] == pytest.approx(charges["log_partition"], abs=1e-6)
+    wide, tall = ring_exchange(4, 3, 1.0), ring_exchange(3, 4, 1.0)
+    assert wide["energy"] == pytest.approx(tall["energy"], abs=1e-9)
+    # Plaquettes of a large lattice are independent, but for charges a(x) + b(y).
+    assert ring_exchange(16, 16, 1.0)["energy"] == pytest.approx(-i1(1.0) / i0(1.0), abs=1e-5)
 
 
 def test_rectangle_does_not_depend_on_orientation():

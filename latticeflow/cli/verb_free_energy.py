@@ -1,0 +1,56 @@
+"""``latticeflow free-energy``: free energy, entropy, energy and specific heat of a trained flow's model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from latticeflow.cli import options
+
+
+def add_parser(verbs: Any) -> None:
+    """Declare the verb."""
+    parser = options.add_verb(
+        verbs,
+        "free-energy",
+        execute,
+        "absolute free energies, entropies, energies and specific heats with errors, from a trained flow",
+        "latticeflow free-energy xy8 --temperatures 0.1:2:39 --draws 4000 --plot f.png",
+    )
+    parser.add_argument("flow", metavar="FLOW.pt", help="a trained flow, from train, or the name of a shipped one: xy8")
+    parser.add_argument(
+        "--temperatures",
+        type=options.temperatures,
+        metavar="A:B:N",
+        help="first:last:count, or a comma-separated list (default: 16 over the flow's range)",
+    )
+    parser.add_argument("--draws", type=int, default=2000, help="at each temperature (default 2000)")
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the four curves (.png, .pdf or .svg)")
+
+
+def execute(arguments: argparse.Namespace) -> None:
+    """Draw, print the table, and draw the figure if one is wanted."""
+    options.require_torch()
+    from latticeflow.chains.free_energy_curve import COLUMNS, GRID, free_energy
+    from latticeflow.flows.checkpoint import open_flow
+    from latticeflow.plots import figures as plots
+    from mcmc.runtime.progress import Progress
+
+    if arguments.plot is not None:
+        plots.check_path(arguments.plot)
+    flow = open_flow(arguments.flow, arguments.device)
+    total = arguments.draws * len(arguments.temperatures or range(GRID))
+    with options.plain_warnings(), Progress("drawing", total, unit="draws") as progress:
+        table = free_energy(
+            flow, arguments.temperatures, draws=arguments.draws, seed=arguments.seed, report=progress.advance
+        )
+    if arguments.plot is not None:
+        plots.save(plots.overview({arguments.flow: table}, COLUMNS), arguments.plot)
+    print(json.dumps(table.as_json(), indent=1) if arguments.json else f"{arguments.flow}: {table}")
+    for line in table.warnings():
+        options.warn(line)
