@@ -10,6 +10,7 @@ import torch
 from latticeflow.laboratory import METHODS, DivergedError, Effort
 from latticeflow.laboratory.methods.adversarial import Players
 from latticeflow.laboratory.methods.gan import slope_penalty
+from latticeflow.laboratory.methods.infogan import CLASSES
 from latticeflow.laboratory.methods.joint import reconstruction
 from latticeflow.laboratory.methods.networks import Batch, Pool, perceptron
 from latticeflow.laboratory.methods.vae import Autoencoder, divergence
@@ -17,7 +18,7 @@ from latticeflow.laboratory.targets import Target, build_target
 from latticeflow.laboratory.targets.target import device_of
 from latticeflow.training.critic import critic_loss
 
-GAMES = ["gan", "pacgan2", "pacgan4", "wgan_gp", "unrolled_gan", "ali", "veegan"]
+GAMES = ["gan", "infogan", "pacgan2", "pacgan4", "wgan_gp", "unrolled_gan", "ali", "veegan"]
 every_baseline = pytest.mark.parametrize("name", [*GAMES, "vae"])
 TINY = Effort(steps=3, batch=16, width=8)
 
@@ -44,6 +45,29 @@ def draw(sampler, target, n=32, seed=5):
 
 def test_all_baselines_are_registered():
     assert {*GAMES, "vae"} <= {name for name, method in METHODS.items() if method.group == "baseline"}
+
+
+def test_infogan_has_equal_classes_and_reads_them():
+    method, target = METHODS["infogan"], Shifted()
+    players = method.build(target, TINY)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(4000, players.noise, generator=generator)
+    counts = z[:, :CLASSES].argmax(1).bincount(minlength=CLASSES)
+    assert bool(((counts - 400).abs() < 5 * math.sqrt(400)).all())
+    # Only which of them is largest matters.
+    same = torch.cat((2 * z[:, :CLASSES], z[:, CLASSES:]), dim=1)
+    players.eval()
+    condition = torch.full((4000, 1), 0.5)
+    assert torch.equal(players.generate(z, condition), players.generate(same, condition))
+    players.partner = torch.nn.Linear(3, CLASSES)
+    torch.nn.init.zeros_(players.partner.weight)
+    torch.nn.init.zeros_(players.partner.bias)
+    batch = Batch(torch.zeros(64, 2), torch.zeros(64, 1))
+    losses = [
+        float(dataclasses.replace(method, information=weight).generator_objective(players, batch, generator).detach())
+        for weight in (0.0, 1.0)
+    ]
+    assert losses[1] - losses[0] == pytest.approx(math.log(CLASSES), abs=0.2)  # a reader that knows nothing
 
 
 @every_baseline
@@ -75,7 +99,8 @@ def test_condition_reaches_the_draws(name):
 def test_condition_is_learned(name):
     rates = {"rate": 5e-3} if name == "vae" else {"rate": 5e-3, "critic_rate": 5e-3}
     method = dataclasses.replace(METHODS[name], **rates)
-    sampler = method.fit(Shifted(), Effort(steps=120, batch=64, width=16), seed=0)
+    steps = 240 if name == "infogan" else 120  # beside the condition it has a class to learn
+    sampler = method.fit(Shifted(), Effort(steps=steps, batch=64, width=16), seed=0)
     generator = torch.Generator().manual_seed(1)
     low, high = (sampler.sample(200, condition=torch.full((200, 1), c), generator=generator) for c in (0.0, 1.0))
     assert (high.mean(0) - low.mean(0)).min() > 0.5  # 2 in truth, 0 for a method that does not look

@@ -263,6 +263,22 @@ def test_divergence_is_caught_and_nonsense_refused():
     assert not FlowMethod("realnvp", "reverse_kl").supports(build_target("digits"))
 
 
+def test_a_mixture_of_flows_has_the_density_of_its_draws():
+    """E_q[p / q] = 1 for any density p that q covers: here for one of its parts."""
+    target, generator = build_target("mog8"), torch.Generator().manual_seed(1)
+    sampler = METHODS["realnvp_reverse_kl_mixture8"].fit(target, Effort(steps=800, batch=64, width=16), seed=3)
+    x = sampler.sample(4000, generator=generator)
+
+    def mean_ratio(log_q):
+        ratio = (sampler.parts[0].log_prob(x) - log_q).exp()
+        return float(ratio.mean()), float(ratio.std()) / math.sqrt(len(ratio))
+
+    mean, error = mean_ratio(sampler.log_prob(x))
+    assert abs(mean - 1) < 5 * error
+    mean, error = mean_ratio(sampler.log_prob(x) - 0.5)  # not normalised
+    assert abs(mean - 1) > 5 * error
+
+
 @pytest.mark.parametrize("name", ["multiscale_log_variance", "multiscale_reverse_kl"])
 def test_lattice_flows_draw_at_the_condition_and_know_their_density(name):
     target = XYLattice("xy4", 4, (0.5, 1.0), draws=64)
