@@ -64,8 +64,7 @@ def add_parser(verbs: Any) -> None:
     )
     objective.add_argument(
         "--gradient",
-        default="auto",
-        help="reparameterised or score_function (default auto: reparameterised where the flow offers it)",
+        help="of its own draws: reparameterised or score_function (default: the flow's, the first for realnvp)",
     )
 
     length = parser.add_argument_group("length and steps")

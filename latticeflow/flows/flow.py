@@ -76,6 +76,8 @@ class Flow(nn.Module, ABC):
     """Objective of the training unless it is told otherwise, a name of `latticeflow.training.objectives`."""
     learning_rate: ClassVar[float] = 1e-3
     """At the peak of its schedule, unless the training is told otherwise."""
+    gradient: ClassVar[str] = "score_function"
+    """How its own draws teach it unless the training is told otherwise: ``score_function`` or ``reparameterised``."""
     seamless: ClassVar[bool] = True
     """Whether the density is continuous where an angle passes from pi to -pi."""
     symmetric: ClassVar[bool] = True

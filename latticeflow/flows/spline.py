@@ -122,6 +122,8 @@ class Spline(Flow):
     name = "spline"
     # In as many seconds as a first look takes, 1e-2 did better than 4e-3, and neither diverged.
     learning_rate = 8e-3
+    # Yet the score function serves it better: acceptance 0.738, and 0.716 through the draws, after 80 steps of reverse
+    # KL, 0.772 and 0.753 after 100 of log-variance, in the same time.
     reparameterised = True
 
     def __init__(

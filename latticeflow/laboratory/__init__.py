@@ -19,6 +19,7 @@ from latticeflow.laboratory.methods import (  # noqa: F401  they register their 
     spin_networks,
     unrolled,
     vae,
+    weight_scan,
 )
 from latticeflow.laboratory.methods.method_registry import (
     METHODS,

@@ -72,11 +72,7 @@ class Trainer:
         if self.objective.needs_ensemble and reference is None:
             raise InputError(f"objective {self.settings.objective!r} needs an ensemble: give one, or use reverse_kl")
         self.draws = group.share(settings.draws)
-        # Beside the log-variance of the ensemble the score function is better: near the target its noise vanishes.
-        offered = flow.reparameterised and not self.objective.ensemble
-        self.reparameterised = self.settings.gradient == "reparameterised" or (
-            self.settings.gradient == "auto" and offered
-        )
+        self.reparameterised = self.settings.gradient == "reparameterised"
         if self.reparameterised and not flow.reparameterised and self.objective.needs_draws:
             raise InputError(f"flow {flow.name!r} offers no reparameterised draws: train it by the score function")
         self.optimiser = _optimiser(flow, self.settings)

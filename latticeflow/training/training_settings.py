@@ -15,7 +15,7 @@ from mcmc.runtime.registry import nearest
 
 CRITICS = ("symmetric", "published")
 DECAYS = ("cosine", "constant", "published")
-GRADIENTS = ("auto", "reparameterised", "score_function")
+GRADIENTS = ("reparameterised", "score_function")
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class TrainingSettings:
         ema: decay of the exponential moving average of the parameters, which then is what is served; 0 for none.
         weights: of terms of the objective, by the names of `Objective`, in place of the objective's own.
         schedules: of the weights of some terms, by the same names; the others are constant.
-        gradient: how the flow's own draws teach it: ``reparameterised``, through the draws; ``score_function``; or
-            ``auto``, through the draws where the flow offers it and the objective has no ``ensemble`` term.
+        gradient: how the flow's own draws teach it: ``reparameterised``, through the draws, or ``score_function``; None
+            is the flow's default.
         critic: of the adversarial term.
         seed: of every random number of the training.
 
@@ -101,7 +101,7 @@ class TrainingSettings:
     ema: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     schedules: Mapping[str, WeightSchedule] = field(default_factory=dict)
-    gradient: str = "auto"
+    gradient: str | None = None
     critic: CriticSettings = field(default_factory=CriticSettings)
     seed: int = 0
 
@@ -124,7 +124,7 @@ class TrainingSettings:
             raise InputError(f"ema = {self.ema} must be 0 for no average, or a decay below 1 such as 0.999")
         if self.decay not in DECAYS:
             raise InputError(f"unknown decay {self.decay!r} of the rate: choose one of {', '.join(DECAYS)}")
-        if self.gradient not in GRADIENTS:
+        if self.gradient is not None and self.gradient not in GRADIENTS:
             raise InputError(f"unknown gradient {self.gradient!r}: choose one of {', '.join(GRADIENTS)}")
         known = [each.name for each in fields(Objective)]
         for name in (*self.weights, *self.schedules):
@@ -142,6 +142,7 @@ class TrainingSettings:
             self,
             objective=self.objective or flow.objective,
             learning_rate=self.learning_rate or flow.learning_rate,
+            gradient=self.gradient or flow.gradient,
         )
 
     def rate(self, step: int, fraction: float) -> float:

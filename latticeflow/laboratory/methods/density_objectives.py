@@ -51,7 +51,8 @@ class DensityObjective:
         fisher: weight of that term.
         distance: what the critic measures, ``jensen_shannon`` or ``wasserstein``.
         schedules: of the weights of some terms, by the names of `Objective`.
-        tempering: how the power of the target's density in the reverse KL rises from `HOTTEST` to 1; None keeps it 1.
+        tempering: how the logarithm of the power of the target's density in the reverse KL rises, from that of
+            `HOTTEST` to 0; None keeps the power 1.
         critic: its settings; its ``augment`` does not count.
         critic_updates: before each of the flow.
         learning_rate: of the flow.
@@ -217,7 +218,7 @@ def train(
             if weights.model:
                 power = 1.0
                 if objective.tempering is not None:
-                    power = HOTTEST + (1 - HOTTEST) * objective.tempering.factor(fraction)
+                    power = HOTTEST ** (1 - objective.tempering.factor(fraction))
                 terms["model"] = (log_q - power * target.log_prob(fake, condition)).mean()
             if critic is not None:
                 assert critic_optimiser is not None

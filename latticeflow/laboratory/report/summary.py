@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from latticeflow.laboratory.measures.mode_measures import Measures
-from latticeflow.laboratory.methods import recipes
+from latticeflow.laboratory.methods import recipes, weight_scan
 from latticeflow.laboratory.methods.method_registry import METHODS, Effort
 from latticeflow.laboratory.report.cells import GAIN
 from latticeflow.laboratory.targets import TARGETS, build_target
@@ -22,8 +22,8 @@ QUICK_METHODS = ["exact", "gaussian", "realnvp", "realnvp_reverse_kl", "realnvp_
 
 
 def table_methods() -> list[str]:
-    """Methods of the whole table: all but the recipes that explain it."""
-    return [name for name, method in METHODS.items() if method.group != recipes.GROUP]
+    """Methods of the whole table: all but those that explain it, the recipes and the scan of weights."""
+    return [name for name, method in METHODS.items() if method.group not in (recipes.GROUP, weight_scan.GROUP)]
 
 
 PUBLISHED: dict[str, dict[str, tuple[float, float]]] = {

@@ -1,0 +1,78 @@
+"""When does the adversarial term rescue reverse KL? AdvNF (RKL) at other weights, along schedules, with other critics.
+
+The published objective weighs reverse KL by 0.5 and the adversarial term by 1, all the time. These methods are in the
+registry, but stand outside the table; ``notebooks/tables/frontier.md`` is made by
+
+    latticeflow modes --table --doublings 0 --steps 2000 --seeds 5 --target mog4 mog8 --method ...
+        --rows notebooks/tables/frontier.jsonl --report notebooks/tables/frontier.md
+
+with the names that `scan_methods` gives for ``realnvp`` and ``spline``, beside forward KL, reverse KL and a mixture of
+flows. All have the same number of updates, 2000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from latticeflow.laboratory.methods.density_objectives import OBJECTIVES, PLAIN_CRITIC, RAMP, DensityObjective
+from latticeflow.laboratory.methods.flow_methods import FlowMethod
+from latticeflow.laboratory.methods.method_registry import register
+from latticeflow.training.weight_schedule import WeightSchedule
+
+GROUP = "weights"
+REVERSE = OBJECTIVES["advnf_reverse"]
+SMOOTH = replace(PLAIN_CRITIC, gradient_penalty=1.0, learning_rate=2e-3)
+"""A critic with R1, fast enough to follow the flow."""
+ANNEAL = WeightSchedule("rise", 0.0, 0.7)
+
+
+def _weighed(adversarial: float) -> DensityObjective:
+    return REVERSE.varied(f"AdvNF (RKL), adversarial {adversarial:g}", adversarial=adversarial)
+
+
+def _titled(title: str, objective: DensityObjective, **changes: object) -> DensityObjective:
+    return replace(objective, title=title, **changes)  # type: ignore[arg-type]
+
+
+VARIANTS: dict[str, DensityObjective] = {
+    "advnf_reverse_weight0.1": _weighed(0.1),
+    "advnf_reverse_weight0.3": _weighed(0.3),
+    "advnf_reverse_weight3": _weighed(3.0),
+    "advnf_reverse_weight5": _weighed(5.0),
+    "advnf_reverse_weight10": _weighed(10.0),
+    "advnf_reverse_adaptive": _titled(
+        "AdvNF (RKL), adversarial by gradient norm", REVERSE, schedules={"adversarial": WeightSchedule("adaptive")}
+    ),
+    "advnf_reverse_ramp": _titled("AdvNF (RKL), RKL rising", REVERSE, schedules={"model": RAMP}),
+    "advnf_reverse_ramp_r1": _titled("AdvNF (RKL), RKL rising, R1", REVERSE, schedules={"model": RAMP}, critic=SMOOTH),
+    "advnf_reverse_packed": _titled(
+        "AdvNF (RKL), RKL rising, R1, packs of 2",
+        REVERSE,
+        schedules={"model": RAMP},
+        critic=replace(SMOOTH, packing=2),
+    ),
+    "reverse_kl_anneal": _titled("RKL, tempered target", OBJECTIVES["reverse_kl"], tempering=ANNEAL),
+    "advnf_reverse_anneal": _titled("AdvNF (RKL), tempered target", REVERSE, tempering=ANNEAL, critic=SMOOTH),
+}
+"""Objectives by name, beside those of `OBJECTIVES`."""
+
+
+class ScanMethod(FlowMethod):
+    """A flow by one of the `VARIANTS`, with as many updates as any other architecture."""
+
+    group = GROUP
+
+    def __init__(self, architecture: str, variant: str):
+        super().__init__(architecture, "advnf_reverse")
+        self.objective, self.group, self.pace = VARIANTS[variant], GROUP, 1.0
+        self.name, self.title = f"{architecture}_{variant}", f"{self.architecture.title}, {self.objective.title}"
+
+
+def scan_methods(architecture: str) -> list[str]:
+    """Names of the scan's methods for ``realnvp`` or ``spline``."""
+    return [f"{architecture}_{name}" for name in VARIANTS]
+
+
+for _architecture in ("realnvp", "spline"):
+    for _variant in VARIANTS:
+        register(ScanMethod(_architecture, _variant))
