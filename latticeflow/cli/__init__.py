@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -58,18 +59,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after ``latticeflow``; None takes them from the command line.
     """
+    _prepare_streams()
     words = sys.argv[1:] if arguments is None else [*arguments]
     options = build_parser().parse_args(words)
     options.command = ["latticeflow", *words]  # for the files that the verb writes
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     try:
-        return options.execute(options) or 0
+        status = options.execute(options) or 0
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 141
     except (InputError, OSError, MemoryError) as error:
-        print(f"latticeflow {options.verb}: error: {str(error) or 'out of memory'}", file=sys.stderr)
-        return 2
+        _complain(f"latticeflow {options.verb}: error: {str(error) or 'out of memory'}")
     except KeyboardInterrupt:
-        print(f"latticeflow {options.verb}: interrupted", file=sys.stderr)
+        _complain(f"latticeflow {options.verb}: interrupted")
         return 130
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _give_up_output()
+    return 2
+
+
+def _prepare_streams() -> None:
+    """Let standard streams print any name of a file, and open those that are closed, lest files get their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str) -> None:
+    with suppress(OSError):  # the terminal may be gone
+        print(message, file=sys.stderr)
+
+
+def _give_up_output() -> None:
+    """Let what is left in the buffer of stdout go nowhere: it would be tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -156,7 +156,8 @@ def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> 
 
 def warn(message: str) -> None:
     """Say one line on stderr."""
-    print(f"latticeflow: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(f"latticeflow: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

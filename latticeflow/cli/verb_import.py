@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,23 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
 
 
-def execute(arguments: argparse.Namespace) -> None:
-    """Import."""
+def execute(arguments: argparse.Namespace) -> int:
+    """Import; 128 + signal after a signal, which leaves no file."""
     from mcmc import model_from_name
+    from mcmc.runtime.stop import Stop, Stopped
     from mcmc.storage.from_numpy import from_array, load
 
     model = model_from_name(arguments.model, arguments.J, arguments.K)
     theta = load(arguments.array)
-    from_array(
-        arguments.out,
-        theta,
-        model=model,
-        temperatures=arguments.temperatures,
-        note=arguments.note,
-        command=arguments.command,
-    )
+    complete = False
+    with Stop() as stop, suppress(Stopped), stop.at_once():
+        from_array(
+            arguments.out,
+            theta,
+            model=model,
+            temperatures=arguments.temperatures,
+            note=arguments.note,
+            command=arguments.command,
+        )
+        complete = True
+    return options.stopped(stop, complete, "the same command")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,13 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
 
 
-def execute(arguments: argparse.Namespace) -> None:
-    """Merge."""
+def execute(arguments: argparse.Namespace) -> int:
+    """Merge; 128 + signal after a signal, which leaves no file."""
+    from mcmc.runtime.stop import Stop, Stopped
     from mcmc.sampling.merge import merge
 
-    merge(arguments.files, arguments.out, command=arguments.command)
+    complete = False
+    with Stop() as stop, suppress(Stopped), stop.at_once():
+        merge(arguments.files, arguments.out, command=arguments.command)
+        complete = True
+    return options.stopped(stop, complete, "the same command")

@@ -28,6 +28,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from mcmc.runtime.compiler import prepare_environment
+
 CHECKED = os.environ.get("LATTICEFLOW_CHECK_KERNELS", "0") not in ("", "0")
 """Whether accesses to arrays are checked."""
 
@@ -49,6 +51,7 @@ def _forget_stale_code() -> None:
                 index.unlink()
 
 
+prepare_environment(Path(__file__).parent)
 if CHECKED:
     _check_accesses()
 _forget_stale_code()

@@ -26,6 +26,9 @@ from numba.extending import models, register_model
 
 from mcmc.kernels import CHECKED
 from mcmc.kernels.conventions import WIDTH
+from mcmc.runtime.compiler import require_compiler
+
+require_compiler()
 
 # Compiled callers pass other arguments than Python sees in the signatures below.
 intrinsic: Any = _intrinsic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -34,7 +35,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         """Open the bar."""
-        if sys.stderr.isatty():
+        if _on_terminal():
             from tqdm import tqdm
 
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -46,9 +47,12 @@ class Progress:
         self.done += amount
         self._note = note or self._note
         if self._bar is not None:
-            if note:
-                self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(amount)
+            try:
+                if note:
+                    self._bar.set_postfix_str(note, refresh=False)
+                self._bar.update(amount)
+            except OSError:  # the terminal is gone; the work goes on
+                self._bar = None
         elif time.monotonic() - self._logged > self.interval:
             self._log()
 
@@ -62,6 +66,15 @@ class Progress:
     ) -> None:
         """Close the bar."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
         elif kind is None:
             self._log()
+
+
+def _on_terminal() -> bool:
+    """Whether stderr is there, open, and a terminal."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except (OSError, ValueError):
+        return False

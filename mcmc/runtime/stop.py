@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+"""What asks for a stop, as far as the system has them."""
 _MARGIN = 20.0  # seconds between our stop and a scheduler's limit, to write and to leave
+_PATIENCE = 1.0  # seconds after which a further signal is meant; launchers may deliver the same one twice
 
 
 class Stopped(BaseException):
@@ -19,10 +22,10 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Collects reasons to stop while it is entered; the second Ctrl-C stops at once.
+    """Collects reasons to stop while it is entered; a further signal, a second later or more, stops at once.
 
-    SIGINT, SIGTERM and SIGUSR1 (``sbatch --signal=USR1@120``) ask for a stop, and so do ``max_minutes`` and the end of
-    the job that SLURM announces in ``SLURM_JOB_END_TIME``.
+    SIGINT, SIGTERM, SIGHUP (unless it is ignored, as under ``nohup``) and SIGUSR1 (``sbatch --signal=USR1@120``) ask
+    for a stop, and so do ``max_minutes`` and the end of the job that SLURM announces in ``SLURM_JOB_END_TIME``.
 
     Args:
         max_minutes: wall time from now; None sets no limit.
@@ -32,6 +35,7 @@ class Stop:
         self.reason = ""
         self.signal = 0
         self._at_once = False
+        self._first = 0.0  # when the first signal came
         self._previous: dict[int, Any] = {}
         limits = []
         if max_minutes is not None:
@@ -44,7 +48,9 @@ class Stop:
     def __enter__(self) -> Self:
         """Watch the signals (in the main thread; elsewhere they are not ours)."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            for number in SIGNALS:
+                if number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) == signal.SIG_IGN:
+                    continue
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -53,10 +59,13 @@ class Stop:
     ) -> None:
         """Give the signals back."""
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # else it was set outside of Python, and cannot be put back
+                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        again = self.signal == number == signal.SIGINT
+        again = bool(self.signal) and time.monotonic() - self._first > _PATIENCE
+        if not self.signal:
+            self._first = time.monotonic()
         self.signal, self.reason = number, signal.Signals(number).name
         if self._at_once or again:
             raise Stopped

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.runtime.stop import SIGNALS
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
@@ -242,7 +243,7 @@ def _processes(count: int, scheduler: str | None) -> Iterator[Workers]:
 
 def _begin_work(threads: int) -> None:
     """Prepare a worker process: the parent heeds signals and has the block finished; when it dies, so do we."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
     parent = multiprocessing.parent_process()

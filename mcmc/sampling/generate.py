@@ -164,6 +164,9 @@ def generate_file(
                 if ensemble.state() is None:
                     _replay(simulation, ensemble)
             fill(ensemble, simulation, draws, stop, progress)
+        if not ensemble.draws:  # stopped before there was anything to save
+            ensemble.discard()
+            return False
         return ensemble.draws >= draws
 
 

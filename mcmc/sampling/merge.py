@@ -80,6 +80,7 @@ def merge(
                 series=first.series_names,
                 provenance=attributes,
                 draws=first.draws,
+                whole=True,
             ) as merged,
             Progress(f"merging into {merged.path.name}", first.draws, unit="draws") as progress,
         ):

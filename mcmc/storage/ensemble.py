@@ -8,6 +8,7 @@ data/ensemble-format.md describes format version 1.
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import os
 import time
@@ -22,9 +23,11 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
+from mcmc.storage import descriptors
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.journal import JournaledFile, Lock, journal_path, read_journal
+from mcmc.storage.selection import Positions, position_of, select, taken
 
 _ATTEMPTS = 5  # to open a file that is being written
 
@@ -48,8 +51,18 @@ class Ensemble:
         chains_per_chunk: chains that are read together at least.
     """
 
-    def __init__(self, path: Path, file: h5py.File, journaled: JournaledFile | None = None):
-        self.path, self._file, self._journaled = path, file, journaled
+    def __init__(
+        self,
+        path: Path,
+        file: h5py.File,
+        *,
+        reader: layout.Reader | None = None,
+        journaled: JournaledFile | None = None,
+    ):
+        self.path, self._file, self._reader, self._journaled = path, file, reader, journaled
+        self._real = Path(os.path.realpath(path))  # where it lies, whatever becomes of the working directory
+        self._open = True
+        self._new = self._whole = False  # made by this object; of no use unless all of it is written
         self.attributes = attributes = layout.attributes(file)
         self.model: Model = model_from_name(attributes["model"], attributes["J"], attributes["K"])
         Ly, Lx = file["theta"].shape[-2:]
@@ -60,6 +73,7 @@ class Ensemble:
         self.series_names = tuple(attributes["series"])
         self.draw_bytes = 4 * len(self.temperatures) * self.chains * self.lattice.N
         self.chains_per_chunk: int = file["theta"].chunks[1]
+        self._rows_per_chunk = {name: int(file[name].chunks[2]) for name in ("theta", *self.series_names)}
         self._counter: int = file["committed"].id.get_offset()
         self._seen = -1  # the counter when the file was opened; what was read until here never changes
         self.draws, held = self._read(lambda file: (int(file["committed"][()]), file["theta"].shape[2]))
@@ -77,8 +91,9 @@ class Ensemble:
         """
         path = Path(path)
         for attempt in range(1, _ATTEMPTS + 1):
+            reader = layout.open_reader(path)
             try:
-                return cls(path, layout.open_file(path, read_journal(path)))
+                return cls(path, layout.open_file(path, reader, read_journal(path)), reader=reader)
             except layout.DAMAGE as error:
                 # A commit may have come between the two readings.
                 if attempt == _ATTEMPTS or not journal_path(path).exists():
@@ -98,8 +113,11 @@ class Ensemble:
         series: Sequence[str] = ("energy", "magnetization"),
         provenance: Mapping[str, Any] | None = None,
         draws: int = 1000,
+        whole: bool = False,
     ) -> Self:
         """Make a new file and open it for writing.
+
+        In a ``with`` block that an exception ends, a file without draws is removed: an aborted start leaves nothing.
 
         Args:
             path: must not exist.
@@ -110,6 +128,7 @@ class Ensemble:
             series: names of the measured series that every block will bring.
             provenance: attributes that say how the draws are made; what is no string or number is kept as JSON.
             draws: how many draws are expected, to choose the size of chunks; more or fewer may come.
+            whole: remove the file after an exception even if it has draws, for what cannot be gone on with.
 
         Raises:
             InputError: the path exists, or another process is writing it.
@@ -117,17 +136,17 @@ class Ensemble:
         """
         require_known(model)
         path = Path(path)
-        if not path.parent.is_dir():
-            raise InputError(f"directory {path.parent} does not exist: create it, or name another file")
-        lock = Lock(path)
-        draft = path.with_name(path.name + ".new")
+        real = Path(os.path.realpath(path))
+        if not real.parent.is_dir():
+            raise InputError(f"directory {real.parent} does not exist: create it, or name another file")
+        draft = real.with_name(real.name + ".new")
+        lock = Lock(draft, shown=path, create=True)
         try:
             if path.exists():
                 raise InputError(f"{path} exists: go on with it by --resume, or name another file")
-            numbers = np.arange(chains) if isinstance(chains, int) else np.asarray(chains, np.int64)
+            numbers = np.asarray(np.arange(chains) if isinstance(chains, int | np.integer) else chains, np.int64)
             couplings = model.couplings
-            layout.write_empty(
-                draft,
+            content = layout.empty_file(
                 lattice.shape,
                 np.asarray(temperatures, np.float64),
                 numbers,
@@ -135,11 +154,17 @@ class Ensemble:
                 {"model": model.name, **couplings, **(provenance or {})},
                 draws=draws,
             )
-            with open(draft, "rb") as finished:
-                os.fsync(finished.fileno())
-            os.rename(draft, path)
-            layout.sync_directory(path.parent)
-            return cls._write(path, lock)
+            os.ftruncate(lock.fd, 0)
+            os.lseek(lock.fd, 0, os.SEEK_SET)
+            with open(lock.fd, "wb", closefd=False) as file:
+                file.write(content)
+            os.fsync(lock.fd)
+            os.rename(draft, real)
+            draft = real
+            descriptors.sync_directory(real.parent)
+            made = cls._write(path, lock)
+            made._new, made._whole = True, whole
+            return made
         except BaseException:
             with contextlib.suppress(OSError):
                 draft.unlink()
@@ -156,30 +181,46 @@ class Ensemble:
         """
         path = Path(path)
         cls.open(path).close()  # for its complaints
-        lock = Lock(path)
+        lock = Lock(Path(os.path.realpath(path)), shown=path)
         try:
             return cls._write(path, lock)
         except BaseException:
-            lock.close(remove=read_journal(path) is None)
+            lock.close()
             raise
 
     @classmethod
     def _write(cls, path: Path, lock: Lock) -> Self:
         record = read_journal(path)
-        with layout.open_file(path, record) as file:
+        with layout.open_file(path, layout.Reader(lock.fd, {}), record) as file:
             file_id = layout.file_id(file)
-        journaled = JournaledFile(path, lock, file_id=file_id)
+        journaled = JournaledFile(Path(os.path.realpath(path)), lock, file_id=file_id)
         if record is not None and record.file_id == file_id:
             journaled.recover(record)
-        return cls(path, h5py.File(journaled, "r+", libver=layout.LIBVER), journaled)
+        return cls(path, h5py.File(journaled, "r+", libver=layout.LIBVER), journaled=journaled)
 
     def close(self) -> None:
         """Close the file; draws that `append` did not commit are dropped."""
+        self._open = False
         with contextlib.suppress(OSError, RuntimeError):
             self._file.close()
+        self._reader = None
         if self._journaled is not None:
-            self._journaled.close()
-            self._journaled = None
+            journaled, self._journaled = self._journaled, None
+            journaled.close()
+
+    def discard(self) -> None:
+        """Close a file that was created in vain, and remove it.
+
+        Raises:
+            InputError: the file is open for reading.
+        """
+        if self._journaled is None:
+            raise InputError(f"{self.path} is not open for writing: it is not removed")
+        try:
+            if self._journaled.in_place():
+                os.unlink(self._real)
+        finally:
+            self.close()
 
     def __enter__(self) -> Self:
         """The open file."""
@@ -188,33 +229,83 @@ class Ensemble:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close."""
-        self.close()
+        """Close; remove what was begun in vain."""
+        if kind is not None and self._new and self._open and (self._whole or not self.draws):
+            self.discard()
+        else:
+            self.close()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def theta(
-        self, draws: slice = slice(None), *, temperatures: slice = slice(None), chains: slice = slice(None)
+        self,
+        draws: Positions = slice(None),
+        *,
+        temperatures: Positions = slice(None),
+        chains: Positions = slice(None),
+        temperature: float | None = None,
     ) -> np.ndarray:
-        """Committed configurations, angles in [-pi, pi), float32 (T, C, n, Ly, Lx)."""
-        picked = slice(*draws.indices(self.draws))
-        return self._read(lambda file: file["theta"][temperatures, chains, picked])
+        """Committed configurations, angles in [-pi, pi), float32 (T, C, n, Ly, Lx).
+
+        Each axis is chosen on its own, as in numpy: an integer drops the axis; a slice, a list of integers or a boolean
+        mask keeps it.
+
+        Args:
+            draws: which draws.
+            temperatures: which temperatures, by position.
+            chains: which chains, by position.
+            temperature: one temperature by its value instead; drops the axis.
+
+        Raises:
+            InputError: a position out of range or of another type, a temperature that the file does not have, or the
+                ensemble is closed.
+
+        Example:
+            >>> ensemble.theta().shape, ensemble.theta(0, temperature=1.0).shape  # doctest: +SKIP
+            ((3, 2, 1000, 8, 8), (2, 8, 8))
+        """
+        return self._select("theta", draws, temperatures, chains, temperature)
 
     def series(
-        self, name: str, draws: slice = slice(None), *, temperatures: slice = slice(None), chains: slice = slice(None)
+        self,
+        name: str,
+        draws: Positions = slice(None),
+        *,
+        temperatures: Positions = slice(None),
+        chains: Positions = slice(None),
+        temperature: float | None = None,
     ) -> np.ndarray:
-        """One measured series, float64 (T, C, n).
+        """One measured series, float64 (T, C, n); arguments and errors as in `theta`.
 
         Raises:
             InputError: the file has no such series.
         """
         if name not in self.series_names:
             raise InputError(f"{self.path} has no series {name!r}; it has {', '.join(self.series_names)}")
-        picked = slice(*draws.indices(self.draws))
-        return self._read(lambda file: file[name][temperatures, chains, picked])
+        return self._select(name, draws, temperatures, chains, temperature)
+
+    def _select(
+        self, name: str, draws: Positions, temperatures: Positions, chains: Positions, temperature: float | None
+    ) -> np.ndarray:
+        if temperature is not None:
+            if not (isinstance(temperatures, slice) and temperatures == slice(None)):
+                raise InputError("temperatures (positions) and temperature (a value) exclude each other: give one")
+            temperatures = position_of(temperature, self.temperatures)
+        axes = (
+            select(temperatures, len(self.temperatures), "temperatures"),
+            select(chains, self.chains, "chains"),
+            select(draws, self.draws, "draws"),
+        )
+        return taken(self._read(lambda file: file[name][tuple(axis.read for axis in axes)]), axes)
 
     def coordinate(self, name: str) -> np.ndarray:
-        """The values along one axis: ``temperature``, ``chain``, ``draw`` (committed ones), ``y`` or ``x``."""
+        """The values along one axis: ``temperature``, ``chain``, ``draw`` (committed ones), ``y`` or ``x``.
+
+        Raises:
+            InputError: there is no such axis.
+        """
+        if name not in layout.AXES:
+            raise InputError(f"unknown axis {name!r}: choose one of {', '.join(layout.AXES)}")
         return self._read(lambda file: file[name][: self.draws] if name == "draw" else file[name][...])
 
     def blocks(self, max_bytes: int = 2**26) -> Iterator[Block]:
@@ -227,14 +318,14 @@ class Ensemble:
 
     def rows_per_chunk(self, name: str) -> int:
         """Draws in a chunk of ``theta`` or of a series; reading and writing whole multiples is fastest."""
-        return int(self._file[name].chunks[2])
+        return self._rows_per_chunk[name]
 
     def state(self) -> dict[str, np.ndarray] | None:
         """The state that the last `append` brought; None before the first."""
-        if "run/state" not in self._file:
-            return None
 
-        def read(file: h5py.File) -> dict[str, np.ndarray]:
+        def read(file: h5py.File) -> dict[str, np.ndarray] | None:
+            if "run/state" not in file:
+                return None
             return {name: d[...].reshape(d.attrs["shape"]) for name, d in file["run/state"].items()}
 
         return self._read(read)
@@ -245,24 +336,92 @@ class Ensemble:
 
     def _read(self, read: Callable[[h5py.File], Result]) -> Result:
         """Read consistently while a writer may be at work: the counter of commits must stand still meanwhile."""
-        if self._journaled is not None:
+        if not self._open:
+            raise InputError(f"{self.path} is closed: open it again to read it")
+        if self._reader is None:
             return read(self._file)
         for _ in range(100):
-            before = self._raw_counter()
+            before = self._reader.number_at(self._counter)
             try:
                 if before != self._seen:
                     self._file.close()
                     self._seen = -1
-                    self._file = layout.open_file(self.path, read_journal(self.path))
+                    self._file = layout.open_file(self.path, self._reader, read_journal(self._real))
                     self._seen = before
                 result = read(self._file)
             except layout.DAMAGE as error:
-                if self._raw_counter() == before:
+                if self._reader.number_at(self._counter) == before:
                     raise InputError(f"{self.path} is damaged: run `latticeflow verify {self.path}`") from error
                 continue
-            if self._raw_counter() == before:
+            if self._reader.number_at(self._counter) == before:
                 return result
         raise InputError(f"{self.path} changes too fast to be read: wait until its writer has finished")
+
+    # -- for people and other tools -----------------------------------------------------------------------------
+
+    def bytes_stored(self) -> int:
+        """Size of the file in bytes."""
+        return self._real.stat().st_size
+
+    def _description(self) -> dict[str, str]:
+        T = np.sort(self.temperatures)
+        try:
+            size = f"{self.bytes_stored() / 1e6:.1f} MB"
+        except OSError:
+            size = "no longer there"
+        return {
+            "file": f"{self.path}, {size}{'' if self._open else ', closed'}",
+            "model": repr(self.model),
+            "lattice": f"{self.lattice.Lx} x {self.lattice.Ly}, periodic",
+            "temperatures": f"{len(T)} from {T[0]:g} to {T[-1]:g}" if len(T) > 1 else f"{T[0]:g}",
+            "draws": f"{self.chains} chains x {self.draws} draws at each temperature, {', '.join(self.series_names)}",
+        }
+
+    def __repr__(self) -> str:
+        """Five lines that say what the file holds."""
+        rows = self._description()
+        return "\n  ".join([f"Ensemble {rows.pop('file')}", *(f"{name:<13} {text}" for name, text in rows.items())])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in self._description().items()
+        )
+        return f"<table><caption>Ensemble</caption>{rows}</table>"
+
+    def to_xarray(self, draws: Positions = slice(None)) -> Any:
+        """Configurations and series with named axes, read into memory.
+
+        Args:
+            draws: which draws, as in `theta`.
+
+        Returns:
+            `xarray.Dataset` with coordinates temperature, chain, draw, y and x, and the file's attributes.
+
+        Raises:
+            InputError: xarray is not installed.
+        """
+        from mcmc.storage.conversions import to_xarray
+
+        return to_xarray(self, draws)
+
+    def to_arviz(self, temperature: float | None = None) -> Any:
+        """The measured series at one temperature for ArviZ's summaries and plots.
+
+        Args:
+            temperature: its value; may be left out where the file has only one.
+
+        Returns:
+            `arviz.InferenceData` (from ArviZ 1 on a tree of datasets) whose group ``posterior`` holds the series with
+            axes chain and draw.
+
+        Raises:
+            InputError: ArviZ is not installed, or the file has no such temperature.
+        """
+        from mcmc.storage.conversions import to_arviz
+
+        return to_arviz(self, temperature)
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -285,7 +444,8 @@ class Ensemble:
             OSError: the disk is full or gone; all earlier draws are safe, this block is lost.
         """
         if self._journaled is None:
-            raise InputError(f"{self.path} is open for reading: nothing can be appended")
+            how = "is open for reading" if self._open else "is closed"
+            raise InputError(f"{self.path} {how}: nothing can be appended")
         layout.check(block, (len(self.temperatures), self.chains), self.lattice, self.series_names)
         start, stop = self.draws, self.draws + block.theta.shape[2]
         for name, values in {"theta": block.theta, **block.series}.items():
@@ -324,14 +484,6 @@ class Ensemble:
         assert self._journaled is not None
         self._file.flush()
         self._journaled.commit(first=self._counter)
-
-    def _raw_counter(self) -> int:
-        """The counter of commits as it stands on the disk, past HDF5's caches."""
-        try:
-            with open(self.path, "rb") as file:
-                return int.from_bytes(os.pread(file.fileno(), 8, self._counter), "little")
-        except FileNotFoundError:
-            raise InputError(f"{self.path} has vanished while it was read") from None
 
 
 def open_ensemble(path: str | Path) -> Ensemble:

@@ -67,7 +67,14 @@ def from_array(
         if not np.isfinite(theta[:, :, start : start + n]).all():
             raise InputError(f"the array holds values that are not finite among draws {start} to {start + n - 1}")
     with Ensemble.create(
-        path, model=model, lattice=lattice, temperatures=temperatures, chains=C, provenance=attributes, draws=draws
+        path,
+        model=model,
+        lattice=lattice,
+        temperatures=temperatures,
+        chains=C,
+        provenance=attributes,
+        draws=draws,
+        whole=True,
     ) as ensemble:
         for start in range(0, draws, n):
             part = as_angles(theta[:, :, start : start + n])

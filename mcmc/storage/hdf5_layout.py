@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import math
 import os
@@ -18,6 +20,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.storage.block import Block
+from mcmc.storage.descriptors import open_descriptor
 from mcmc.storage.journal import Overlay, Record
 
 FORMAT = "latticeflow ensemble"
@@ -31,6 +34,7 @@ _SMALL_CHUNK = 2**16  # chunks below this size span several chains
 _ROW = 2**25  # bytes of one row of chunks, through all temperatures and chains, at most
 
 # What h5py raises when it reads damaged bytes: in the data an OSError, in the description of the data anything.
+_NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, getattr(errno, "ESTALE", -1), errno.ENOENT)
 DAMAGE = (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)
 
 
@@ -42,8 +46,7 @@ def chunk_shape(T: int, C: int, shape: tuple[int, int], draws: int) -> tuple[int
     return (1, c, n, *shape)
 
 
-def write_empty(
-    path: Path,
+def empty_file(
     shape: tuple[int, int],
     temperatures: np.ndarray,
     chains: np.ndarray,
@@ -51,11 +54,10 @@ def write_empty(
     provenance: Mapping[str, Any],
     *,
     draws: int,
-) -> None:
-    """Write a file with all datasets and attributes and no draws.
+) -> bytes:
+    """The bytes of a file with all datasets and attributes and no draws.
 
     Args:
-        path: overwritten if it exists.
         shape: (Ly, Lx).
         temperatures: float64 (T,).
         chains: int64 (C,), numbers of the chains.
@@ -64,10 +66,11 @@ def write_empty(
         draws: how many are expected, to choose the size of chunks.
     """
     T, C = len(temperatures), len(chains)
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w", libver=LIBVER) as file:
         file.attrs.update({"format": FORMAT, "format_version": VERSION, "file_id": secrets.randbits(63)})
         for name, value in {**provenance, "series": list(series)}.items():
-            file.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
+            file.attrs[name] = _storable(value) if isinstance(value, str | int | float) else json.dumps(value)
         file.attrs["checksum"] = attributes_checksum(attributes(file))
         scales = {
             "temperature": temperatures,
@@ -88,6 +91,14 @@ def write_empty(
             _create(file, name, (T, C, 0), np.float64, limits[:3], (T, C, n))
         file["committed"] = np.int64(0)
         file.create_dataset("run/report", (0,), np.uint8, chunks=(4096,), maxshape=(None,), fletcher32=True)
+    return content.getvalue()
+
+
+def _storable(value: Any) -> Any:
+    """Text as HDF5 takes it: names of files may hold bytes that are not UTF-8, and no text may hold a zero byte."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _create(file: h5py.File, name: str, shape: tuple, dtype: Any, limits: tuple, chunks: tuple) -> None:
@@ -111,23 +122,74 @@ def replace(group: h5py.Group, name: str, array: np.ndarray) -> None:
         group[name].attrs["shape"] = np.array(array.shape, np.int64)
 
 
-def open_file(path: Path, record: Record | None) -> h5py.File:
-    """Open for reading, with the journal's commit laid over the file where it belongs to it.
+class Reader(Overlay):
+    """A file to be read, with a journal's pages over it.
+
+    HDF5 shares its cache of a path among all who open it in a process; through this every reader has their own. It
+    stays with the file that it opened, whatever becomes of the name and of the working directory.
+
+    Args:
+        fd: open descriptor, which is duplicated.
+        pages: content by offset.
+    """
+
+    def __init__(self, fd: int, pages: Mapping[int, bytes]):
+        super().__init__(os.dup(fd), dict(pages))
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def over(self, pages: Mapping[int, bytes]) -> Reader:
+        """Another reader of the same file."""
+        return Reader(self._fd, pages)
+
+    def number_at(self, offset: int) -> int:
+        """The integer of 8 bytes at a place, as it stands on the disk."""
+        self.seek(offset)
+        return int.from_bytes(self.read(8), "little")
+
+    def _past_end(self, offset: int) -> None:
+        raise OSError(errno.EIO, f"the file is truncated at {offset} bytes")
+
+
+def open_reader(path: Path) -> Reader:
+    """Open a file for reading by name.
 
     Raises:
-        InputError: the file is missing, truncated, foreign, damaged or of a newer version.
+        InputError: it is missing, empty, not to be read or no HDF5 file.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty: nothing was ever written to it")
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path} is no HDF5 file (numpy arrays come in by latticeflow import)")
     try:
-        file = h5py.File(_Reader(path, {}), "r")
+        fd = open_descriptor(path, os.O_RDONLY)
+    except OSError as error:
+        raise complaint(path, error) from None
+    try:
+        if not os.fstat(fd).st_size:
+            raise InputError(f"{path} is empty: nothing was ever written to it")
+        if not h5py.is_hdf5(path):
+            raise InputError(f"{path} is no HDF5 file (numpy arrays come in by latticeflow import)")
+        return Reader(fd, {})
+    finally:
+        os.close(fd)
+
+
+def open_file(path: Path, reader: Reader, record: Record | None) -> h5py.File:
+    """Open for reading, with the journal's commit laid over the file where it belongs to it.
+
+    Args:
+        path: what messages call the file.
+        reader: of the file.
+        record: what the journal holds.
+
+    Raises:
+        InputError: the file is truncated, foreign, damaged or of a newer version.
+    """
+    try:
+        file = h5py.File(reader.over({}), "r")
         if record is not None and record.pages and file_id(file) == record.file_id:
             file.close()
-            file = h5py.File(_Reader(path, record.pages), "r")
+            file = h5py.File(reader.over(record.pages), "r")
         try:
             _check_format(path, file)
         except BaseException:
@@ -144,22 +206,11 @@ def complaint(path: Path, error: Exception) -> InputError:
         return error
     if isinstance(error, PermissionError):
         return InputError(f"{path} may not be read: check its permissions")
+    if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
+        return InputError(f"{path} cannot be read ({error.strerror})")
     if "truncated" in str(error):
         return InputError(f"{path} is truncated ({path.stat().st_size} bytes are left): copy it again")
     return InputError(f"{path} is damaged ({' '.join(str(error).split())}): copy it again")
-
-
-class _Reader(Overlay):
-    """The file with a journal's pages over it.
-
-    HDF5 shares its cache of a path among all who open it in a process; through this every reader has his own.
-    """
-
-    def __init__(self, path: Path, pages: dict[int, bytes]):
-        super().__init__(os.open(path, os.O_RDONLY), pages)
-
-    def __del__(self) -> None:
-        os.close(self._fd)
 
 
 def file_id(file: h5py.File) -> int:
@@ -213,12 +264,3 @@ def check(block: Block, size: tuple[int, int], lattice: Lattice, series: Sequenc
             raise InputError(f"series {name!r} has shape {block.series[name].shape}, not {expected[:3]}")
     if not (np.abs(block.theta) <= np.float32(np.pi)).all():
         raise InputError("configurations must be finite angles in [-pi, pi): apply mcmc.wrap")
-
-
-def sync_directory(path: Path) -> None:
-    """Make a rename in the directory last."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -10,15 +10,15 @@ held back in memory and become valid by a redo journal beside the file, ``FILE.j
 3. copy the pages into the file.
 
 A death before the end of 2 leaves the old file (and some bytes behind its end), a death after it leaves a whole journal
-that every reader lays over the file and the next writer copies. The journal is also what a writer locks: an advisory
-lock that the system releases when its process dies. A clean close removes it.
+that every reader lays over the file and the next writer copies. A clean close removes the journal. One writer at a time
+is admitted: it locks the file itself, so that other names of the file (symbolic links, mounts) lead to the same lock,
+and the system releases the lock when the process dies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import struct
 import zlib
@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mcmc.errors import InputError
+from mcmc.storage import descriptors
 
 PAGE = 4096
+_ATTEMPTS = 100  # to open the file that has the name at the time it is locked
 _MAGIC = b"LFJRNL1\n"
 _HEADER = struct.Struct("<8sQQQ")
 _ENTRY = struct.Struct("<QI")
@@ -53,7 +55,8 @@ class Record(NamedTuple):
 
 
 def journal_path(path: Path) -> Path:
-    """Where the journal of ``path`` lies."""
+    """Where the journal of ``path`` lies: beside the file itself, not beside a symbolic link to it."""
+    path = Path(os.path.realpath(path))
     return path.with_name(path.name + ".journal")
 
 
@@ -111,8 +114,9 @@ class Overlay:
         start, length = self._position, len(view)
         done = 0
         while done < length:
-            count = os.preadv(self._fd, [view[done:]], start + done)
+            count = _read_at(self._fd, view[done:], start + done)
             if not count:
+                self._past_end(start + done)
                 view[done:] = bytes(length - done)
                 break
             done += count
@@ -125,6 +129,9 @@ class Overlay:
         self._position += length
         return length
 
+    def _past_end(self, offset: int) -> None:
+        """Called when bytes are read from behind the end of the file, where zeros are seen."""
+
 
 class JournaledFile(Overlay):
     """An existing file, locked for writing, whose changes become valid at `commit`.
@@ -133,19 +140,17 @@ class JournaledFile(Overlay):
     raises it.
 
     Args:
-        path: the file.
+        path: the file, symbolic links resolved.
         lock: the right to write it; let go by `close`.
         file_id: tells a journal of this file from one that another file of this name left; see `Record`.
-
-    Raises:
-        OSError: the file cannot be written.
     """
 
     def __init__(self, path: Path, lock: Lock, *, file_id: int):
-        super().__init__(os.open(path, os.O_RDWR), {})
+        super().__init__(lock.fd, {})
         self._path, self._lock = path, lock
         self._failure: OSError | None = None
         self._base = os.fstat(self._fd).st_size
+        self._journal: int | None = None
         self._journal_needed = False
         self.file_id = file_id
 
@@ -165,8 +170,7 @@ class JournaledFile(Overlay):
         try:
             if self._failure is None:
                 self._hold_back(start, view[:inside])
-                while inside < length:
-                    inside += os.pwrite(self._fd, view[inside:], start + inside)
+                _write_at(self._fd, view[inside:], start + inside)
         except OSError as error:
             self._failure = error
         return length
@@ -177,13 +181,19 @@ class JournaledFile(Overlay):
             offset = (start + done) - (start + done) % PAGE
             page = self._pages.get(offset)
             if page is None:
-                page = bytearray(os.pread(self._fd, min(PAGE, self._base - offset), offset))
+                page = bytearray(min(PAGE, self._base - offset))
+                if not _fill(self._fd, memoryview(page), offset):
+                    self._past_end(self._base - 1)
                 self._pages[offset] = page
             assert isinstance(page, bytearray)
             within = start + done - offset
             count = min(len(page) - within, len(view) - done)
             page[within : within + count] = view[done : done + count]
             done += count
+
+    def _past_end(self, offset: int) -> None:
+        if offset < self._base:
+            raise OSError(errno.EIO, "another program has cut the file short while it was written")
 
     def truncate(self, size: int) -> int:
         """Set the length, but never cut committed bytes (HDF5 does not mind bytes behind its end)."""
@@ -209,14 +219,14 @@ class JournaledFile(Overlay):
         try:
             if self._failure is not None:
                 raise self._failure
-            if not self._in_place():
+            if not self.in_place():
                 raise FileNotFoundError(f"{self._path} has vanished or been replaced while it was written")
             os.fsync(self._fd)
             watched = first - first % PAGE
             order = sorted(self._pages, key=lambda offset: (offset != watched, offset))
             pages = {offset: bytes(self._pages[offset]) for offset in order}
             size = os.fstat(self._fd).st_size
-            self._lock.write(Record(self.file_id, size, pages))
+            self._write_journal(Record(self.file_id, size, pages))
         except OSError as error:
             self._failure = error
             raise
@@ -231,7 +241,8 @@ class JournaledFile(Overlay):
         self._journal_needed = False
         self._pages.clear()
 
-    def _in_place(self) -> bool:
+    def in_place(self) -> bool:
+        """Whether the name still leads to this file."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(self._fd))
         except FileNotFoundError:
@@ -239,73 +250,129 @@ class JournaledFile(Overlay):
 
     def _copy(self, pages: dict[int, bytes]) -> None:
         for offset, page in pages.items():
-            done = 0
-            while done < len(page):
-                done += os.pwrite(self._fd, page[done:], offset + done)
+            _write_at(self._fd, page, offset)
 
-    def close(self) -> None:
-        """Drop what is not committed and let the lock go; the journal goes too unless it is needed."""
-        try:
-            os.ftruncate(self._fd, self._base)
-            os.fsync(self._fd)
-        except OSError:
-            self._journal_needed = True
-            raise
-        finally:
-            os.close(self._fd)
-            self._lock.close(remove=not self._journal_needed)
-
-
-class Lock:
-    """The right to write ``path``: a lock on its journal, which the system releases when the process dies.
-
-    Raises:
-        InputError: another process holds it, or the directory cannot be written.
-        OSError: the file system knows no locks.
-    """
-
-    def __init__(self, path: Path):
-        self._journal = journal_path(path)
-        while True:
-            try:
-                self._fd = os.open(self._journal, os.O_RDWR | os.O_CREAT, 0o666)
-            except OSError as error:
-                text = f"{path} cannot be written ({error.strerror})"
-                raise InputError(f"{text}: check directory {path.parent}, or name another file") from None
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(self._fd)
-                if error.errno in (errno.EAGAIN, errno.EACCES):
-                    raise InputError(f"{path} is being written by another process: wait for it, or stop it") from None
-                text = f"{path} cannot be locked ({error.strerror}): use another file system"
-                raise OSError(text) from None
-            # The last holder may have removed the journal between our opening and our locking it.
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(self._fd).st_ino == os.stat(self._journal).st_ino:
-                    return
-            os.close(self._fd)
-
-    def write(self, record: Record) -> None:
+    def _write_journal(self, record: Record) -> None:
         """Make ``record`` the journal's content, on the disk when this returns.
 
         Raises:
             OSError: the journal is empty then.
         """
+        path = journal_path(self._path)
+        if self._journal is None:
+            self._journal = descriptors.open_descriptor(path, os.O_RDWR | os.O_CREAT)
+            descriptors.sync_directory(path.parent)
         try:
-            os.ftruncate(self._fd, 0)
-            content, done = record.to_bytes(), 0
-            while done < len(content):
-                done += os.pwrite(self._fd, content[done:], done)
-            os.fsync(self._fd)
+            os.ftruncate(self._journal, 0)
+            _write_at(self._journal, record.to_bytes(), 0)
+            os.fsync(self._journal)
         except OSError:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, 0)
+                os.ftruncate(self._journal, 0)
             raise
 
-    def close(self, remove: bool = True) -> None:
-        """Let go."""
-        if remove:
+    def close(self) -> None:
+        """Drop what is not committed and let the lock go; the journal goes too unless it is needed."""
+        try:
+            if os.fstat(self._fd).st_size > self._base:
+                os.ftruncate(self._fd, self._base)
+            os.fsync(self._fd)
+        except OSError:
+            self._journal_needed = True
+            raise
+        finally:
+            if self._journal is not None:
+                os.close(self._journal)
+            if not self._journal_needed:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(journal_path(self._path))
+            self._lock.close()
+
+
+class Lock:
+    """The right to write a file, which ends with `close` or with the process.
+
+    Args:
+        path: the file, symbolic links resolved.
+        shown: what messages call it.
+        create: make an empty file where there is none.
+
+    Attributes:
+        fd: the descriptor of the file, for reading and writing.
+
+    Raises:
+        InputError: another process holds it, the file has several names, or it cannot be written.
+        OSError: the file system knows no locks.
+    """
+
+    def __init__(self, path: Path, *, shown: Path, create: bool = False):
+        for _ in range(_ATTEMPTS):
+            try:
+                self.fd = descriptors.open_descriptor(path, os.O_RDWR | (os.O_CREAT if create else 0))
+            except OSError as error:
+                text = f"{shown} cannot be written ({error.strerror})"
+                raise InputError(f"{text}: check directory {shown.parent}, or name another file") from None
+            try:
+                self._release = descriptors.lock(self.fd)
+            except BlockingIOError:
+                os.close(self.fd)
+                text = f"{shown} is being written by another process, or held open by a program that reads HDF5 itself"
+                raise InputError(f"{text}: wait for it, or stop it") from None
+            except OSError as error:
+                os.close(self.fd)
+                raise OSError(f"{shown} cannot be locked ({error.strerror}): use another file system") from None
+            status = os.fstat(self.fd)
+            # The file may have been moved or replaced between our opening and our locking it.
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._journal)
-        os.close(self._fd)
+                if os.path.samestat(status, os.stat(path)):
+                    if status.st_nlink <= 1:
+                        return
+                    self.close()
+                    text = f"{shown} has {status.st_nlink} names (hard links), and a journal would lie beside only one"
+                    raise InputError(f"{text}: copy the file, or remove the other names")
+            self.close()
+        raise InputError(f"{shown} is being replaced by other processes: name another file")
+
+    def close(self) -> None:
+        """Let go."""
+        self._release()
+        os.close(self.fd)
+
+
+def _read_at(fd: int, view: memoryview, offset: int) -> int:
+    """Read from a position; how many bytes came, 0 at the end of the file."""
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [view], offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    content = os.read(fd, len(view))
+    view[: len(content)] = content
+    return len(content)
+
+
+def _fill(fd: int, view: memoryview, offset: int) -> bool:
+    """Fill the view from a position; whether there were so many bytes."""
+    done = 0
+    while done < len(view):
+        count = _read_at(fd, view[done:], offset + done)
+        if not count:
+            return False
+        done += count
+    return True
+
+
+def _write_at(fd: int, content: memoryview | bytes, offset: int) -> None:
+    """Write all of it at a position.
+
+    Raises:
+        OSError: the disk is full or gone, or takes no bytes.
+    """
+    view, done = memoryview(content), 0
+    while done < len(view):
+        if hasattr(os, "pwrite"):
+            count = os.pwrite(fd, view[done:], offset + done)
+        else:
+            os.lseek(fd, offset + done, os.SEEK_SET)
+            count = os.write(fd, view[done:])
+        if not count:
+            raise OSError(errno.EIO, "the disk takes no more bytes")
+        done += count

@@ -84,8 +84,8 @@ def _verify_block(ensemble: Ensemble, draws: slice, found: Verification) -> None
     if theta is None:
         width = ensemble.chains_per_chunk
         for t, c in product(range(len(ensemble.temperatures)), range(0, ensemble.chains, width)):
-            part = {"temperatures": slice(t, t + 1), "chains": slice(c, c + width)}
-            if _try(partial(ensemble.theta, draws, **part)) is None:
+            part = partial(ensemble.theta, draws, temperatures=slice(t, t + 1), chains=slice(c, c + width))
+            if _try(part) is None:
                 who = f"chain {c}" if width == 1 else f"chains {c} to {min(c + width, ensemble.chains) - 1}"
                 found.note(
                     f"theta, T = {ensemble.temperatures[t]:g}, {who}, {span}: checksum does not match", draws.start
