@@ -24,7 +24,7 @@ for module in pkgutil.walk_packages(mcmc.__path__, "mcmc."):
 from mcmc import XY, InputError, Lattice
 from mcmc.analysis.thermodynamics import observe
 from mcmc.runtime.stop import Stop
-from mcmc.sampling.generate import generate
+from mcmc.sampling.generate import generate_file
 from mcmc.sampling.merge import merge
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
@@ -32,8 +32,8 @@ from mcmc.storage.from_numpy import from_array
 from mcmc.storage.verify import verify
 run = Settings(XY(), Lattice(4, 4), (0.5, 1.0), thermalise=20, thin=1)
 with Stop() as stop:
-    assert generate(run, "a.h5", draws=60, stop=stop)
-    assert generate(run, "a.h5", draws=90, resume=True, stop=stop)
+    assert generate_file(run, "a.h5", draws=60, stop=stop)
+    assert generate_file(run, "a.h5", draws=90, resume=True, stop=stop)
 assert verify("a.h5").problems == []
 with Ensemble.append_to("a.h5"):
     try:
@@ -44,10 +44,10 @@ with Ensemble.append_to("a.h5"):
         raise AssertionError("a second writer")
 with Ensemble.open("a.h5") as ensemble:
     theta = ensemble.theta()
-    print(observe(ensemble).rows[0]["energy"])
+    print(observe(ensemble))
 from_array("b.h5", theta, model=XY(), temperatures=[0.5, 1.0])
 from dataclasses import replace
-assert generate(replace(run, seed=1), "c.h5", draws=90)
+assert generate_file(replace(run, seed=1), "c.h5", draws=90)
 merge(["a.h5", "c.h5"], "d.h5")
 import os
 assert sorted(os.listdir(".")) == ["a.h5", "b.h5", "c.h5", "d.h5"], os.listdir(".")

@@ -46,10 +46,11 @@ class Lattice:
     Ly: int
 
     def __post_init__(self) -> None:
-        """Refuse sides that no periodic lattice has."""
+        """Refuse sides that no periodic lattice has; numpy's integers become Python's."""
         for name, side in (("Lx", self.Lx), ("Ly", self.Ly)):
             if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 2:
                 raise InputError(f"lattice side {name} = {side!r} must be an integer of at least 2")
+            object.__setattr__(self, name, int(side))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -38,8 +38,10 @@ class XY:
     def __post_init__(self) -> None:
         """Refuse couplings that are not numbers."""
         for coupling, value in asdict(self).items():
-            if not isinstance(value, int | float | np.number) or not math.isfinite(value):
+            real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not real or not math.isfinite(value):
                 raise InputError(f"coupling {coupling} = {value!r} must be a finite number")
+            object.__setattr__(self, coupling, float(value))
 
     @property
     def couplings(self) -> dict[str, float]:

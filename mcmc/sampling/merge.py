@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +11,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.progress import Progress
-from mcmc.sampling.executors import Part, join, join_states
 from mcmc.sampling.settings import Settings, run_attributes, settings_from_dict
+from mcmc.sampling.streams import chain_keys
 from mcmc.storage import provenance
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
+
+
+class Place(NamedTuple):
+    """Where the chains of one file stand in the whole."""
+
+    rows: list[int]
+    columns: list[int]
+
+    def cells(self) -> tuple[np.ndarray, ...]:
+        """Index of the file's temperatures and chains in an array (T, C, ...)."""
+        return np.ix_(self.rows, self.columns)
 
 
 class Origin(NamedTuple):
@@ -40,9 +52,9 @@ def merge(
 ) -> None:
     """Write one file that holds the chains of several.
 
-    Parts of one run (equal settings and seed) become the file that the run would have written in one piece, and can be
-    resumed. Independent runs (other seeds) stand side by side as further chains, renumbered; the attribute ``origins``
-    keeps each one's seed and number.
+    Parts of one run (equal settings and seed), and runs of one seed at other temperatures, become the file that one run
+    would have written, and can be resumed. Independent runs (other seeds) stand side by side as further chains,
+    renumbered; the attribute ``origins`` keeps each one's seed and number. Temperatures may come in any order.
 
     Args:
         sources: ensemble files.
@@ -51,21 +63,27 @@ def merge(
         max_bytes: memory for draws.
 
     Raises:
-        InputError: files that do not belong together, with the first difference.
+        InputError: files that do not belong together, with the first difference, or that share random numbers, so that
+            errors worked out from the whole would be wrong.
     """
     if len(sources) < 2:
         raise InputError(f"merging takes at least two files, not {len(sources)}")
     with ExitStack() as stack:
         files = [stack.enter_context(Ensemble.open(source)) for source in sources]
         _refuse_strangers(files)
-        temperatures, chains, parts = _arrange(files)
-        settings = _settings(files, temperatures, chains)
+        temperatures, chains, places = _arrange(files)
+        settings = _settings(files, temperatures, chains, places)
+        _refuse_shared_streams(files)
         attributes: dict[str, Any] = {"merged_from": [str(file.path) for file in files], **provenance.origin(command)}
         if settings is not None:
-            attributes = {**attributes, **run_attributes(settings, command)}
+            run = {name: value for name, value in run_attributes(settings, command).items() if name != "moves"}
+            attributes = {**attributes, **run, **_moves(files[0])}
             numbers = [chain.chain for chain in chains]
         else:
             # Without common settings the run cannot be repeated as a whole, but every part says how it was made.
+            attributes["sampler"] = _shared(file.attributes.get("sampler", "unknown") for file in files)
+            attributes["seed"] = ", ".join(dict.fromkeys(chain.seed for chain in chains))
+            attributes["common_settings"] = _common(files[0])
             attributes["origins"] = [list(chain) for chain in chains]
             attributes["sources"] = [file.attributes for file in files]
             numbers = list(range(len(chains)))
@@ -88,13 +106,13 @@ def merge(
             n = max(1, max_bytes // (rows * merged.draw_bytes)) * rows
             for start in range(0, first.draws, n):
                 picked = slice(start, min(start + n, first.draws))
-                theta = join(parts, [file.theta(picked) for file in files])
+                theta = _joined(places, [file.theta(picked) for file in files])
                 names = first.series_names
                 block = Block(
-                    theta, {name: join(parts, [file.series(name, picked) for file in files]) for name in names}
+                    theta, {name: _joined(places, [file.series(name, picked) for file in files]) for name in names}
                 )
                 last = picked.stop == first.draws
-                merged.append(block, state=_state(files, parts) if last and settings is not None else None)
+                merged.append(block, state=_state(files, places) if last and settings is not None else None)
                 progress.advance(picked.stop - picked.start)
 
 
@@ -106,7 +124,12 @@ def _refuse_strangers(files: Sequence[Ensemble]) -> None:
             ("lattice", first.lattice, file.lattice),
             ("series", first.series_names, file.series_names),
             ("draws of each chain", first.draws, file.draws),
-            *((name, ours, _common(file).get(name)) for name, ours in _common(first).items()),
+            *((name, moves, _moves(file)[name]) for name, moves in _moves(first).items() if name in _moves(file)),
+            *(
+                (name, _common(first).get(name), _common(file).get(name))
+                for name in sorted({*_common(first), *_common(file)})
+                if _common(first) and _common(file)
+            ),
         ):
             if ours != theirs:
                 text = f"{file.path} does not belong to {first.path}: {what} is {theirs!r}, not {ours!r}"
@@ -115,62 +138,125 @@ def _refuse_strangers(files: Sequence[Ensemble]) -> None:
 
 def _common(file: Ensemble) -> dict[str, Any]:
     """The settings in which files that are merged must agree."""
-    own = {"temperatures", "chains", "seed", "first_temperature", "first_chain"}
-    return {name: value for name, value in file.attributes.get("settings", {}).items() if name not in own}
+    own = {"temperatures", "chains", "seed", "first_temperature", "first_chain", "streams"}
+    settings = file.attributes.get("settings", file.attributes.get("common_settings", {}))
+    return {name: value for name, value in settings.items() if name not in own}
 
 
-def _arrange(files: Sequence[Ensemble]) -> tuple[np.ndarray, list[Origin], list[Part]]:
-    """Temperatures and chains of the whole, and the rectangle that each file fills.
+def _moves(file: Ensemble) -> dict[str, Any]:
+    """What the file says of its moves, under the name of its version."""
+    return {name: file.attributes[name] for name in ("moves", "mix") if name in file.attributes}
+
+
+def _shared(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _refuse_shared_streams(files: Sequence[Ensemble]) -> None:
+    """Refuse chains at different temperatures that used the same random numbers.
+
+    Raises:
+        InputError: naming two such files.
+    """
+    seen: dict[bytes, tuple[Path, float]] = {}
+    for file in files:
+        for settings in _runs(file.attributes):
+            keys = chain_keys(settings).reshape(len(settings.temperatures), settings.chains, -1)
+            for T, key in ((T, k.tobytes()) for T, row in zip(settings.temperatures, keys, strict=True) for k in row):
+                other, there = seen.setdefault(key, (file.path, T))
+                if there != T:
+                    text = f"{other} at T = {there:g} and {file.path} at T = {T:g} used the same random numbers"
+                    raise InputError(
+                        f"{text} (seed {settings.seed}, an earlier version): their errors are not independent; "
+                        "make one of them again"
+                    )
+
+
+def _runs(attributes: Mapping[str, Any]) -> Iterator[Settings]:
+    """The settings of all runs from which a file is joined, as far as they are known."""
+    if "settings" in attributes:
+        yield settings_from_dict(attributes["settings"])
+    for source in attributes.get("sources", ()):
+        yield from _runs(source)
+
+
+def _arrange(files: Sequence[Ensemble]) -> tuple[np.ndarray, list[Origin], list[Place]]:
+    """Temperatures and chains of the whole, and which of them each file holds.
 
     Raises:
         InputError: files overlap, or leave a gap.
     """
     temperatures: list[float] = []
     chains: list[Origin] = []
-    for file in sorted(files, key=_place):
+    for file in sorted(files, key=_position):
         temperatures += [T for T in file.temperatures.tolist() if T not in temperatures]
         chains += [origin for origin in origins(file) if origin not in chains]
+    if not _in_order_of_version_1(files, temperatures):
+        temperatures = list(as_temperatures(temperatures))
     filled = np.full((len(temperatures), len(chains)), -1)
-    parts = []
+    places = []
     for k, file in enumerate(files):
         rows = [temperatures.index(T) for T in file.temperatures.tolist()]
-        columns = [chains.index(origin) for origin in origins(file)]
-        part = Part(range(rows[0], rows[0] + len(rows)), range(columns[0], columns[0] + len(columns)))
-        if rows != [*part.temperatures] or columns != [*part.chains]:
-            raise InputError(f"{file.path} does not fit: its temperatures or chains are interleaved with other files'")
-        share = filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        place = Place(rows, [chains.index(origin) for origin in origins(file)])
+        share = filled[place.cells()]
         if (share >= 0).any():
             other = files[int(share.max())].path
             raise InputError(f"{file.path} and {other} hold the same chains at the same temperatures: leave one out")
-        share[...] = k
-        parts.append(part)
+        filled[place.cells()] = k
+        places.append(place)
     if (filled < 0).any():
         t, c = np.argwhere(filled < 0)[0]
         text = f"no file holds chain {chains[c].chain} of seed {chains[c].seed} at T = {temperatures[t]:g}"
         raise InputError(f"{text}: name all files of the run")
-    return np.array(temperatures), chains, parts
+    return np.array(temperatures), chains, places
 
 
-def _place(file: Ensemble) -> tuple[int, float, int, Origin]:
+def _position(file: Ensemble) -> tuple[int, float, int, Origin]:
     """Sorts files by temperature, then seed as a number, then chain."""
     origin = origins(file)[0]
-    return _first(file, "temperature"), float(file.temperatures[0]), len(origin.seed), origin
+    index = _first(file, "temperature") if _streams(file) == 1 else 0
+    return index, float(file.temperatures[0]), len(origin.seed), origin
 
 
 def _first(file: Ensemble, axis: str) -> int:
     return int(file.attributes.get("settings", {}).get(f"first_{axis}", 0))
 
 
-def _settings(files: Sequence[Ensemble], temperatures: np.ndarray, chains: Sequence[Origin]) -> Settings | None:
-    """The settings of the whole run, if the files are parts of one."""
+def _streams(file: Ensemble) -> int:
+    """Version of the file's random streams; 0 for data that no run of ours made."""
+    return int(file.attributes["settings"].get("streams", 1)) if "settings" in file.attributes else 0
+
+
+def _in_order_of_version_1(files: Sequence[Ensemble], temperatures: Sequence[float]) -> bool:
+    """Whether all files are parts of a run of stream version 1 whose temperatures stand in this order."""
+    if any(_streams(file) != 1 for file in files):
+        return False
+    first = min(_first(file, "temperature") for file in files)
+    return all(
+        temperatures.index(T) == _first(file, "temperature") - first + row
+        for file in files
+        for row, T in enumerate(file.temperatures.tolist())
+    )
+
+
+def _settings(
+    files: Sequence[Ensemble], temperatures: np.ndarray, chains: Sequence[Origin], places: Sequence[Place]
+) -> Settings | None:
+    """The settings of the whole run, if one run would have drawn what the files hold."""
     numbers = [chain.chain for chain in chains]
     consecutive = numbers == [*range(numbers[0], numbers[0] + len(numbers))]
     if not consecutive or len({chain.seed for chain in chains}) > 1:
         return None
-    if any("settings" not in file.attributes for file in files):
+    versions = {_streams(file) for file in files}
+    if len(versions) > 1 or versions == {0}:
         return None
+    if versions == {1} and not _in_order_of_version_1(files, temperatures.tolist()):
+        return None
+    settings = settings_from_dict(files[0].attributes["settings"])
+    if settings.tempering and any(len(place.rows) < len(temperatures) for place in places):
+        return None  # replicas were exchanged within each file only
     return replace(
-        settings_from_dict(files[0].attributes["settings"]),
+        settings,
         temperatures=tuple(temperatures.tolist()),
         chains=len(chains),
         first_temperature=min(_first(file, "temperature") for file in files),
@@ -178,7 +264,21 @@ def _settings(files: Sequence[Ensemble], temperatures: np.ndarray, chains: Seque
     )
 
 
-def _state(files: Sequence[Ensemble], parts: Sequence[Part]) -> dict[str, np.ndarray] | None:
-    states = [file.state() for file in files]
-    known = [state for state in states if state is not None]
-    return join_states(parts, known) if len(known) == len(states) else None
+def _joined(places: Sequence[Place], arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The array (T, C, ...) of which ``arrays`` are the files' shares."""
+    T = 1 + max(max(place.rows) for place in places)
+    C = 1 + max(max(place.columns) for place in places)
+    whole = np.empty((T, C, *arrays[0].shape[2:]), arrays[0].dtype)
+    for place, array in zip(places, arrays, strict=True):
+        whole[place.cells()] = array
+    return whole
+
+
+def _state(files: Sequence[Ensemble], places: Sequence[Place]) -> dict[str, np.ndarray] | None:
+    states = [state for file in files if (state := file.state()) is not None]
+    if len(states) < len(files):
+        return None
+    first = states[0]
+    return {
+        name: _joined(places, [state[name] for state in states]) if first[name].ndim else first[name] for name in first
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
-from mcmc.sampling import rng
+from mcmc.models.temperatures import as_temperatures
 from mcmc.sampling.samplers import find_sampler
+from mcmc.sampling.streams import DESCRIPTIONS, LATEST
 from mcmc.storage.provenance import origin
 
 
@@ -24,7 +26,8 @@ class Settings:
     Args:
         model: the spin model with its couplings.
         lattice: the periodic rectangle.
-        temperatures: in units of J / k_B, positive.
+        temperatures: in units of J / k_B, positive, none twice; one number, a sequence or an array of them becomes a
+            sorted tuple.
         chains: independent Markov chains at each temperature.
         sampler: a name of `mcmc.sampling.samplers.SAMPLERS`, or ``module:name``.
         thermalise: steps before the first draw; None chooses by sampler and size.
@@ -33,6 +36,8 @@ class Settings:
         tempering: whether the replicas of a chain exchange their temperatures; see `mcmc.sampling.tempering`.
         first_temperature: index of the first temperature in a larger run of which this is a part; see `part`.
         first_chain: number of the first chain in that run.
+        streams: version of the rule that names random streams, see `mcmc.sampling.streams`; None takes the latest, or
+            that of the file which is gone on with.
 
     Raises:
         InputError: naming the value and the remedy.
@@ -49,28 +54,36 @@ class Settings:
     tempering: bool = False
     first_temperature: int = 0
     first_chain: int = 0
+    streams: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be sampled."""
+        """Refuse what cannot be sampled; what came from numpy becomes plain Python."""
         require_known(self.model)
-        if not self.temperatures:
-            raise InputError("no temperatures given: name at least one")
-        for T in self.temperatures:
-            if not (np.isfinite(T) and T > 0):
-                raise InputError(f"temperature {T!r} must be a positive finite number")
-        for name, value, least in (
-            ("chains", self.chains, 1),
-            ("thermalise", self.thermalise, 0),
-            ("thin", self.thin, 1),
-            ("first_temperature", self.first_temperature, 0),
-            ("first_chain", self.first_chain, 0),
+        if not isinstance(self.lattice, Lattice):
+            raise InputError(f"lattice = {self.lattice!r} must be a Lattice, such as Lattice(8, 8)")
+        for name, least in (
+            ("streams", 1),
+            ("chains", 1),
+            ("thermalise", 0),
+            ("thin", 1),
+            ("first_temperature", 0),
+            ("first_chain", 0),
+            ("seed", 0),
         ):
-            if value is not None and value < least:
-                raise InputError(f"{name} = {value} must be at least {least}")
-        if self.tempering and len(self.temperatures) < 2:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _integer(name, value, least))
+        if self.streams is not None and self.streams not in DESCRIPTIONS:
+            raise InputError(f"random streams of version {self.streams} are unknown here: upgrade latticeflow")
+        # Version 1 named streams by position: grids of then keep their order.
+        grid = as_temperatures(self.temperatures, ordered=self.streams != 1)
+        object.__setattr__(self, "temperatures", grid)
+        if not isinstance(self.tempering, bool | np.bool_):
+            raise InputError(f"tempering = {self.tempering!r} must be True or False")
+        object.__setattr__(self, "tempering", bool(self.tempering))
+        if self.tempering and len(grid) < 2:
             raise InputError("tempering needs at least 2 temperatures: name more, or do without")
         find_sampler(self.sampler, self.model, self.lattice)
-        rng.key(self.seed)
 
     def part(self, temperatures: range, chains: range) -> Settings:
         """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
@@ -100,7 +113,20 @@ class Settings:
             self,
             thermalise=sampler.default_thermalise(self.lattice) if thermalise is None else thermalise,
             thin=sampler.default_thin(self.lattice) if thin is None else thin,
+            streams=LATEST if self.streams is None else self.streams,
         )
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} = {value!r} must be an integer") from None
+    if number < least:
+        raise InputError(f"{name} = {number} must be at least {least}")
+    return number
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:
@@ -123,7 +149,7 @@ def settings_from_dict(stored: Mapping[str, Any]) -> Settings:
     unknown = sorted(set(stored) - known)
     if unknown:
         raise InputError(f"the file's settings name {', '.join(unknown)}, unknown here: upgrade latticeflow")
-    plain: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    plain: dict[str, Any] = {"streams": 1, **stored}  # files of the first version do not name theirs
     plain["model"], plain["lattice"] = model_from_name(**stored["model"]), Lattice(**stored["lattice"])
     return Settings(**plain)
 
@@ -139,6 +165,8 @@ def adopt(requested: Settings, stored: Settings, path: Path) -> Settings:
         for field in fields(requested)
         if getattr(requested, field.name) in (None, "auto")
     }
+    if sorted(requested.temperatures) == sorted(stored.temperatures):
+        open_choices["temperatures"] = stored.temperatures  # their order counted once
     requested = replace(requested, **open_choices).resolved()
     for field in fields(requested):
         ours, theirs = getattr(requested, field.name), getattr(stored, field.name)
@@ -158,7 +186,7 @@ def run_attributes(settings: Settings, command: Sequence[str] | None = None) -> 
     return {
         "sampler": settings.sampler,
         "seed": str(settings.seed),
-        "random_streams": "numpy SeedSequence(seed, spawn_key=(temperature index, chain number)); see mcmc.rng",
+        "random_streams": DESCRIPTIONS[settings.streams or LATEST],
         "settings": settings_to_dict(settings),
         "moves": find_sampler(settings.sampler, settings.model, settings.lattice).describe(),
         **origin(command),

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.runtime.threads import available_threads
-from mcmc.sampling import rng
+from mcmc.sampling import streams
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings
@@ -37,27 +37,23 @@ class Simulation:
         self.settings = settings = settings.resolved()
         self.sampler = find_sampler(settings.sampler, settings.model, settings.lattice)
         threads = threads or available_threads()
-        T, C = len(settings.temperatures), settings.chains
-        indices = range(settings.first_temperature, settings.first_temperature + T)
-        chains = range(settings.first_chain, settings.first_chain + C)
         temperatures = np.asarray(settings.temperatures)
-        keys = np.array([rng.key(settings.seed, t, c) for t in indices for c in chains])
+        keys = streams.chain_keys(settings)
         if state is None:
-            from mcmc.sampling.thermalisation import thermalise
+            from mcmc.sampling.thermalisation import PROBES, thermalise
 
             self._replicas, self._findings = thermalise(
                 settings.model,
                 settings.lattice,
                 self.sampler,
                 temperatures=temperatures,
-                indices=indices,
                 keys=keys,
-                seed=settings.seed,
+                probe_keys=streams.probe_keys(settings, 2 * PROBES),
                 steps=settings.thermalise or 0,
                 threads=threads,
             )
         else:
-            beta = np.repeat(1 / temperatures, C)
+            beta = np.repeat(1 / temperatures, settings.chains)
             self._replicas = Replicas(settings.model, settings.lattice, beta, keys, threads=threads)
             self._restore(state)
         self._ladder: Ladder | None = None
@@ -66,7 +62,7 @@ class Simulation:
 
             r = self._replicas
             accepted = {name: r.accepted.get(name, np.zeros(r.size)) for name in self.sampler.move_names}
-            self._ladder = Ladder(temperatures, chains, seed=settings.seed, tuned=r.tuned, accepted=accepted)
+            self._ladder = Ladder(temperatures, streams.exchange_keys(settings), tuned=r.tuned, accepted=accepted)
             r.accepted = {name: np.zeros(r.size) for name in accepted}
             if state is not None:
                 self._ladder.restore(state)

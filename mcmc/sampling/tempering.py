@@ -6,12 +6,11 @@ Hukushima and Nemoto, J. Phys. Soc. Jpn. 65, 1604 (1996), doi:10.1143/JPSJ.65.16
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import Sampler
 
@@ -21,7 +20,6 @@ ROUNDS = 4
 """Rounds of proposals between two draws, as far as there are steps."""
 LEAST_TRIES = 400
 """Tries of a pair before its acceptance is judged."""
-_STREAM = 2**31
 _NAMES = ("replica", "tried", "swapped", "heading", "trips")
 
 
@@ -30,8 +28,7 @@ class Ladder:
 
     Args:
         temperatures: (T,), any order; neighbours in the list exchange.
-        chains: numbers of the chains in the whole run.
-        seed: root of the tree of random streams.
+        keys: (C, 4), of the streams that decide on exchanges.
         tuned: (T * C,) tuned parameters by name of the move; they belong to the temperatures.
         accepted: (T * C,) what each move has counted so far, by its name.
     """
@@ -39,15 +36,14 @@ class Ladder:
     def __init__(
         self,
         temperatures: np.ndarray,
-        chains: Sequence[int],
+        keys: np.ndarray,
         *,
-        seed: int,
         tuned: Mapping[str, np.ndarray],
         accepted: Mapping[str, np.ndarray],
     ):
-        T, C = len(temperatures), len(chains)
+        T, C = len(temperatures), len(keys)
         self.beta = 1 / temperatures
-        self.keys = np.array([rng.key(seed, _STREAM, c) for c in chains]).astype(np.uint64)
+        self.keys = keys.astype(np.uint64)
         self.rounds, self._warned = 0, False
         self.replica = np.repeat(np.arange(T)[:, None], C, axis=1)
         self.tried, self.swapped = np.zeros((T, C), np.int64), np.zeros((T, C), np.int64)

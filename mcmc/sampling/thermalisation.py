@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy as np
 from mcmc.models.lattice import Lattice
 from mcmc.models.observables import winding_numbers
 from mcmc.models.presets import Model
-from mcmc.sampling import rng
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import Sampler
 
@@ -24,7 +23,6 @@ STAGES = 20
 """Stages of each half: of annealing and of tuning in the first, of averaging in the second."""
 DISAGREEMENT = 6.0
 """Standard errors at which starts disagree; with 96 comparisons of some 20 averages a false alarm is rare."""
-_PROBE_STREAM = 2**31
 
 
 def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.ndarray:
@@ -56,9 +54,8 @@ def thermalise(
     sampler: Sampler,
     *,
     temperatures: np.ndarray,
-    indices: Sequence[int],
     keys: np.ndarray,
-    seed: int,
+    probe_keys: np.ndarray,
     steps: int,
     threads: int,
 ) -> tuple[Replicas, dict[str, np.ndarray]]:
@@ -74,9 +71,8 @@ def thermalise(
         lattice: the periodic rectangle.
         sampler: what a step does.
         temperatures: (T,).
-        indices: (T,) numbers of the temperatures in the whole run, which name the probes' streams.
         keys: (T * C, 4) keys of the chains.
-        seed: root of the tree of streams.
+        probe_keys: (T * 2 * `PROBES`, 4) keys of the chains that only check the start.
         steps: how many; 0 returns ordered chains, unchecked.
         threads: how many to use.
 
@@ -86,12 +82,11 @@ def thermalise(
     """
     T, R = len(temperatures), len(keys)
     beta = 1 / np.concatenate([np.repeat(temperatures, R // T), *[np.repeat(temperatures, 2 * PROBES)]])
-    probes = [rng.key(seed, t, _PROBE_STREAM + p) for t in indices for p in range(2 * PROBES)]
     cold = np.arange(len(beta)) >= R
     cold[R:] = np.tile(np.arange(2 * PROBES) < PROBES, T)
     if not steps:
         return Replicas(model, lattice, beta[:R], keys, threads=threads), {}
-    everything = Replicas(model, lattice, beta, np.concatenate([keys, np.array(probes)]), threads=threads)
+    everything = Replicas(model, lattice, beta, np.concatenate([keys, probe_keys]), threads=threads)
     hot = np.stack([np.random.default_rng(key).uniform(-np.pi, np.pi, lattice.N) for key in everything.keys])
     hot[cold] = 0
     everything.spins = np.stack([np.cos(hot), np.sin(hot)]).astype(np.float32)

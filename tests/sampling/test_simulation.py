@@ -17,7 +17,7 @@ from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler, Update
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
-from mcmc.sampling.thermalisation import forbidden_winding, thermalise
+from mcmc.sampling.thermalisation import PROBES, forbidden_winding, thermalise
 from mcmc.storage.ensemble import Ensemble
 from tests.oracle import exact
 
@@ -144,9 +144,8 @@ def test_windings_that_thermalisation_meets_are_cured_and_reported(caplog):
         lattice,
         Sampler((HeatBath(), OverRelaxation())),
         temperatures=temperatures,
-        indices=range(8),
         keys=keys,
-        seed=5,
+        probe_keys=np.array([rng.key(5, 1, p) for p in range(8 * 2 * PROBES)]),
         steps=200,
         threads=1,
     )
