@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from latticeflow.chains.neural_mcmc import unit, unit_size
+from latticeflow.chains.sample import grid_of
 from latticeflow.flows import Flow
+from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.weights import ess_reverse
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights, weighted_entropy
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
 from mcmc.analysis.table import Row, Table
 from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, measure
+from mcmc.runtime.progress import Progress
 
 POTENTIALS = ("free_energy", "entropy")
 """What weights tell and a Markov chain does not."""
 
 
 def importance(
-    flow: Flow,
-    temperatures: Sequence[float],
+    flow: Flow | str | Path,
+    temperatures: float | Sequence[float] | np.ndarray | None = None,
     *,
-    draws: int,
+    draws: int = 1000,
     seed: int = 0,
-    report: Callable[[int], None] = lambda draws: None,
+    device: torch.device | str | None = None,
 ) -> Table:
     """Thermodynamics from self-normalised weights of independent draws of a flow.
 
@@ -36,37 +41,50 @@ def importance(
     value and error alike: judge the flow by `latticeflow.quality.compare` first.
 
     Args:
-        flow: to draw from.
-        temperatures: where; in units of J / k_B. Outside of the flow's range it warns.
+        flow: to draw from: a flow or its file.
+        temperatures: where, in units of J / k_B; None takes those of the training ensemble, or eight equally spaced
+            ones over the flow's range. Outside of that range it warns.
         draws: at each temperature.
         seed: root of the random streams.
-        report: called with the number of draws made since the last call.
+        device: where the flow computes; None leaves it where it is.
 
     Returns:
         The table of `mcmc.analysis.thermodynamics.observe`, with free energy and entropy; ``tau_int`` is 1 / (2 ESS),
         so that draws / (2 tau_int) is the number of draws from the ensemble that would be worth as much.
 
     Raises:
-        InputError: fewer than 2 draws.
+        InputError: fewer than 2 draws, or the flow cannot be used.
+
+    Example:
+        >>> import latticeflow as lf
+        >>> table = lf.importance("xy8", 0.9, draws=100)
+        >>> round(float(table.rows[0]["energy"].value), 1)
+        -1.5
     """
     if draws < 2:
         raise InputError(f"draws = {draws} must be at least 2")
-    flow.warn_outside(temperatures)
-    rows = []
-    for t, T in enumerate(temperatures):
-        moments: dict[str, list[np.ndarray]] = {}
-        log_w = []
-        size = unit_size(flow)
-        for number in range(-(-draws // size)):
-            n = min(size, draws - number * size)
-            theta, log_weight, _ = unit(flow, T, seed, t, number)
-            for name, values in measure(theta[:n], flow.model).items():
-                moments.setdefault(name, []).append(values)
-            log_w.append(log_weight[:n])
-            report(n)
-        joined = {name: np.concatenate(parts) for name, parts in moments.items()}
-        rows.append(Row(T, weighted(joined, np.concatenate(log_w), System(flow.model, flow.lattice, T))))
-    return Table(flow.model, flow.lattice, np.array(temperatures), rows, np.full((len(rows), 2), math.nan), 1)
+    flow = open_flow(flow, device)
+    grid = grid_of(flow, temperatures)
+    flow.warn_outside(grid)
+    with Progress("drawing", draws * len(grid), unit="draws") as progress:
+        rows = [_row(flow, T, seed, t, draws, progress) for t, T in enumerate(grid)]
+    return Table(flow.model, flow.lattice, np.array(grid), rows, np.full((len(rows), 2), math.nan), 1)
+
+
+def _row(flow: Flow, T: float, seed: int, t: int, draws: int, progress: Progress) -> Row:
+    """Estimates at one temperature."""
+    moments: dict[str, list[np.ndarray]] = {}
+    log_w = []
+    size = unit_size(flow)
+    for number in range(-(-draws // size)):
+        n = min(size, draws - number * size)
+        theta, log_weight, _ = unit(flow, T, seed, t, number)
+        for name, values in measure(theta[:n], flow.model).items():
+            moments.setdefault(name, []).append(values)
+        log_w.append(log_weight[:n])
+        progress.advance(n)
+    joined = {name: np.concatenate(parts) for name, parts in moments.items()}
+    return Row(T, weighted(joined, np.concatenate(log_w), System(flow.model, flow.lattice, T)))
 
 
 def weighted(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from latticeflow.chains.neural_moves import LocalSweeps, Redraws, depth_of
+from latticeflow.chains.neural_moves import LocalSweeps, Redraws, accept, depth_of
 from latticeflow.flows import Flow
 from mcmc import InputError
 from mcmc.models import observables
@@ -218,7 +218,7 @@ class NeuralChains:
         streams = [self._dealt(t, n) for t in range(len(self.temperatures))]
         proposed, log_w, log_u = (np.stack(parts) for parts in zip(*streams, strict=True))
         for i in range(n):
-            accepted = log_u[:, :, i] < log_w[:, :, i] - self._log_weight
+            accepted = accept(log_u[:, :, i], log_w[:, :, i] - self._log_weight)
             self._theta = np.where(accepted[..., None, None], proposed[:, :, i], self._theta)
             self._log_weight = np.where(accepted, log_w[:, :, i], self._log_weight)
             self._move(self._steps + i)

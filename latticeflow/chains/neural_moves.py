@@ -33,6 +33,14 @@ def depth_of(number: int, flow: Flow) -> int:
     return flow.stages[number % len(flow.stages)]
 
 
+def accept(log_u: np.ndarray, log_ratio: np.ndarray) -> np.ndarray:
+    """The Metropolis test of `mcmc.kernels.independence.walk`, for one step of many chains, bool of any shape."""
+    from mcmc.kernels.independence import walk
+
+    held = walk(log_ratio.reshape(-1, 1), log_u.reshape(-1, 1), np.zeros(log_ratio.size))
+    return held.reshape(log_ratio.shape) == 0
+
+
 class Redraws:
     """Metropolised redraws of the fine part of every chain's state.
 
@@ -74,7 +82,7 @@ class Redraws:
         T = T.to(flow.device)
         log_ratio = (flow.model.energy(old) - flow.model.energy(new)) / T + log_q_old - log_q_new
         log_u = np.log1p(-np.random.default_rng(seeds).random(len(theta)))
-        accepted = log_u < log_ratio.cpu().numpy()
+        accepted = accept(log_u, log_ratio.cpu().numpy())
         return np.where(accepted[:, None, None], new.cpu().numpy(), theta), accepted
 
 

@@ -1,17 +1,19 @@
-"""Neural MCMC from checkpoint to ensemble file: the flow's counterpart of `mcmc.sampling.generate.generate`."""
+"""Neural MCMC from flow to ensemble: the flow's counterpart of `mcmc.sampling.generate.generate`."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from latticeflow.chains.neural_mcmc import SERIES, NeuralChains, unit_size
-from latticeflow.flows import checkpoint
+from latticeflow.flows import Flow, checkpoint
+from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.weights import ess_reverse, longest_run, normalise, predicted_tau_int
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights
@@ -20,57 +22,69 @@ from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import fill
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.memory_ensemble import MemoryEnsemble, ReadableEnsemble
 from mcmc.storage.provenance import origin
+
+_UNTOLD = 8  # temperatures where nobody has named any
 
 
 def sample(
-    flow_path: str | Path,
-    out: str | Path,
+    flow: Flow | str | Path,
     *,
-    draws: int,
-    temperatures: Sequence[float] | None = None,
-    chains: int = 1,
+    temperatures: float | Sequence[float] | np.ndarray | None = None,
+    draws: int = 1000,
+    chains: int = 4,
     seed: int = 0,
     local_sweeps: int = 0,
     redraws: int = 0,
-    device: torch.device | str = "cpu",
+    out: str | Path | None = None,
     resume: bool = False,
+    device: torch.device | str | None = None,
     stop: Stop | None = None,
     command: Sequence[str] | None = None,
-) -> bool:
-    """Draw from a trained flow by Metropolised proposals into an ordinary ensemble file.
+) -> MemoryEnsemble | Ensemble:
+    """Draw by chains of a flow's Metropolised proposals, which are exact however bad the flow is.
 
-    Beside energy and magnetisation it holds the series log_weight, accepted and proposal_log_weight.
+    Beside energy and magnetisation the ensemble has the series log_weight, accepted and proposal_log_weight.
 
     Args:
-        flow_path: checkpoint.
-        out: the ensemble file.
-        draws: total of steps of each chain, earlier ones included.
-        temperatures: where; None takes those of the training ensemble.
+        flow: the proposal density: a flow or its file.
+        temperatures: where, in units of J / k_B; None takes those of the training ensemble, or eight equally spaced
+            ones over the flow's range.
+        draws: of each chain, that is steps; with ``resume`` earlier ones included.
         chains: independent chains at each temperature.
         seed: root of the random streams.
         local_sweeps, redraws: moves between proposals; see `NeuralChains`.
-        device: where the flow computes.
-        resume: go on with the file if it exists.
-        stop: asked between blocks.
+        out: ensemble file to write; None keeps the draws in memory.
+        resume: go on with ``out`` if it exists.
+        device: where the flow computes; None leaves it where it is.
+        stop: asked between blocks; None listens to signals.
         command: kept in the file; None takes this process's command line.
 
     Returns:
-        Whether the file is complete.
+        The ensemble, in memory, or of ``out`` open for reading; with fewer draws if it was stopped.
 
     Raises:
-        InputError: the checkpoint cannot be used, or the file exists or was made otherwise.
+        InputError: the flow cannot be used, or the file exists or was made otherwise.
         OSError: the disk is full or gone; what was committed is safe.
+
+    Example:
+        >>> import latticeflow as lf
+        >>> chain = lf.sample("xy8", temperatures=0.9, draws=50, chains=2)
+        >>> chain.theta().shape
+        (1, 2, 50, 8, 8)
     """
     if draws < 1:
         raise InputError(f"draws = {draws} must be at least 1")
-    flow, metadata, _ = checkpoint.load(flow_path, device)
-    temperatures = tuple(temperatures or trained_temperatures(flow_path, metadata))
+    if resume and out is None:
+        raise InputError("only a file can be resumed: name one")
+    flow = open_flow(flow, device)
+    grid = grid_of(flow, temperatures)
     moves: dict[str, Any] = {"local_sweeps": local_sweeps, "redraws": redraws}
     if redraws:
         moves["redraw_stages"] = list(flow.stages)
     # Made first, to complain before there is a file.
-    source = NeuralChains(flow, temperatures, chains=chains, seed=seed, local_sweeps=local_sweeps, redraws=redraws)
+    source = NeuralChains(flow, grid, chains=chains, seed=seed, local_sweeps=local_sweeps, redraws=redraws)
     how = {
         "sampler": "neural MCMC",
         "flow": checkpoint.fingerprint(flow),
@@ -79,46 +93,83 @@ def sample(
         **moves,
         "device": flow.device.type,
     }
+    if out is None:
+        memory = MemoryEnsemble(
+            flow.model, flow.lattice, grid, chains=chains, series=SERIES, attributes={**how, **origin(command)}
+        )
+        _fill(memory, source, draws, stop, "sampling")
+        return memory
     out = Path(out)
+    with _writable(out, flow, grid, chains, draws, how, resume, command) as ensemble:
+        _fill(ensemble, source, draws, stop, f"sampling {out.name}")
+    return Ensemble.open(out)
+
+
+def _writable(
+    out: Path,
+    flow: Flow,
+    grid: Sequence[float],
+    chains: int,
+    draws: int,
+    how: dict[str, Any],
+    resume: bool,
+    command: Sequence[str] | None,
+) -> Ensemble:
+    """The file to write, new or to be continued."""
     if resume and out.exists():
         ensemble = Ensemble.append_to(out)
         same = {name: ensemble.attributes.get(name) for name in how} == how
-        if not same or tuple(ensemble.temperatures) != temperatures or ensemble.chains != chains:
+        if not same or list(ensemble.temperatures) != list(grid) or ensemble.chains != chains:
             ensemble.close()
             raise InputError(f"{out} was drawn with another flow, seed, device, grid or moves: name another file")
-    else:
-        ensemble = Ensemble.create(
-            out,
-            model=flow.model,
-            lattice=flow.lattice,
-            temperatures=temperatures,
-            chains=chains,
-            series=SERIES,
-            provenance={**how, "flow_file": str(flow_path), **origin(command)},
-            draws=draws,
-        )
-    with ensemble, Progress(f"sampling {out.name}", draws * len(temperatures) * chains, unit="draws") as progress:
-        progress.advance(min(ensemble.draws, draws) * len(temperatures) * chains)
+        return ensemble
+    return Ensemble.create(
+        out,
+        model=flow.model,
+        lattice=flow.lattice,
+        temperatures=grid,
+        chains=chains,
+        series=SERIES,
+        provenance={**how, "flow_history": flow.history, **origin(command)},
+        draws=draws,
+    )
+
+
+def _fill(
+    ensemble: MemoryEnsemble | Ensemble, source: NeuralChains, draws: int, stop: Stop | None, description: str
+) -> None:
+    replicas = len(ensemble.temperatures) * ensemble.chains
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Stop()) if stop is None else stop
+        progress = stack.enter_context(Progress(description, draws * replicas, unit="draws"))
+        progress.advance(min(ensemble.draws, draws) * replicas)
         if (state := ensemble.state()) is not None:
             source.restore(state)
-        fill(ensemble, source, draws, stop or Stop(), progress)
-        return ensemble.draws >= draws
+        fill(cast(Ensemble, ensemble), source, draws, stop, progress)  # either can append
 
 
-def trained_temperatures(path: str | Path, metadata: Mapping[str, Any]) -> list[float]:
-    """Temperatures of the ensemble that a flow was trained on.
-
-    Args:
-        path: of the checkpoint, for the complaint.
-        metadata: the checkpoint's.
+def grid_of(flow: Flow, temperatures: float | Sequence[float] | np.ndarray | None) -> tuple[float, ...]:
+    """Temperatures that were asked for; or those of the training ensemble, or eight over the flow's range.
 
     Raises:
-        InputError: it does not say.
+        InputError: they are not a list of numbers.
+
+    Example:
+        >>> import latticeflow as lf, mcmc
+        >>> grid_of(lf.build_flow("multiscale", mcmc.XY(), 4, (0.5, 1.2)), None)[:2]
+        (0.5, 0.6)
     """
+    if temperatures is None:
+        temperatures = (flow.history.get("source") or {}).get("temperatures")
+    if temperatures is None:
+        temperatures = np.unique(np.linspace(*flow.temperatures, _UNTOLD).round(12))
     try:
-        return metadata["source"]["temperatures"]
-    except (LookupError, TypeError):
-        raise InputError(f"{path} does not say where it was trained: name some --temperatures") from None
+        grid = np.atleast_1d(np.asarray(temperatures, np.float64))
+    except (TypeError, ValueError):
+        raise InputError(f"temperatures = {temperatures!r} must be a number or a list of numbers") from None
+    if grid.ndim != 1 or not grid.size:
+        raise InputError(f"temperatures of shape {grid.shape} must be a number or a list of numbers")
+    return tuple(grid.tolist())
 
 
 class ChainRow(NamedTuple):
@@ -143,11 +194,11 @@ class ChainRow(NamedTuple):
     """One standard deviation."""
 
 
-def review(ensemble: Ensemble) -> list[ChainRow]:
+def review(ensemble: ReadableEnsemble) -> list[ChainRow]:
     """Judge neural chains by their series.
 
     Args:
-        ensemble: a file of `sample`.
+        ensemble: from `sample`.
     """
     rows = []
     for t, T in enumerate(ensemble.temperatures.tolist()):

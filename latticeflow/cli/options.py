@@ -8,12 +8,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcmc import InputError
+from mcmc.runtime.install import require
 
 if TYPE_CHECKING:
     from mcmc.runtime.stop import Stop
@@ -183,8 +182,7 @@ def require_torch() -> None:
     Raises:
         InputError: with the command that installs it.
     """
-    if find_spec("torch") is None:
-        raise InputError("flows need torch: install it with `pip install 'latticeflow[flow]'`")
+    require("torch")
     # Threads that spin for long while they wait take the processor from those they wait for, if anything else runs.
     # With this, read when torch loads its OpenMP, a training step takes as long on an idle machine, and 0.7 of the time
     # beside two busy processes.
@@ -197,7 +195,4 @@ def require_laboratory() -> None:
     Raises:
         InputError: with the command that installs them.
     """
-    missing = [name for name in ("zuko", "torchdiffeq", "sklearn") if find_spec(name) is None]
-    if missing:
-        text = f"the laboratory needs {', '.join(missing)}"
-        raise InputError(f"{text}: install them with `pip install 'latticeflow[modes]'`")
+    require("zuko", "torchdiffeq", "sklearn")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -50,36 +49,27 @@ def add_parser(verbs: Any) -> None:
 def execute(arguments: argparse.Namespace) -> None:
     """Compare and print."""
     options.require_torch()
-    from latticeflow.flows import checkpoint
     from latticeflow.flows.device import choose_device
-    from latticeflow.quality import compare as comparison
-    from latticeflow.quality.verdict import verdict
-    from mcmc.runtime.progress import Progress
-    from mcmc.storage.ensemble import Ensemble
+    from latticeflow.quality.compare import compare
+
+    device = choose_device(arguments.device)
 
     if arguments.plot is not None:
         from latticeflow.plots import figures as plots
         from latticeflow.plots import flow_figures as flow_plots
 
         plots.check_path(arguments.plot)
-    flow = checkpoint.load(arguments.flow, choose_device(arguments.device)).flow
-    with Ensemble.open(arguments.ensemble) as ensemble, Progress("comparing", 100, unit="%") as progress:
-        share = 100 / len(ensemble.temperatures)
-        with options.plain_warnings():
-            rows = comparison.compare(
-                flow, ensemble, draws=arguments.draws, seed=arguments.seed, report=lambda row: progress.advance(share)
-            )
-        judgement = verdict(rows, min(arguments.draws, ensemble.draws * ensemble.chains))
-    mean = comparison.mean_row(rows)
+    with options.plain_warnings():
+        found = compare(arguments.flow, arguments.ensemble, draws=arguments.draws, seed=arguments.seed, device=device)
     if arguments.plot is not None:
-        plots.save(flow_plots.comparison(rows), arguments.plot)
+        plots.save(flow_plots.comparison(found), arguments.plot)
     if arguments.json:
-        plain = {name: value if math.isfinite(value) else None for name, value in mean.items()}
-        table = {"rows": [row.as_json() for row in rows], "mean": plain, "verdict": judgement._asdict()}
-        print(json.dumps(table, indent=1))
-        return
-    print("".join(f"{title:>10}" for title in COLUMNS.values()))
-    for row in rows:
-        print("".join(f"{getattr(row, name):>10.4g}" for name in COLUMNS))
-    print(f"{'mean':>10}" + "".join(f"{mean[name]:>10.4g}" for name in list(COLUMNS)[1:]))
-    print(judgement)
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        print("".join(f"{title:>10}" for title in COLUMNS.values()))
+        for row in found:
+            print("".join(f"{getattr(row, name):>10.4g}" for name in COLUMNS))
+        print(f"{'mean':>10}" + "".join(f"{found.mean[name]:>10.4g}" for name in list(COLUMNS)[1:]))
+        print(found.verdict)
+    for line in found.warnings:
+        options.warn(line)

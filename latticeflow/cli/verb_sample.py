@@ -78,12 +78,11 @@ def execute(arguments: argparse.Namespace) -> int:
 def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow.chains.sample import review, sample, verdict
     from mcmc.runtime.stop import Stop
-    from mcmc.storage.ensemble import Ensemble
 
     with Stop() as stop:
-        complete = sample(
+        ensemble = sample(
             arguments.flow,
-            arguments.out,
+            out=arguments.out,
             draws=arguments.draws,
             temperatures=arguments.temperatures,
             chains=arguments.chains,
@@ -95,7 +94,8 @@ def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
             stop=stop,
             command=arguments.command,
         )
-    with Ensemble.open(arguments.out) as ensemble:
+    with ensemble:
+        complete = ensemble.draws >= arguments.draws
         if ensemble.draws:
             rows = review(ensemble)
             if arguments.json:
@@ -111,14 +111,10 @@ def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
 
 def _importance(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow.chains.importance import importance
-    from latticeflow.chains.sample import trained_temperatures
-    from latticeflow.flows import checkpoint
-    from mcmc.runtime.progress import Progress
 
-    flow, metadata, _ = checkpoint.load(arguments.flow, device)
-    temperatures = arguments.temperatures or trained_temperatures(arguments.flow, metadata)
-    with Progress("drawing", arguments.draws * len(temperatures), unit="draws") as progress:
-        table = importance(flow, temperatures, draws=arguments.draws, seed=arguments.seed, report=progress.advance)
+    table = importance(
+        arguments.flow, arguments.temperatures, draws=arguments.draws, seed=arguments.seed, device=device
+    )
     print(json.dumps(table.as_json(), indent=1) if arguments.json else f"{arguments.flow}: {table}")
     for line in table.warnings():
         options.warn(line)

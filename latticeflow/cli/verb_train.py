@@ -143,11 +143,11 @@ def execute(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     with Stop() as stop, parallel.join(arguments.device) as group:
-        complete = train(
+        flow = train(
             arguments.ensemble,
-            arguments.out,
-            settings,
-            flow_name=arguments.flow,
+            out=arguments.out,
+            settings=settings,
+            flow=arguments.flow,
             sizes=dict(arguments.set),
             device=group.device,
             start=arguments.start,
@@ -158,4 +158,4 @@ def execute(arguments: argparse.Namespace) -> int:
             group=group,
             command=arguments.command,
         )
-    return options.stopped(stop, complete)
+    return options.stopped(stop, flow.history["complete"])

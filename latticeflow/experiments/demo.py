@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from latticeflow.chains.sample import sample
-from latticeflow.flows import checkpoint
 from latticeflow.flows.device import choose_device
-from latticeflow.quality.compare import FlowQuality, compare, mean_row
+from latticeflow.quality.compare import compare
+from latticeflow.quality.comparison import Comparison
 from latticeflow.training.train import train
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
@@ -56,7 +56,7 @@ QUICK = Scale(4, 8, 500, TrainingSettings(steps=60, temperatures=16))
 class Result(NamedTuple):
     """What the demo made."""
 
-    quality: list[FlowQuality]
+    quality: Comparison
     """The flow against held-out draws, by temperature."""
     flow: Table
     """Thermodynamics of the neural chains."""
@@ -109,16 +109,14 @@ def run_demo(
 
     logger.info("2. a conditional flow, trained on the first")
     where = choose_device(device)
-    _finish(train(files["train.h5"], files["flow.pt"], scale.training, device=where, stop=stop), stop)
+    flow = train(files["train.h5"], out=files["flow.pt"], settings=scale.training, device=where, stop=stop)
+    _finish(flow.history["complete"], stop)
 
     logger.info("3. neural MCMC: the flow proposes, a Metropolis test makes it exact")
-    _finish(
-        sample(files["flow.pt"], files["chain.h5"], draws=scale.draws, chains=4, seed=seed, device=where, stop=stop),
-        stop,
-    )
+    drawn = sample(flow, draws=scale.draws, chains=4, seed=seed, out=files["chain.h5"], stop=stop)
+    _finish(drawn.draws >= scale.draws, stop)
 
     logger.info("4. the chains of the flow beside the second ensemble, which it has not seen")
-    flow = checkpoint.load(files["flow.pt"], where).flow
     with Ensemble.open(files["test.h5"]) as reference, Ensemble.open(files["chain.h5"]) as chain:
         return Result(compare(flow, reference, draws=4 * scale.draws, seed=seed), observe(chain), observe(reference))
 
@@ -146,7 +144,7 @@ def demo_text(result: Result) -> str:
 
 def verdict(result: Result) -> str:
     """What to think of it, in a line or two."""
-    mean = mean_row(result.quality)
+    mean = result.quality.mean
     text = (
         f"mean acceptance {mean['acceptance']:.3f}, effective sample size {mean['ess_reverse']:.3f} (reverse) "
         f"{mean['ess_forward']:.3f} (forward); largest deviation {result.worst:.1f} sigma"

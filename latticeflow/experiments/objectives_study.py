@@ -26,7 +26,7 @@ import torch
 
 from latticeflow.flows import checkpoint
 from latticeflow.flows.building import find_flow
-from latticeflow.quality.compare import compare, mean_row
+from latticeflow.quality.compare import compare
 from latticeflow.training.objectives import OBJECTIVES, objective_from_name
 from latticeflow.training.train import train
 from latticeflow.training.training_settings import TrainingSettings
@@ -272,9 +272,17 @@ def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] 
         settings = replace(plan.training, objective=cell.objective)
         source = ensemble_path(plan, directory, cell.draws, "train")
         try:
-            if not train(
-                source, path, settings, flow_name=cell.flow, sizes=cell.sizes, resume=path.exists(), stop=stop
-            ):
+            trained = train(
+                source,
+                out=path,
+                settings=settings,
+                flow=cell.flow,
+                sizes=cell.sizes,
+                resume=path.exists(),
+                device="cpu",
+                stop=stop,
+            )
+            if not trained.history["complete"]:
                 return None
         except InputError as error:  # it diverged, or memory ran out; what was saved before is judged
             if not path.exists():
@@ -283,14 +291,13 @@ def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] 
     flow, metadata, _ = checkpoint.load(path)
     with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
         rows = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
-    mean = mean_row(rows)
     found = {
         **asdict(cell),
         "parameters": flow.parameter_count,
         "steps": metadata["steps"],
         "seconds": metadata["seconds"],
         "note": note,
-        **mean,
+        **rows.mean,
         "acceptance_min": min(row.acceptance for row in rows),
         "missed_share_max": max(row.missed_share for row in rows),
     }

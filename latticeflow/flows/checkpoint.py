@@ -137,7 +137,7 @@ def _located(path: str | Path) -> Path:
 
 def fingerprint(flow: Flow) -> str:
     """SHA-256 of the parameters, hexadecimal; equal for flows that draw the same."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(flow.identity)
     for name, value in sorted(flow.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().numpy().tobytes())

@@ -19,7 +19,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
-        raise InputError(f"no device {name!r} on this machine: use --device auto or --device cpu") from None
+        raise InputError(f"no device {name!r} on this machine: choose auto or cpu") from None
     return device
 
 

@@ -135,6 +135,11 @@ class Flow(nn.Module, ABC):
         cls = type(self)
         return next((name for name, known in FLOWS.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
 
+    @property
+    def identity(self) -> bytes:
+        """What tells apart, besides the parameters, flows that draw otherwise; see `checkpoint.fingerprint`."""
+        return b""
+
     def save(self, path: str | Path) -> None:
         """Write the flow to a file, from which `latticeflow.load` brings it back; see `flow_file.save`."""
         flow_file.save(path, self)

@@ -92,9 +92,9 @@ def style() -> Iterator[None]:
 
 def new_figure(rows: int = 1, columns: int = 1, *, width: float = 3.4, height: float = 2.6) -> tuple[Figure, Any]:
     """A figure with axes (rows, columns), each of the given size in inches; a single one is not wrapped in an array."""
-    from matplotlib.figure import Figure
+    from latticeflow.plots.shown_figure import ShownFigure
 
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    figure = ShownFigure(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns)
 
 

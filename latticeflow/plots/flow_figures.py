@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from latticeflow.experiments.free_energy_contest import FreeEnergyResult
     from latticeflow.experiments.head_to_head import Rate
-    from latticeflow.quality.compare import FlowQuality
+    from latticeflow.quality.flow_quality import FlowQuality
     from latticeflow.quality.mode_coverage import Kinds
     from mcmc.analysis.table import Table
 

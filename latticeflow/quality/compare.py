@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,134 +12,89 @@ from scipy.stats import wasserstein_distance
 
 from latticeflow.chains.neural_mcmc import log_weights, propose
 from latticeflow.flows import Flow
+from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.weights import coverage, ess_forward, ess_reverse, longest_run, overlap, predicted_tau_int
 from latticeflow.quality import mode_coverage as modes
-from latticeflow.quality.mode_coverage import Kinds
+from latticeflow.quality.comparison import Comparison
+from latticeflow.quality.flow_quality import FlowQuality
 from mcmc import InputError
 from mcmc.analysis.free_energy import bridge, log_partition
 from mcmc.analysis.statistics import estimate
 from mcmc.kernels.independence import walk
 from mcmc.models import observables
+from mcmc.runtime.progress import Progress
 from mcmc.sampling.rng import key
-from mcmc.storage.ensemble import Ensemble
-
-
-class FlowQuality(NamedTuple):
-    """Quality of a flow at one temperature; overlaps and distances compare chain and ensemble."""
-
-    temperature: float
-    acceptance: float
-    """Accepted proposals over proposals of the independence chain, its first state not counted."""
-    ess_reverse: float
-    """Effective sample size as a fraction, from the flow's draws."""
-    ess_forward: float
-    """The same from the ensemble's draws, which know of modes that the flow misses."""
-    log_weight_variance: float
-    """Variance of log w over the ensemble's draws; where log w is Gaussian the ESS is exp(-variance)."""
-    log_weight_variance_per_site: float
-    """The same over N: what compares flows on lattices of different sizes."""
-    coverage: float
-    """Share of the ensemble that the flow's draws reach; 1 at best, less where modes are missed."""
-    coverage_error: float
-    """One standard deviation of ``coverage``."""
-    missed_share: float
-    """Share of the ensemble in kinds of vortex number, winding or magnetisation that the flow hardly ever draws."""
-    tau_int: float
-    """Integrated autocorrelation time of the chain's energy, in steps; NaN for a chain too short to show one."""
-    tau_int_predicted: float
-    """The same as the log weights predict it for states of the ensemble; infinite where a chain would never move on."""
-    overlap_energy: float
-    """Per cent, 80 bins of the energy per site on [-2 J - K, 0]."""
-    overlap_magnetization: float
-    """Per cent, 40 bins on [0, 1]."""
-    emd_energy: float
-    """Earth mover's distance of energies per site, in units of J."""
-    emd_magnetization: float
-    """Earth mover's distance of magnetisations."""
-    nll: float
-    """Mean of -log q over the ensemble's draws, for all sites together."""
-    longest_rejection_run: float
-    """Most steps that the chain stood still."""
-    overlap_vortices: float
-    """Per cent, numbers of vortices, chain against ensemble."""
-    overlap_winding: float
-    """Per cent, winding sectors, chain against ensemble."""
-    proposal_overlap_energy: float
-    """As overlap_energy, of the flow's draws before the Metropolis test."""
-    proposal_overlap_magnetization: float
-    """As overlap_magnetization, of the flow's draws before the Metropolis test."""
-    proposal_overlap_vortices: float
-    """As overlap_vortices, of the flow's draws before the Metropolis test."""
-    proposal_overlap_winding: float
-    """As overlap_winding, of the flow's draws before the Metropolis test."""
-    free_energy: float
-    """Per site, from the weights of the flow's draws."""
-    free_energy_error: float
-    """One standard deviation."""
-    free_energy_bridge: float
-    """Per site, from the flow's draws and the ensemble's together (`mcmc.analysis.free_energy.bridge`)."""
-    free_energy_bridge_error: float
-    """One standard deviation."""
-    kinds: tuple[Kinds, ...]
-    """Shares of vortex numbers, winding sectors and magnetisations in ensemble, flow and chain."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The row in JSON's types; numbers that do not exist or are infinite are None."""
-        row: dict[str, Any] = {
-            name: value if math.isfinite(value) else None for name, value in self._asdict().items() if name != "kinds"
-        }
-        row["kinds"] = {
-            each.name: {
-                "labels": each.labels,
-                **{of: getattr(each, of).round(6).tolist() for of in ("ensemble", "flow", "chain")},
-            }
-            for each in self.kinds
-        }
-        return row
+from mcmc.storage.memory_ensemble import ReadableEnsemble, opened
 
 
 def compare(
-    flow: Flow,
-    ensemble: Ensemble,
+    flow: Flow | str | Path,
+    ensemble: Any,
     *,
     draws: int = 1000,
+    temperatures: Any = None,
     seed: int = 0,
-    report: Callable[[FlowQuality], None] = lambda row: None,
-) -> list[FlowQuality]:
-    """Compare temperature by temperature, as many draws of the chain as of the ensemble.
+    device: torch.device | str | None = None,
+) -> Comparison:
+    """Compare a flow with an ensemble, temperature by temperature, as many draws of its chain as of the ensemble.
 
     The measures are those of Kanaujia, Scheurer, Arora 2024 (arXiv:2401.15948). Their code bins energies on [-2, 0],
     which drops those of EXY; here the range is [-2 J - K, 0].
 
     Args:
-        flow: to be judged.
-        ensemble: of the same model and lattice; where its temperatures leave the flow's range this warns.
+        flow: to be judged: a flow or its file.
+        ensemble: of the same model and lattice, not the flow's training draws: an open ensemble, the path of one, or
+            angles (T, C, n, Ly, Lx) or (T, n, Ly, Lx) with ``temperatures``. Temperatures outside of the flow's range
+            make it warn.
         draws: at each temperature; of the ensemble the latest of each chain.
+        temperatures: of arrays, (T,), in units of J / k_B.
         seed: of the chain.
-        report: called with each row when it is ready.
+        device: where the flow computes; None leaves it where it is.
 
     Returns:
-        One row for each temperature of the ensemble.
+        One row for each temperature of the ensemble, with a verdict; it says so if the ensemble is that which the flow
+        was trained on.
 
     Raises:
         InputError: model, couplings or lattice of the two differ, or the ensemble has too few draws.
+
+    Example:
+        >>> import latticeflow as lf, mcmc
+        >>> flow = lf.build_flow("multiscale", mcmc.XY(), 4, (5.0, 9.0))
+        >>> theta, _ = flow.sample(200, 9.0, seed=1)
+        >>> lf.compare(flow, theta[None], temperatures=9.0, draws=100).verdict.grade
+        'good'
     """
     if draws < 2:
         raise InputError(f"draws = {draws} must be at least 2")
-    check_same_system(flow, ensemble)
-    n = min(draws, ensemble.draws * ensemble.chains)
-    if n < 2:
-        raise InputError(f"{ensemble.path} holds {n} draws per temperature: a comparison needs at least 2")
-    latest = slice(max(ensemble.draws - -(-n // ensemble.chains), 0), ensemble.draws)
-    flow.warn_outside(ensemble.temperatures.tolist())
-    rows = []
-    for t, T in enumerate(ensemble.temperatures.tolist()):
-        # Draw index first, so that all chains are in what is kept.
-        reference = ensemble.theta(latest, temperatures=slice(t, t + 1))[0].swapaxes(0, 1)
-        row = judge(flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, t))
-        report(row)
-        rows.append(row)
-    return rows
+    flow = open_flow(flow, device)
+    with opened(ensemble, model=flow.model if temperatures is not None else None, temperatures=temperatures) as draw:
+        check_same_system(flow, draw)
+        n = min(draws, draw.draws * draw.chains)
+        if n < 2:
+            raise InputError(f"{draw.path} holds {n} draws per temperature: a comparison needs at least 2")
+        latest = slice(max(draw.draws - -(-n // draw.chains), 0), draw.draws)
+        flow.warn_outside(draw.temperatures.tolist())
+        rows = []
+        with Progress("comparing", len(draw.temperatures), unit="temperatures") as progress:
+            for t, T in enumerate(draw.temperatures.tolist()):
+                # Draw index first, so that all chains are in what is kept.
+                reference = draw.theta(latest, temperatures=slice(t, t + 1))[0].swapaxes(0, 1)
+                rows.append(judge(flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, t)))
+                progress.advance(1)
+        return Comparison(rows, draws=n, warnings=training_draws(flow, draw))
+
+
+def training_draws(flow: Flow, ensemble: ReadableEnsemble) -> list[str]:
+    """A warning if the ensemble is that which the flow was trained on, by its id or by the seed of its run."""
+    source, found = flow.history.get("source") or {}, ensemble.attributes
+    advice = "judge the flow on draws of another seed"
+    if source.get("file_id") and source["file_id"] == found.get("file_id"):
+        return [f"{ensemble.path} is what the flow was trained on: {advice}"]
+    same = all(source.get(name) is not None and source[name] == found.get(name) for name in ("sampler", "seed"))
+    if same and source.get("temperatures") == ensemble.temperatures.tolist():
+        return [f"{ensemble.path} was drawn from the same seed as what the flow was trained on: {advice}"]
+    return []
 
 
 def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.ndarray) -> FlowQuality:
@@ -200,7 +155,7 @@ def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.nda
     )
 
 
-def check_same_system(flow: Flow, ensemble: Ensemble) -> None:
+def check_same_system(flow: Flow, ensemble: ReadableEnsemble) -> None:
     """Refuse an ensemble of another model, coupling or lattice than the flow's.
 
     Raises:
@@ -211,9 +166,3 @@ def check_same_system(flow: Flow, ensemble: Ensemble) -> None:
             f"the flow is for {flow.model} on {flow.lattice}, but {ensemble.path} holds {ensemble.model} on "
             f"{ensemble.lattice}: choose files of the same system"
         )
-
-
-def mean_row(rows: Sequence[FlowQuality]) -> dict[str, float]:
-    """Averages over the temperatures, each weighing the same."""
-    names = [name for name in FlowQuality._fields if name not in ("temperature", "kinds")]
-    return {name: float(np.mean([getattr(row, name) for row in rows])) for name in names}

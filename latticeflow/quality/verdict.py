@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from latticeflow.quality import mode_coverage as modes
-from latticeflow.quality.compare import FlowQuality
+from latticeflow.quality.flow_quality import FlowQuality
 
 GOOD, USABLE = 0.2, 0.002
 """Independent draws a step, 1 / (2 tau_int), at the worst temperature, from which on a flow is good or usable."""
@@ -37,7 +37,7 @@ def verdict(rows: Sequence[FlowQuality], draws: int) -> Verdict:
     they have found those modes by the rare draw that reaches them.
 
     Args:
-        rows: from `comparison.compare`.
+        rows: from `latticeflow.quality.compare.compare`.
         draws: of flow and ensemble at each temperature.
     """
     missing = [(row, found) for row in rows if (found := modes.collapsed(row.kinds, draws)) is not None]

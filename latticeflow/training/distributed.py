@@ -102,7 +102,7 @@ def join(device: str = "auto") -> Iterator[Group]:
         if local >= torch.cuda.device_count():
             raise InputError(
                 f"{torch.cuda.device_count()} GPUs are too few for process {local} of this machine: start fewer, or "
-                f"add --device cpu"
+                "compute on the CPU"
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)

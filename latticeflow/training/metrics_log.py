@@ -101,5 +101,7 @@ def _board(directory: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise InputError("TensorBoard is not installed: pip install tensorboard, or use --log metrics.csv") from None
+        raise InputError(
+            "TensorBoard is not installed: pip install tensorboard, or log metrics to a .csv file"
+        ) from None
     return SummaryWriter(str(directory))

@@ -1,11 +1,15 @@
-"""One training from ensemble file to checkpoint: logged, interruptible, resumable."""
+"""One training from ensemble to flow: logged, interruptible, resumable."""
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import logging
+import signal
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,139 +17,236 @@ import numpy as np
 import torch
 
 from latticeflow.flows import Flow, build_flow, checkpoint
-from latticeflow.flows.device import describe, is_out_of_memory
+from latticeflow.flows.checkpoint import open_flow
+from latticeflow.flows.device import choose_device, describe, is_out_of_memory
 from latticeflow.flows.transfer import enlarge
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
 from latticeflow.training.metrics_log import MetricsLog, check_path
 from latticeflow.training.trainer import Trainer
-from latticeflow.training.training_settings import TrainingSettings
+from latticeflow.training.training_settings import CriticSettings, TrainingSettings
 from mcmc import InputError
+from mcmc.models.presets import Model
+from mcmc.runtime.choices import accepts, check_names
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.rng import key
-from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.loader import Loader
+from mcmc.storage.memory_ensemble import ReadableEnsemble, opened
 from mcmc.storage.provenance import origin
 
 logger = logging.getLogger(__name__)
 
+_BATCH = {"batch_temperatures": "temperatures", "batch_draws": "draws"}
+"""Keyword of `train` for each field of `TrainingSettings` whose name means something else among its arguments."""
 _SAVE_EVERY = 60.0  # seconds of training that a kill may cost
 
 
+@accepts(TrainingSettings, without=tuple(_BATCH.values()))
 def train(
-    ensemble_path: str | Path,
-    out: str | Path,
-    settings: TrainingSettings,
+    ensemble: Any,
     *,
-    flow_name: str = "multiscale",
-    sizes: dict[str, Any] | None = None,
-    device: torch.device | str = "cpu",
-    start: Path | None = None,
+    flow: Flow | type[Flow] | str = "multiscale",
+    sizes: Mapping[str, Any] | None = None,
+    start: Flow | str | Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
-    log: Path | None = None,
-    tensorboard: Path | None = None,
+    model: Model | str | None = None,
+    temperatures: Sequence[float] | np.ndarray | float | None = None,
+    batch_temperatures: int = 32,
+    batch_draws: int = 16,
+    device: torch.device | str = "auto",
+    log: str | Path | None = None,
+    tensorboard: str | Path | None = None,
+    settings: TrainingSettings | None = None,
     stop: Stop | None = None,
     group: Group = ALONE,
     command: Sequence[str] | None = None,
-) -> bool:
-    """Train a flow on an ensemble and write a checkpoint, on the way once a minute and at the end.
+    **choices: Any,
+) -> Flow:
+    """Train a flow on an ensemble.
+
+    Ctrl-C ends the training early and gives the flow as far as it came.
 
     Args:
-        ensemble_path: reference draws; model, lattice and the range of temperatures come from it.
-        out: the checkpoint.
-        settings: how to train.
-        flow_name: a name of `latticeflow.flows.FLOWS`.
-        sizes: of the flow, keyword arguments of its class.
-        device: where to compute.
-        start: checkpoint of a flow to start from, of the same model and size, or half the size, or a quarter, ...;
-            its kind and sizes then stand for ``flow_name`` and ``sizes``.
-        resume: go on with the training that ``out`` holds, by the settings that it holds too.
-        log: metrics are appended here, one line a step, as ``.jsonl`` or ``.csv``.
+        ensemble: reference draws: an open ensemble, the path of one, or angles in radians, (T, C, n, Ly, Lx) or
+            (T, n, Ly, Lx), with ``model`` and ``temperatures``. Model, lattice and range of temperatures come from it.
+        flow: kind of flow: a registered name, ``module:name``, a class, or a flow, which is left as it is.
+        sizes: keyword arguments of the flow's class.
+        start: flow to start from, or its file; of the same model and size, or half the size, or a quarter, ...; its
+            kind and sizes then stand for ``flow`` and ``sizes``.
+        out: file to write, on the way once a minute and at the end; None writes none.
+        resume: go on with the training that ``out`` holds, if it exists, by the settings that it holds too.
+        model: of the arrays, where no ensemble tells it.
+        temperatures: of the arrays, (T,), in units of J / k_B.
+        batch_temperatures, batch_draws: temperatures in one batch, and draws at each of them.
+        device: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        log: file to which metrics are appended, one line a step, as ``.jsonl`` or ``.csv``.
         tensorboard: directory for TensorBoard.
-        stop: asked after every step.
+        settings: all choices together, in place of single ones.
+        stop: asked after every step; None listens to signals.
         group: the processes that train this flow together, all by this function; the first of them writes.
-        command: kept in the checkpoint; None takes this process's command line.
+        command: kept in the file; None takes this process's command line.
+        choices: fields of `TrainingSettings`: ``minutes`` (10 unless ``steps`` is given), ``steps``, ``objective``,
+            ``learning_rate``, ``seed``, ...; ``critic`` also as a mapping.
 
     Returns:
-        Whether the training is complete.
+        The trained flow, whose ``history`` says how it was made.
 
     Raises:
-        InputError: ``out`` exists, cannot be resumed, or the ensemble cannot be trained on; or memory ran out.
+        InputError: ``out`` exists, cannot be resumed, or the ensemble cannot be trained on; a choice is unknown or
+            impossible; or memory ran out.
         TrainingDivergedError: the state before the bad step is kept in ``out``.
+
+    Example:
+        >>> import latticeflow as lf, mcmc
+        >>> theta = np.zeros((2, 50, 4, 4))  # at T = 0.1 and 0.2, or better some real draws
+        >>> flow = lf.train(theta, model=mcmc.XY(), temperatures=[0.1, 0.2], steps=2, device="cpu")
+        >>> flow.history["steps"], flow.temperatures
+        (2, (0.1, 0.2))
     """
-    out = Path(out)
-    if out.exists() and not resume:
-        raise InputError(f"{out} exists: go on with it by --resume, or name another file")
+    sizes_of_batch = {"batch_temperatures": batch_temperatures, "batch_draws": batch_draws}
+    settings = chosen_settings(settings, choices, sizes_of_batch)
+    out, log = (None if path is None else Path(path) for path in (out, log))
+    if out is not None and out.exists() and not resume:
+        raise InputError(f"{out} exists: resume the training that it holds, or name another file")
     check_path(log)
-    stop = stop or Stop()
-    with Ensemble.open(ensemble_path) as ensemble:
-        T = ensemble.temperatures
-        torch.manual_seed(settings.seed)
-        state = None
-        if resume and out.exists():
-            flow, settings, state = _resume(out, ensemble, settings, device)
-        elif start is not None:
-            flow = _continue(checkpoint.load(start).flow, ensemble).to(device)
-        else:
-            limits = (float(T.min()), float(T.max()))
-            flow = build_flow(flow_name, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(device)
-        reference = None
-        if settings.terms(flow).needs_ensemble:
-            reference = _reference(ensemble, settings.seed, group.rank, device)
-        trainer = Trainer(flow, settings, reference, group=group)
-        if state is not None:
-            trainer.load_state_dict(state)
+    with contextlib.ExitStack() as stack:
+        reference = stack.enter_context(opened(ensemble, model=model, temperatures=temperatures))
+        own_stop = stop is None
+        stop = stack.enter_context(Stop()) if stop is None else stop
+        trainer, state = _prepared(reference, settings, flow, sizes, start, out if resume else None, device, group)
         how = {
             "training": asdict(trainer.settings),
-            "source": {
-                "ensemble": str(ensemble_path),
-                "draws": ensemble.draws * ensemble.chains,
-                "temperatures": T.tolist(),
-            },
-            "start": str(start) if start else None,
-            "device": describe(flow.device),
+            "source": describe_source(reference),
+            "start": None if start is None else repr(start) if isinstance(start, Flow) else str(start),
+            "device": describe(trainer.flow.device),
             "processes": group.count,
             **origin(command),
         }
+        if state is not None:
+            trainer.load_state_dict(state)
+        _run(trainer, how, out, log, None if tensorboard is None else Path(tensorboard), stop)
+    if own_stop and trainer.fraction < 1:
+        if stop.signal not in (0, signal.SIGINT):
+            signal.raise_signal(stop.signal)  # whoever sent it wants this process to end
+        warnings.warn(
+            f"training stopped by {stop.reason} after {trainer.step_number} steps: the flow is as far as it came",
+            stacklevel=3,
+        )
+    return trainer.served
 
-        def save(complete: bool) -> None:
-            metadata = {**how, "steps": trainer.step_number, "seconds": trainer.seconds}
-            if group.rank == 0:
-                checkpoint.save(out, trainer.served, metadata, None if complete else trainer.state_dict())
 
-        if group.rank == 0:
-            logger.info(
-                "training %s (%d parameters) by %s on %s%s",
-                flow.name,
-                flow.parameter_count,
-                trainer.settings.objective,
-                describe(flow.device),
-                f" in {group.count} processes" if group.count > 1 else "",
-            )
-        with MetricsLog(trainer, log, tensorboard) as report:
-            saved = time.monotonic()
-            try:
-                while trainer.fraction < 1 and not group.any(stop.asked()):
-                    report(trainer.step())
-                    if time.monotonic() - saved > _SAVE_EVERY:
-                        save(complete=False)
-                        saved = time.monotonic()
-            except InputError:
-                save(complete=False)
+def chosen_settings(
+    settings: TrainingSettings | None, choices: Mapping[str, Any], batch: Mapping[str, int]
+) -> TrainingSettings:
+    """Settings from single choices, or those that were given whole.
+
+    Raises:
+        InputError: both were given, or a choice is unknown, with the nearest known name, or impossible.
+    """
+    if settings is not None:
+        if choices:
+            raise InputError(f"give either settings or {', '.join(choices)}, not both")
+        return settings
+    known = [each.name for each in fields(TrainingSettings) if each.name not in _BATCH.values()]
+    check_names(choices, [*known, *_BATCH], "training setting")
+    choices = {**choices, **{_BATCH[name]: value for name, value in batch.items()}}
+    if isinstance(choices.get("critic"), Mapping):
+        check_names(choices["critic"], [each.name for each in fields(CriticSettings)], "critic setting")
+        choices["critic"] = CriticSettings(**choices["critic"])
+    if choices.get("steps") is None and choices.get("minutes") is None:
+        choices["minutes"] = 10.0
+    return TrainingSettings(**choices)
+
+
+def describe_source(ensemble: ReadableEnsemble) -> dict[str, Any]:
+    """What a flow remembers of its ensemble, in JSON's types."""
+    return {
+        "ensemble": str(ensemble.path),
+        "file_id": ensemble.attributes.get("file_id"),
+        "sampler": ensemble.attributes.get("sampler"),
+        "seed": ensemble.attributes.get("seed"),
+        "draws": ensemble.draws * ensemble.chains,
+        "temperatures": ensemble.temperatures.tolist(),
+    }
+
+
+def _prepared(
+    ensemble: ReadableEnsemble,
+    settings: TrainingSettings,
+    flow: Flow | type[Flow] | str,
+    sizes: Mapping[str, Any] | None,
+    start: Flow | str | Path | None,
+    resumed: Path | None,
+    device: torch.device | str,
+    group: Group,
+) -> tuple[Trainer, dict[str, Any] | None]:
+    """The trainer of a new flow or of one that goes on, and the state to go on from."""
+    where = choose_device(str(device))
+    torch.manual_seed(settings.seed)
+    state = None
+    if resumed is not None and resumed.exists():
+        flow, settings, state = _resume(resumed, ensemble, settings, where)
+    elif start is not None:
+        flow = _continue(open_flow(start), ensemble).to(where)
+    elif isinstance(flow, Flow):
+        if sizes:
+            raise InputError("a flow brings its own sizes: leave them out, or name its kind")
+        flow = _continue(flow, ensemble).to(where)
+    else:
+        limits = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
+        flow = build_flow(flow, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(where)
+    if not flow.parameter_count:
+        raise InputError(f"a {flow.name} flow has no parameters to train")
+    draws = _reference(ensemble, settings.seed, group.rank, where) if settings.terms(flow).needs_ensemble else None
+    return Trainer(flow, settings, draws, group=group), state
+
+
+def _run(
+    trainer: Trainer, how: Mapping[str, Any], out: Path | None, log: Path | None, tensorboard: Path | None, stop: Stop
+) -> None:
+    """Train to the end or until it is time to stop, saving on the way."""
+    group, settings = trainer.group, trainer.settings
+
+    def save() -> None:
+        served, complete = trainer.served, trainer.fraction >= 1
+        served.history = {**how, "steps": trainer.step_number, "seconds": trainer.seconds, "complete": complete}
+        if out is not None and group.rank == 0:
+            checkpoint.save(out, served, training=None if complete else trainer.state_dict())
+
+    kept = f"where {out} was saved" if out is not None else "and nothing is kept, as no file was named"
+    if group.rank == 0:
+        logger.info(
+            "training %s (%d parameters) by %s on %s%s",
+            trainer.flow.name,
+            trainer.flow.parameter_count,
+            settings.objective,
+            describe(trainer.flow.device),
+            f" in {group.count} processes" if group.count > 1 else "",
+        )
+    with MetricsLog(trainer, log, tensorboard) as report:
+        saved = time.monotonic()
+        try:
+            while trainer.fraction < 1 and not group.any(stop.asked()):
+                report(trainer.step())
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    save()
+                    saved = time.monotonic()
+        except InputError:
+            save()
+            raise
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                save(complete=False)
-                raise InputError(
-                    f"out of memory at step {trainer.step_number}, where {out} was saved: start from it (--from) with "
-                    f"fewer --draws than {settings.draws} or fewer --batch-temperatures than {settings.temperatures}"
-                ) from error
-        save(complete=trainer.fraction >= 1)
-        return trainer.fraction >= 1
+            save()
+            raise InputError(
+                f"out of memory at step {trainer.step_number}, {kept}: start from it with fewer draws than "
+                f"{settings.draws} or fewer temperatures than {settings.temperatures} in a batch"
+            ) from error
+    save()
 
 
-def _reference(ensemble: Ensemble, seed: int, rank: int, device: torch.device | str) -> ReferenceDraws:
+def _reference(ensemble: ReadableEnsemble, seed: int, rank: int, device: torch.device | str) -> ReferenceDraws:
     """Draws of the ensemble for one process, which reads them in an order of its own."""
     draws = ensemble.draws * ensemble.chains
     if draws < 2:
@@ -155,12 +256,12 @@ def _reference(ensemble: Ensemble, seed: int, rank: int, device: torch.device | 
 
 
 def _resume(
-    out: Path, ensemble: Ensemble, asked: TrainingSettings, device: torch.device | str
+    out: Path, ensemble: ReadableEnsemble, asked: TrainingSettings, device: torch.device | str
 ) -> tuple[Flow, TrainingSettings, dict[str, Any]]:
     """Flow, settings and trainer's state of an interrupted training."""
     flow, metadata, state = checkpoint.load(out, device)
     if state is None:
-        raise InputError(f"{out} is a finished training: name another --out, and go on with it by --from {out}")
+        raise InputError(f"{out} holds a finished training: start another one from it, and name another file for that")
     if (flow.model, flow.lattice) != (ensemble.model, ensemble.lattice):
         raise InputError(f"{out} was trained for {flow.model} on {flow.lattice}: give its ensemble")
     settings = TrainingSettings.from_json(metadata["training"])
@@ -169,10 +270,10 @@ def _resume(
     return flow, settings, state
 
 
-def _continue(flow: Flow, ensemble: Ensemble) -> Flow:
-    """An earlier flow, made to fit the ensemble."""
+def _continue(flow: Flow, ensemble: ReadableEnsemble) -> Flow:
+    """A copy of an earlier flow, made to fit the ensemble."""
     if flow.model != ensemble.model:
         raise InputError(f"the flow to start from is for {flow.model}, the ensemble holds {ensemble.model}")
-    flow = enlarge(flow, ensemble.lattice)
+    flow = copy.deepcopy(enlarge(flow, ensemble.lattice))
     flow.temperatures = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
     return flow

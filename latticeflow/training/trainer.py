@@ -131,7 +131,7 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm))
         if not math.isfinite(norm):
             raise TrainingDivergedError(
-                f"training diverged at step {self.step_number}: gradient norm {norm}; start from what is kept (--from) "
+                f"training diverged at step {self.step_number}: gradient norm {norm}; start again from what is kept "
                 f"at a lower learning rate than {self.settings.learning_rate:g}, or check the ensemble with "
                 f"'latticeflow verify'"
             )
@@ -244,7 +244,9 @@ def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:
 def _critic(flow: Flow, settings: TrainingSettings, draws: int) -> Critic | PublishedCritic:
     how = settings.critic
     if draws % how.packing:
-        raise InputError(f"the critic packs {how.packing} draws, of which {draws} make no whole number: change --draws")
+        raise InputError(
+            f"the critic packs {how.packing} draws, of which {draws} make no whole number: change the draws of a batch"
+        )
     if how.kind == "published":
         return PublishedCritic(flow.lattice.shape, how.channels, packing=how.packing, normalise=how.spectral_norm)
     return Critic(how.channels, packing=how.packing, normalise=how.spectral_norm, augment=how.augment)

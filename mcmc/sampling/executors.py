@@ -22,6 +22,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.runtime.stop import SIGNALS
+from mcmc.runtime.install import hint
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
@@ -261,7 +262,7 @@ def _dask(count: int, scheduler: str | None) -> Iterator[Workers]:
     try:
         from distributed import Client
     except ImportError:
-        raise InputError("--executor dask needs an extra: pip install 'latticeflow[dask]'") from None
+        raise InputError(f"the executor dask needs an extra: {hint('dask')}") from None
     if scheduler is None:
         raise InputError("--executor dask needs --scheduler, such as tcp://127.0.0.1:8786")
     try:
@@ -285,7 +286,7 @@ def _mpi(count: int, scheduler: str | None) -> Iterator[Workers | None]:
         from mpi4py.futures import MPICommExecutor
     except (ImportError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"--executor mpi needs an extra: pip install 'latticeflow[mpi]' ({reason})") from None
+        raise InputError(f"the executor mpi needs an extra: {hint('mpi')} ({reason})") from None
     ranks = MPI.COMM_WORLD.Get_size()
     if ranks < 2:
         raise InputError("--executor mpi needs at least two ranks: start it by `mpirun -n 4 latticeflow generate ...`")

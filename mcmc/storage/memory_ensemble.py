@@ -15,7 +15,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice, wrap
-from mcmc.models.presets import Model, require_known
+from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
@@ -277,13 +277,28 @@ def as_angles(theta: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def opened(ensemble: ReadableEnsemble | str | Path) -> Iterator[ReadableEnsemble]:
-    """An open ensemble as it is, or a file for as long as it is read.
+def opened(ensemble: Any, *, model: Model | str | None = None, temperatures: Any = None) -> Iterator[ReadableEnsemble]:
+    """An open ensemble as it is, a file for as long as it is read, or arrays as an ensemble in memory.
+
+    Args:
+        ensemble: an ensemble, the path of one, or angles as `MemoryEnsemble.from_arrays` takes them.
+        model: of the arrays, or its name.
+        temperatures: of the arrays.
 
     Raises:
-        InputError: the file cannot be opened, or something else was given.
+        InputError: the file cannot be opened, something else was given, or arrays come without their model and
+            temperatures, or an ensemble with them.
     """
-    if isinstance(ensemble, str | Path):
+    array = isinstance(ensemble, np.ndarray | list | tuple) or type(ensemble).__module__.partition(".")[0] == "torch"
+    if array and (model is None or temperatures is None):
+        raise InputError("arrays do not say what they are draws of: give their model and their temperatures too")
+    if not array and not (model is None and temperatures is None):
+        raise InputError("an ensemble knows its model and temperatures: give them with arrays only")
+    if array:
+        named = model_from_name(model) if isinstance(model, str) else model
+        assert named is not None
+        yield MemoryEnsemble.from_arrays(ensemble, model=named, temperatures=temperatures)
+    elif isinstance(ensemble, str | Path):
         with Ensemble.open(ensemble) as file:
             yield file
     elif all(hasattr(ensemble, name) for name in ("theta", "temperatures", "model", "lattice")):

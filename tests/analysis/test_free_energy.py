@@ -17,7 +17,7 @@ from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
 from tests import oracle
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 SYSTEMS = pytest.mark.parametrize(("model", "side"), [(XY(), 2), (ExtendedXY(), 2), (XY(), 4)], ids=str)
 

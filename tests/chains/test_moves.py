@@ -12,7 +12,7 @@ from mcmc.analysis.statistics import estimate
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from tests import oracle
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 BETA = 1.0
 SYSTEMS = pytest.mark.parametrize(

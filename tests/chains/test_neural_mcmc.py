@@ -12,7 +12,7 @@ from mcmc import XY, ExtendedXY, InputError
 from mcmc.analysis.statistics import estimate
 from mcmc.kernels.independence import walk
 from tests import oracle
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 # disturb = 0 is the untrained flow, a spin wave; 1 makes the nets nonsense.
 QUALITIES = pytest.mark.parametrize("disturb", [0.0, 0.1, 0.15])

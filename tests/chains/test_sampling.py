@@ -17,7 +17,7 @@ from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 GRID = (0.6, 1.0, 1.6)
 
@@ -87,8 +87,6 @@ class Bomb:
         (["sample", "larger.pt", "--out", "new.h5"], "larger.pt is damaged"),
         (["sample", "diverged.pt", "--out", "new.h5"], "whose parameters are not finite"),
         (["compare", "diverged.pt", "xy4.h5"], "whose parameters are not finite"),
-        (["sample", "nameless.pt", "--out", "new.h5"], "nameless.pt does not say where it was trained"),
-        (["sample", "nameless.pt", "--importance"], "name some --temperatures"),
         (["sample", "absent.pt", "--out", "new.h5"], "no flow at absent.pt: train one first"),
         (["sample", "flow.pt", "--out", "new.h5", "--draws", "0"], "draws = 0 must be at least 1"),
         (["sample", "flow.pt", "--out", "new.h5", "--chains", "0"], "chains = 0 must be at least 1"),

@@ -15,7 +15,7 @@ from latticeflow.chains.neural_mcmc import NeuralChains
 from mcmc import XY
 from mcmc.analysis.statistics import estimate
 from tests import oracle
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 COLD = 0.5  # temperature of the proposals, in units of that of the chain
 

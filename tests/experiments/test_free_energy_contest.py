@@ -20,7 +20,7 @@ from latticeflow.experiments.free_energy_contest import (
 from latticeflow.flows import checkpoint
 from mcmc import XY
 from tests import oracle
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 
 def rows(**errors):

@@ -21,7 +21,7 @@ from latticeflow.experiments.head_to_head import (
 from latticeflow.flows import checkpoint
 from latticeflow.flows.weights import ess_reverse
 from mcmc import XY, ExtendedXY
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 
 def rows(neural, auto, metropolis):

@@ -15,8 +15,7 @@ from latticeflow.flows import FLOWS, build_flow
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.runtime.stop import Stop
-from tests.flows.test_flows import SMALL
-from tests.training.test_training import After
+from tests.helpers import SMALL, After
 
 PLAN = Plan(TrainingSettings(steps=2, temperatures=2, draws=4), size=4, temperatures=(0.8, 1.6), judged=40)
 CELLS = [Case("multiscale", name, 20, SMALL["multiscale"]) for name in ("forward_kl", "advnf_forward")]
@@ -24,7 +23,12 @@ CELLS = [Case("multiscale", name, 20, SMALL["multiscale"]) for name in ("forward
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     trained, train = [], study.train
-    monkeypatch.setattr(study, "train", lambda *given, **named: trained.append(given[1].name) or train(*given, **named))
+
+    def counted(*given, **named):
+        trained.append(named["out"].name)
+        return train(*given, **named)
+
+    monkeypatch.setattr(study, "train", counted)
     assert study.run_study(PLAN, CELLS, tmp_path / "whole") == (
         whole := study.run_study(PLAN, CELLS, tmp_path / "whole")
     )

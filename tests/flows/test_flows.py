@@ -17,31 +17,13 @@ from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests import oracle
+from tests.helpers import RANGE, make
 
 MODELS = [XY(), ExtendedXY(1.0, 0.5)]
-SMALL = {
-    "multiscale": {"invariants": 8, "vectors": 4, "products": 3, "directions": 3, "harmonics": 3, "width": 16},
-    "realnvp": {"couplings": 4, "filters": 4},
-    "spline": {"couplings": 4, "bins": 4, "seen": 12, "invariants": 6, "vectors": 3, "width": 12},
-}
 # A colon goes before another base density than the flow's own.
 CASES = [*sorted(FLOWS), "spline:uniform"]
-RANGE = (0.5, 2.0)
-
 every_flow = pytest.mark.parametrize("name", CASES)
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-
-
-def make(name, model, *shape, disturb=0.2):
-    """A flow away from its initial state, which may be special."""
-    torch.manual_seed(1)
-    name, _, base = name.partition(":")
-    sizes = SMALL.get(name, {}) | ({"base": base} if base else {})
-    flow = build_flow(name, model, Lattice(*shape), RANGE, **sizes)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            parameter.add_(disturb * torch.randn_like(parameter))
-    return flow
 
 
 @every_flow

@@ -9,7 +9,7 @@ from latticeflow.flows import build_flow
 from latticeflow.flows.circular_spline import circular_spline, knot_parameters, mirrored, stretch
 from latticeflow.flows.densities import MASSES
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 
 def splines(n, bins=8, size=2.0):

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.sampling.test_generate import content
+from tests.helpers import content
 
 GENERATE = "-m latticeflow generate --size 4 --temperatures 0.5,0.9,1.3 --chains 2 --draws 40 --thermalise 20 --thin 2"
 PLAIN = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}

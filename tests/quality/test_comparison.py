@@ -20,7 +20,8 @@ from latticeflow.flows.weights import (
 from latticeflow.plots import figures as plots
 from latticeflow.plots import flow_figures as flow_plots
 from latticeflow.quality import mode_coverage as modes
-from latticeflow.quality.compare import compare, judge, mean_row
+from latticeflow.quality.compare import compare, judge
+from latticeflow.quality.flow_quality import mean_row
 from latticeflow.quality.verdict import verdict
 from mcmc import XY, Lattice
 from mcmc.analysis.statistics import estimate
@@ -31,7 +32,7 @@ from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 
 class Restricted(Flow):

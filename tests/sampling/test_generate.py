@@ -8,39 +8,20 @@ import subprocess
 import sys
 import time
 
-import h5py
 import pytest
 
 from latticeflow.cli import main
-from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc import XY, ExtendedXY, InputError
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.executors import EXECUTORS, Team, hire, partition
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.samplers import SAMPLERS
-from mcmc.sampling.settings import Settings, settings_from_dict
+from mcmc.sampling.settings import settings_from_dict
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
+from tests.helpers import content, settings
 
 COMMAND = [sys.executable, "-m", "latticeflow", "generate"]
-
-
-def settings(**changes) -> Settings:
-    plain = {"model": XY(), "lattice": Lattice(4, 4), "temperatures": (0.5, 0.9, 1.3), "chains": 2, "seed": 7}
-    return Settings(**{**plain, "thermalise": 20, "thin": 2, **changes})
-
-
-def content(path) -> dict[str, bytes]:
-    """All datasets and attributes but those that tell of time and place.
-
-    Left out as well: the report, and how far the chains' starts agree, which a task can only ask of its own chains.
-    """
-    with h5py.File(path, "r") as file:
-        found = {}
-        file.visititems(lambda name, item: found.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        passing = ("run/report", "run/state/start_")
-        arrays = {name: (d.shape, d[...].tobytes()) for name, d in found.items() if not name.startswith(passing)}
-        own = ("file_id", "checksum", "created", "command", "merged_from")
-        return {**arrays, **{name: value for name, value in file.attrs.items() if name not in own}}
 
 
 class StopAfter(Stop):

@@ -9,7 +9,7 @@ from mcmc.sampling.executors import share
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.merge import merge, origins
 from mcmc.storage.ensemble import Ensemble
-from tests.sampling.test_generate import content, settings
+from tests.helpers import content, settings
 
 
 @pytest.mark.parametrize("count", [2, 5, 6])

@@ -17,7 +17,7 @@ from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.journal import read_journal
 from mcmc.storage.verify import verify
-from tests.sampling.test_generate import content, settings
+from tests.helpers import content, settings
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.storage.test_kills"])

@@ -11,7 +11,7 @@ from latticeflow.cli import main
 from mcmc.sampling.generate import generate_file
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.verify import verify
-from tests.sampling.test_generate import content, settings
+from tests.helpers import content, settings
 
 DRAWS = 700
 

@@ -12,27 +12,11 @@ from latticeflow.flows.transfer import enlarge
 from latticeflow.training.critic import Critic, critic_loss
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.objectives import OBJECTIVES, score_function
-from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError, TrainingSettings
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
-from tests.flows.test_flows import SMALL, make
-
-TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
-
-
-class After(Stop):
-    """Asks to stop after some steps."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def asked(self, seconds=0.0):
-        self.left -= 1
-        return self.left < 0
+from tests.helpers import SMALL, TEMPERATURES, After, make, train_file
 
 
 @pytest.fixture(scope="module")
@@ -124,15 +108,15 @@ def test_augmentation_keeps_the_energy(reference):
 def test_training_resumes_bit_for_bit(ensemble, tmp_path):
     settings = TrainingSettings(steps=12, temperatures=4, draws=4, warmup=2)
     sizes = {"width": 16, "invariants": 8}
-    assert train(ensemble, tmp_path / "whole.pt", settings, sizes=sizes)
-    assert not train(ensemble, tmp_path / "part.pt", settings, sizes=sizes, stop=After(5))
-    assert train(ensemble, tmp_path / "part.pt", settings, resume=True)
+    assert train_file(ensemble, tmp_path / "whole.pt", settings, sizes=sizes)
+    assert not train_file(ensemble, tmp_path / "part.pt", settings, sizes=sizes, stop=After(5))
+    assert train_file(ensemble, tmp_path / "part.pt", settings, resume=True)
     whole, part = (checkpoint.load(tmp_path / name).flow for name in ("whole.pt", "part.pt"))
     assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(part)
-    with pytest.raises(InputError, match="is a finished training"):
-        train(ensemble, tmp_path / "part.pt", settings, resume=True)
-    with pytest.raises(InputError, match="exists: go on with it by --resume"):
-        train(ensemble, tmp_path / "part.pt", settings)
+    with pytest.raises(InputError, match="holds a finished training"):
+        train_file(ensemble, tmp_path / "part.pt", settings, resume=True)
+    with pytest.raises(InputError, match="exists: resume the training that it holds"):
+        train_file(ensemble, tmp_path / "part.pt", settings)
 
 
 def test_doubling_keeps_what_was_learnt(reference, tmp_path):
@@ -143,13 +127,15 @@ def test_doubling_keeps_what_was_learnt(reference, tmp_path):
     assert variance(enlarge(small, large)) < 0.7 * variance(build_flow("multiscale", XY(), large, (0.5, 2.0)))
     settings = Settings(XY(), large, TEMPERATURES, thermalise=20, thin=1)
     generate_file(settings, tmp_path / "xy8.h5", draws=8)
-    assert train(tmp_path / "xy8.h5", tmp_path / "large.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
+    assert train_file(
+        tmp_path / "xy8.h5", tmp_path / "large.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt"
+    )
     assert checkpoint.load(tmp_path / "large.pt").flow.lattice == large
     with pytest.raises(InputError, match="4x4 cannot become one for 6x6"):
         enlarge(small, Lattice(6, 6))
     generate_file(Settings(ExtendedXY(), large, TEMPERATURES, thermalise=20, thin=1), tmp_path / "exy8.h5", draws=8)
     with pytest.raises(InputError, match="start from is for XY"):
-        train(tmp_path / "exy8.h5", tmp_path / "exy.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
+        train_file(tmp_path / "exy8.h5", tmp_path / "exy.pt", TrainingSettings(steps=1), start=tmp_path / "small.pt")
 
 
 def test_training_stops_at_nan_and_keeps_the_last_good_flow(ensemble, tmp_path, monkeypatch):
@@ -164,7 +150,7 @@ def test_training_stops_at_nan_and_keeps_the_last_good_flow(ensemble, tmp_path, 
     monkeypatch.setattr(Multiscale, "_sample", sample)
     settings = TrainingSettings(objective="reverse_kl", steps=10, temperatures=4, draws=4)
     with pytest.raises(TrainingDivergedError, match="diverged at step 3"):
-        train(ensemble, tmp_path / "flow.pt", settings)
+        train_file(ensemble, tmp_path / "flow.pt", settings)
     kept = checkpoint.load(tmp_path / "flow.pt")
     assert kept.metadata["steps"] == 3
     assert all(bool(value.isfinite().all()) for value in kept.flow.state_dict().values())

@@ -20,16 +20,11 @@ from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import Group
 from latticeflow.training.metrics_log import MetricsLog
 from latticeflow.training.objectives import OBJECTIVES, Objective
-from latticeflow.training.train import train
 from latticeflow.training.trainer import Metrics, Trainer
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, CriticSettings, TrainingSettings
 from latticeflow.training.weight_schedule import WeightSchedule, schedule_from_text, weighted_sum
 from mcmc import XY, InputError, Lattice
-from tests.flows.test_flows import make
-from tests.training.test_training import After
-
-SIZES = {"width": 16, "invariants": 8}
-QUICK = {"temperatures": 4, "draws": 4, "warmup": 2}
+from tests.helpers import QUICK, SIZES, After, make, train_file
 
 
 def anything(temperatures=4):
@@ -43,14 +38,14 @@ def anything(temperatures=4):
 def test_average_is_served_and_resumes_bit_for_bit(few_draws, tmp_path):
     settings = TrainingSettings("advnf", steps=8, ema=0.9, **QUICK)
     plain = TrainingSettings("advnf", steps=8, **QUICK)
-    assert train(few_draws, tmp_path / "whole.pt", settings, sizes=SIZES)
-    assert train(few_draws, tmp_path / "plain.pt", plain, sizes=SIZES)
-    assert not train(few_draws, tmp_path / "part.pt", settings, sizes=SIZES, stop=After(3))
+    assert train_file(few_draws, tmp_path / "whole.pt", settings, sizes=SIZES)
+    assert train_file(few_draws, tmp_path / "plain.pt", plain, sizes=SIZES)
+    assert not train_file(few_draws, tmp_path / "part.pt", settings, sizes=SIZES, stop=After(3))
     kept = checkpoint.load(tmp_path / "part.pt")
     raw = kept.training["flow"]
     served = dict(kept.flow.state_dict())
     assert any(not torch.equal(raw[name], served[name]) for name in raw)
-    assert train(few_draws, tmp_path / "part.pt", settings, resume=True)
+    assert train_file(few_draws, tmp_path / "part.pt", settings, resume=True)
     whole, part, plain = (checkpoint.load(tmp_path / f"{name}.pt").flow for name in ("whole", "part", "plain"))
     assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(part)
     assert checkpoint.fingerprint(whole) != checkpoint.fingerprint(plain)
@@ -195,8 +190,8 @@ def test_metrics_go_to_jsonl_csv_and_tensorboard(few_draws, tmp_path, monkeypatc
     for suffix in ("jsonl", "csv"):
         out, log = tmp_path / f"{suffix}.pt", tmp_path / f"m.{suffix}"
         settings = TrainingSettings("reverse_kl", steps=3, **QUICK)
-        assert not train(few_draws, out, settings, sizes=SIZES, log=log, stop=After(2))
-        assert train(few_draws, out, settings, resume=True, log=log, tensorboard=tmp_path / "board")
+        assert not train_file(few_draws, out, settings, sizes=SIZES, log=log, stop=After(2))
+        assert train_file(few_draws, out, settings, resume=True, log=log, tensorboard=tmp_path / "board")
     rows = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     with open(tmp_path / "m.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -211,10 +206,10 @@ def test_metrics_go_to_jsonl_csv_and_tensorboard(few_draws, tmp_path, monkeypatc
 def test_metrics_that_cannot_go_anywhere_are_refused(few_draws, tmp_path, monkeypatch):
     settings = TrainingSettings("reverse_kl", steps=1, **QUICK)
     with pytest.raises(InputError, match=r"metrics go to .jsonl or .csv, not to .*m\.txt"):
-        train(few_draws, tmp_path / "a.pt", settings, log=tmp_path / "m.txt")
+        train_file(few_draws, tmp_path / "a.pt", settings, log=tmp_path / "m.txt")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="TensorBoard is not installed"):
-        train(few_draws, tmp_path / "a.pt", settings, sizes=SIZES, tensorboard=tmp_path / "board")
+        train_file(few_draws, tmp_path / "a.pt", settings, sizes=SIZES, tensorboard=tmp_path / "board")
 
 
 @pytest.mark.parametrize(

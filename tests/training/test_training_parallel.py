@@ -46,7 +46,11 @@ quick = {"temperatures": 4, "draws": 8, "warmup": 2}
 sizes = {"width": 16, "invariants": 8}
 with parallel.join("cpu") as group:
     def train(name, settings, **how):
-        complete = run.train(directory + "/xy4.h5", directory + "/" + name, settings, sizes=sizes, group=group, **how)
+        out = directory + "/" + name
+        flow = run.train(
+            directory + "/xy4.h5", out=out, settings=settings, sizes=sizes, device="cpu", group=group, **how
+        )
+        complete = flow.history["complete"]
         trainer = kept[-1]
         return [complete, checkpoint.fingerprint(trainer.flow), trainer.step_number, trainer.seconds]
 

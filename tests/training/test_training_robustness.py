@@ -13,16 +13,13 @@ import torch
 from latticeflow.cli import main
 from latticeflow.flows import Multiscale, checkpoint
 from latticeflow.training.data import ReferenceDraws
-from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
-from tests.flows.test_flows import make
-from tests.training.test_training import TEMPERATURES, After
-from tests.training.test_training_options import QUICK, SIZES
+from tests.helpers import QUICK, SIZES, TEMPERATURES, After, make, train_file
 
 
 def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
@@ -30,13 +27,13 @@ def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
     one = Settings(XY(), Lattice(4, 4), TEMPERATURES, thermalise=1, thin=1)
     generate_file(one, tmp_path / "one.h5", draws=1)
     with pytest.raises(InputError, match="holds 1 draws per temperature: training needs 2"):
-        train(tmp_path / "one.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
+        train_file(tmp_path / "one.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
     Ensemble.create(tmp_path / "none.h5", model=XY(), lattice=Lattice(4, 4), temperatures=TEMPERATURES).close()
     with pytest.raises(InputError, match="holds 0 draws per temperature"):
-        train(tmp_path / "none.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
+        train_file(tmp_path / "none.h5", tmp_path / "flow.pt", settings, sizes=SIZES)
     # The reverse KL needs none.
     reverse = TrainingSettings("reverse_kl", steps=1, **QUICK)
-    assert train(tmp_path / "none.h5", tmp_path / "flow.pt", reverse, sizes=SIZES)
+    assert train_file(tmp_path / "none.h5", tmp_path / "flow.pt", reverse, sizes=SIZES)
     broken = ReferenceDraws(lambda n: np.full((4, n, 4, 4), np.nan, np.float32), np.array(TEMPERATURES))
     with pytest.raises(InputError, match="angles that are not finite: see 'latticeflow verify'"):
         Trainer(make("multiscale", XY(), 4, 4), settings, broken).step()
@@ -61,8 +58,8 @@ def test_running_out_of_memory_saves_and_names_the_remedy(few_draws, tmp_path, m
         return inner(self, temperature, generator)
 
     monkeypatch.setattr(Multiscale, "_sample", sample)
-    with pytest.raises(InputError, match=r"out of memory at step 2.*fewer --draws than 4") as caught:
-        train(few_draws, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
+    with pytest.raises(InputError, match=r"out of memory at step 2.*fewer draws than 4") as caught:
+        train_file(few_draws, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
     assert "\n" not in str(caught.value)
     assert checkpoint.load(tmp_path / "flow.pt").metadata["steps"] == 2
 
@@ -73,13 +70,13 @@ def test_other_errors_of_torch_stay_what_they_are(few_draws, tmp_path, monkeypat
 
     monkeypatch.setattr(Multiscale, "_sample", sample)
     with pytest.raises(RuntimeError, match="a bug"):
-        train(few_draws, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
+        train_file(few_draws, tmp_path / "flow.pt", TrainingSettings(steps=5, **QUICK), sizes=SIZES)
 
 
 def test_divergence_keeps_flow_average_and_critic_from_before(few_draws, tmp_path, monkeypatch):
     """What is kept equals what a training stopped before that step keeps."""
     settings = TrainingSettings("advnf", steps=10, ema=0.9, **QUICK)
-    assert not train(few_draws, tmp_path / "stopped.pt", settings, sizes=SIZES, stop=After(3))
+    assert not train_file(few_draws, tmp_path / "stopped.pt", settings, sizes=SIZES, stop=After(3))
     steps, inner = 0, Multiscale._sample
 
     def sample(self, temperature, generator):
@@ -90,7 +87,7 @@ def test_divergence_keeps_flow_average_and_critic_from_before(few_draws, tmp_pat
 
     monkeypatch.setattr(Multiscale, "_sample", sample)
     with pytest.raises(TrainingDivergedError, match="diverged at step 3"):
-        train(few_draws, tmp_path / "diverged.pt", settings, sizes=SIZES)
+        train_file(few_draws, tmp_path / "diverged.pt", settings, sizes=SIZES)
     stopped, diverged = (checkpoint.load(tmp_path / f"{name}.pt") for name in ("stopped", "diverged"))
     assert checkpoint.fingerprint(stopped.flow) == checkpoint.fingerprint(diverged.flow)
     for name, value in stopped.training["flow"].items():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latticeflow.laboratory.targets.target import Assignment, Target, device_of
 from mcmc import InputError
+from mcmc.runtime.install import hint
 
 PIXELS, GREYS = 64, 17
 
@@ -33,7 +34,7 @@ class StackedDigits(Target):
     def __init__(self) -> None:
         super().__init__("digits", 3 * PIXELS, 1000)
         if find_spec("sklearn") is None:
-            raise InputError("the digits need scikit-learn: install it by `pip install 'latticeflow[modes]'`")
+            raise InputError(f"the digits need scikit-learn: {hint('modes')}")
 
     def _sample(self, n: int, condition: Tensor | None, generator: torch.Generator | None) -> Tensor:
         device = device_of(generator)
