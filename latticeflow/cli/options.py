@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcmc import InputError
 from mcmc.runtime.install import require
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 
 from latticeflow.flows import FLOWS, von_mises
 from mcmc import XY, ExtendedXY, InputError
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 OFFERED = sorted(name for name, flow in FLOWS.items() if flow.reparameterised)
 

@@ -11,7 +11,7 @@ from latticeflow.flows.flow import energy_unit, working_in
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, ExtendedXY, Lattice
-from tests.flows.test_flows import SMALL
+from tests.helpers import SMALL
 
 UNITS = [2.0**-70, 1e-3, 300.0, 1e12]
 MODELS = [XY(), ExtendedXY(1.0, 0.5), ExtendedXY(0.0, 1.0), XY(-1.0)]
