@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -145,7 +145,7 @@ def _fill(
         progress.advance(min(ensemble.draws, draws) * replicas)
         if (state := ensemble.state()) is not None:
             source.restore(state)
-        fill(cast(Ensemble, ensemble), source, draws, stop, progress)  # either can append
+        fill(ensemble, source, draws, stop, progress)
 
 
 def grid_of(flow: Flow, temperatures: float | Sequence[float] | np.ndarray | None) -> tuple[float, ...]:

@@ -23,7 +23,7 @@ import torch
 
 from latticeflow.experiments.objectives_study import PAPER_OBJECTIVES, Case, Plan, ensemble_path, make_ensembles
 from latticeflow.flows import checkpoint
-from latticeflow.quality.compare import compare, mean_row
+from latticeflow.quality.compare import compare
 from latticeflow.training.train import train
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
 from mcmc import InputError
@@ -168,9 +168,9 @@ def _train_to(
     try:
         train(
             source,
-            path,
-            settings,
-            flow_name=case.flow,
+            out=path,
+            settings=settings,
+            flow=case.flow,
             sizes=case.sizes,
             device=device,
             resume=path.exists(),
@@ -187,8 +187,7 @@ def _judge(plan: Plan, directory: Path, path: Path, device: torch.device | str) 
     flow, metadata, _ = checkpoint.load(path, device)
     with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
         quality = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
-    mean = mean_row(quality)
-    found = {name: mean[name] for name in MEASURES} | {
+    found = {name: quality.mean[name] for name in MEASURES} | {
         "acceptance_min": min(row.acceptance for row in quality),
         "missed_share_max": max(row.missed_share for row in quality),
         "seconds": metadata["seconds"],

@@ -79,7 +79,7 @@ class Bomb:
             "is not a latticeflow checkpoint, or is truncated: nothing in it",
         ),
         (["sample", "text.pt", "--out", "new.h5"], "is not a latticeflow checkpoint"),
-        (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 1: update latticeflow"),
+        (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 2: update latticeflow"),
         (["sample", "empty.pt", "--out", "new.h5"], "is not a latticeflow checkpoint"),
         (["sample", "folder.pt", "--out", "new.h5"], "no flow at folder.pt"),
         (["sample", "versionless.pt", "--out", "new.h5"], "versionless.pt is damaged"),
@@ -170,7 +170,7 @@ def test_resumed_sampling_writes_the_same_draws(folder, tmp_path, capsys, moves)
             np.testing.assert_array_equal(a.series(name), b.series(name))
         assert a.report() == b.report()
     with pytest.raises(InputError, match="another flow, seed, device, grid or moves"):
-        sample(flow, parts, draws=50, chains=2, seed=5, local_sweeps=3, resume=True)
+        sample(flow, out=parts, draws=50, chains=2, seed=5, local_sweeps=3, resume=True)
 
 
 def test_ctrl_c_keeps_what_was_drawn_and_resume_goes_on(folder, tmp_path, capsys, monkeypatch):
