@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from latticeflow.experiments.grid import Record, run_grid
 from latticeflow.flows import checkpoint
 from latticeflow.flows.building import find_flow
 from latticeflow.quality.compare import compare
@@ -35,8 +31,6 @@ from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
-
-logger = logging.getLogger(__name__)
 
 PAPER_OBJECTIVES = ("forward_kl", "reverse_kl", "forward_reverse_kl", "advnf_forward", "advnf_reverse", "advnf")
 
@@ -145,39 +139,29 @@ def run_study(
     for cell in cells:
         objective_from_name(cell.objective)
         find_flow(cell.flow)
-    if workers < 1:
-        raise InputError(f"workers = {workers} must be at least 1")
     directory.mkdir(parents=True, exist_ok=True)
-    record = directory / "cells.jsonl"
-    known = _finished(record)
+    record = Record(directory / "cells.jsonl", key=operator.itemgetter("name"))
     if not make_ensembles(plan, directory, sorted({cell.draws for cell in cells}), stop):
         return []
-    waiting = [cell for cell in cells if _name(plan, cell) not in known]
     for cell in cells:
-        if cell not in waiting:
+        if _name(plan, cell) in record.done:
             report(cell)
-    for cell, row in _results(plan, waiting, directory, workers, stop):
-        with open(record, "a") as file:
-            file.write(json.dumps({"name": _name(plan, cell), **row}) + "\n")
-        known[_name(plan, cell)] = row
-        report(cell)
+    run_grid(
+        cells,
+        partial(_row, plan, directory),
+        record,
+        key=partial(_name, plan),
+        workers=workers,
+        report=report,
+        stop=stop,
+    )
+    known = {row["name"]: {name: value for name, value in row.items() if name != "name"} for row in record.rows}
     return [known[name] for cell in cells if (name := _name(plan, cell)) in known]
 
 
 def _name(plan: Plan, cell: Case) -> str:
     """What tells a cell of a study from every other."""
     return json.dumps([asdict(plan), asdict(cell)], sort_keys=True)
-
-
-def _finished(record: Path) -> dict[str, dict[str, Any]]:
-    rows = {}
-    for line in record.read_text().splitlines() if record.exists() else ():
-        try:
-            row = json.loads(line)
-            rows[row.pop("name")] = row
-        except (json.JSONDecodeError, KeyError):
-            logger.warning("%s: a line was cut off; its cell is made again", record)
-    return rows
 
 
 def make_ensembles(plan: Plan, directory: Path, draws: Sequence[int], stop: Stop) -> bool:
@@ -203,68 +187,7 @@ def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: S
     return generate_file(settings, path, draws=n // chains, resume=True, stop=stop)
 
 
-def _results(
-    plan: Plan, cells: Sequence[Case], directory: Path, workers: int, stop: Stop
-) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Rows as they are finished."""
-    if workers == 1:
-        for cell in cells:
-            with _one_thread():
-                row = _row(plan, cell, directory, stop)
-            if row is None:
-                return
-            yield cell, row
-        return
-    context = multiprocessing.get_context("spawn")
-    told = context.Event()
-    with ProcessPoolExecutor(workers, context, _prepare, (told,)) as pool:
-        tasks = {pool.submit(_task, plan, cell, directory): cell for cell in cells}
-        try:
-            while tasks:
-                done, _ = wait(tasks, timeout=0.5, return_when=FIRST_COMPLETED)
-                if stop.asked() and not told.is_set():
-                    told.set()
-                    tasks = {task: cell for task, cell in tasks.items() if not task.cancel()}
-                for task in done & tasks.keys():
-                    cell, row = tasks.pop(task), task.result()
-                    if row is not None:
-                        yield cell, row
-        finally:
-            told.set()  # else the pool would wait for what is at work
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Told(Stop):
-    """A stop that another process asks for."""
-
-    event: Any = None
-
-    def asked(self, seconds: float = 0.0) -> bool:
-        return bool(self.event.is_set())
-
-
-def _prepare(told: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and tells us
-    os.environ["TQDM_DISABLE"] = "1"  # bars of several processes would overwrite each other
-    _Told.event = told
-
-
-def _task(plan: Plan, cell: Case, directory: Path) -> dict[str, Any] | None:
-    with _one_thread():
-        return _row(plan, cell, directory, _Told())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] | None:
+def _row(plan: Plan, directory: Path, cell: Case, stop: Stop) -> dict[str, Any] | None:
     """Train a cell and judge it; None if stopped before that."""
     path = directory / f"{cell.flow}-{cell.objective}-{cell.draws}-{_digest(plan, cell)}.pt"
     note = ""
@@ -292,6 +215,7 @@ def _row(plan: Plan, cell: Case, directory: Path, stop: Stop) -> dict[str, Any] 
     with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
         rows = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
     found = {
+        "name": _name(plan, cell),
         **asdict(cell),
         "parameters": flow.parameter_count,
         "steps": metadata["steps"],

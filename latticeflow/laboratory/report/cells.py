@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, replace
-from importlib import import_module
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from latticeflow.experiments.grid import Record, run_grid
 from latticeflow.laboratory.measures.mode_measures import measure
 from latticeflow.laboratory.methods.method_registry import DivergedError, Effort, Method, Sampler, get_method
 from latticeflow.laboratory.targets import Target, build_target
 from mcmc import InputError
+from mcmc.runtime.registry import imported
 from mcmc.runtime.stop import Stop
 
 
@@ -37,7 +35,7 @@ def find_target(name: str) -> Target:
     Raises:
         InputError: there is none.
     """
-    return _imported(name)() if ":" in name else build_target(name)
+    return imported(name)() if ":" in name else build_target(name)
 
 
 def find_method(name: str) -> Method:
@@ -46,17 +44,7 @@ def find_method(name: str) -> Method:
     Raises:
         InputError: there is none.
     """
-    return _imported(name) if ":" in name else get_method(name)
-
-
-def _imported(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{name!r} cannot be imported ({error}): give module:name, with the module on the path"
-        ) from None
+    return imported(name) if ":" in name else get_method(name)
 
 
 def cells(targets: Sequence[str], methods: Sequence[str], seeds: int) -> list[Trial]:
@@ -142,8 +130,8 @@ def _train_once(cell: Trial, effort: Effort) -> dict[str, Any]:
     return row | {name: float(f"{value:.6g}") if math.isfinite(value) else None for name, value in found.items()}
 
 
-class Rows:
-    """A file with one JSON object a line, one line a finished cell; a line cut short by a kill is dropped.
+class Rows(Record):
+    """The record of the table, with the keys of `Trial`.
 
     Args:
         path: of the file, which need not exist; None keeps the rows in memory alone.
@@ -154,50 +142,21 @@ class Rows:
     """
 
     def __init__(self, path: Path | None, effort: Effort):
-        self.path, self.effort = path, effort
-        self.rows: list[dict[str, Any]] = []
-        if path is not None and not path.parent.is_dir():
-            raise InputError(f"folder {path.parent} of {path} does not exist: make it first")
-        if path is not None and path.exists():
-            text = path.read_text(encoding="utf-8")
-            whole = text[: text.rfind("\n") + 1]
-            self.rows = parse(whole, path)
-            if whole != text:
-                path.write_text(whole, encoding="utf-8")
+        self.effort = effort
+        super().__init__(path, _trial_of)
         other = [row["effort"] for row in self.rows if row["effort"] != asdict(effort)]
         if other:
             raise InputError(f"{path} holds rows of the effort {other[0]}, not {asdict(effort)}: name another file")
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Append a row, and force it to the disk."""
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        self.rows.append(row)
 
-    @property
-    def done(self) -> set[Trial]:
-        """Cells that the file holds."""
-        return {Trial(row["target"], row["method"], row["seed"]) for row in self.rows}
+def _trial_of(row: dict[str, Any]) -> Trial:
+    row["effort"], row["seconds"]  # a row has them
+    return Trial(row["target"], row["method"], row["seed"])
 
 
-def parse(text: str, path: Path) -> list[dict[str, Any]]:
-    """Rows of a finished part of a file.
-
-    Raises:
-        InputError: a line is no row.
-    """
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            row = json.loads(line)
-            Trial(row["target"], row["method"], row["seed"]), row["effort"], row["seconds"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}, line {number} is no row of the table: name another file or remove it") from None
-        rows.append(row)
-    return rows
+def _work(effort: Effort, doublings: int, cell: Trial, stop: Stop) -> dict[str, Any]:
+    """`run_trial` for a grid; it cannot be stopped on its way."""
+    return run_trial(cell, effort, doublings)
 
 
 def run_trials(
@@ -224,30 +183,5 @@ def run_trials(
     Returns:
         Whether all is done.
     """
-    missing = [cell for cell in todo if cell not in rows.done]
-    if workers == 1:
-        for cell in missing:
-            if stop is not None and stop.asked():
-                return False
-            rows.add(run_trial(cell, effort, doublings))
-            report(cell)
-        return True
-    from mcmc.sampling.executors import hire
-
-    with hire("processes", workers) as crew:
-        assert crew is not None  # only MPI ranks get None
-        queue, running = iter(missing), dict[Future, Trial]()
-        while True:
-            for cell in islice(queue, workers - len(running)):
-                running[crew.executor.submit(run_trial, cell, effort, doublings)] = cell
-            if not running:
-                return True
-            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in finished:
-                cell = running.pop(future)
-                rows.add(future.result())
-                report(cell)
-            if stop is not None and stop.asked():
-                for process in (getattr(crew.executor, "_processes", None) or {}).values():
-                    process.kill()
-                return False
+    work = partial(_work, effort, doublings)
+    return run_grid([*todo], work, rows, workers=workers, patience=0.0, stop=stop, report=report)
