@@ -234,7 +234,7 @@ def test_command(tmp_path, capsys):
         "latticeflow.laboratory.methods.controls:MINE",
     ]
     assert main(mine) == 2
-    assert "module:name" in capsys.readouterr().err
+    assert "has no 'MINE'" in capsys.readouterr().err
     assert main(["modes"]) == 2
     assert "--list" in capsys.readouterr().err
     assert main(["modes", "--list"]) == 0
