@@ -30,7 +30,7 @@ def add_subjects(subjects: Any) -> None:
 
 
 def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float) -> None:
-    example = f"latticeflow bench {name} --flows xy8.pt exy8.pt --plot data/{name}.png"
+    example = f"latticeflow bench {name} --flows xy8.pt exy8.pt --plot {name}.png"
     duel = options.add_verb(subjects, name, run, summary, example)
     duel.set_defaults(verb=f"bench {name}")
     duel.add_argument("--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained (default: the shipped one)")

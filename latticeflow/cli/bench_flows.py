@@ -36,7 +36,7 @@ def add_subjects(subjects: Any) -> None:
         "objectives",
         run_objectives,
         "the paper's comparison: every flow by every objective, judged on draws it has not seen",
-        "latticeflow bench objectives --out study --minutes 2 --workers 2 --tables notebooks/tables",
+        "latticeflow bench objectives --out study --minutes 2 --tables notebooks/tables",
     )
     objectives.set_defaults(verb="bench objectives")
     objectives.add_argument("--flows", type=options.words, metavar="A,B", help="kinds of flow (default: all)")
@@ -51,7 +51,7 @@ def add_subjects(subjects: Any) -> None:
         "ensemble-size",
         run_ensemble_size,
         "how few draws a training needs",
-        "latticeflow bench ensemble-size --out study --minutes 2 --workers 2 --tables notebooks/tables",
+        "latticeflow bench ensemble-size --out study --minutes 2 --tables notebooks/tables",
     )
     size.set_defaults(verb="bench ensemble-size")
     size.add_argument(
@@ -74,7 +74,7 @@ def add_subjects(subjects: Any) -> None:
         "published",
         run_published,
         "the AdvNF paper's experiment with learning curves: its flow by its six objectives, on 8x8 XY",
-        "latticeflow bench published --out study --rows notebooks/tables/published.jsonl",
+        "latticeflow bench published --out study --rows published.jsonl",
     )
     published.set_defaults(verb="bench published")
     published.add_argument("--out", type=Path, required=True, metavar="DIR", help="ensembles and flows")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcmc import InputError
 from mcmc.runtime.install import require
+from mcmc.runtime.text import bytes_in_words
 
 if TYPE_CHECKING:
     from mcmc.runtime.stop import Stop
@@ -34,12 +38,28 @@ def add_verb(
     parser = verbs.add_parser(
         name,
         help=summary,
-        description=summary,
-        epilog=f"example:\n  {example}",
+        description=textwrap.fill(summary, 78),
+        epilog=f"example:\n  {example}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(execute=execute, verb=name)
     return parser
+
+
+def count(text: str) -> int:
+    """Parse a whole number, also as ``1e4``.
+
+    Example:
+        >>> count("1e4")
+        10000
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, such as 1000 or 1e3")
+    return int(value)
 
 
 def temperatures(text: str) -> tuple[float, ...]:
@@ -76,7 +96,7 @@ def lattice_size(text: str) -> tuple[int, int]:
     except ValueError:
         sides = []
     if len(sides) not in (1, 2) or min(sides) < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is no lattice size: give 16, or 16x32, with sides of at least 2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a lattice size: give 16, or 16x32, with sides of at least 2")
     return sides[0], sides[-1]
 
 
@@ -89,7 +109,7 @@ def assignment(text: str) -> tuple[str, int | float]:
     """
     name, value = size(text)
     if isinstance(value, str):
-        raise argparse.ArgumentTypeError(f"{text!r} is no assignment of a number, such as nll=0.5")
+        raise argparse.ArgumentTypeError(f"{text!r} does not give a number to a name, as nll=0.5 does")
     return name, value
 
 
@@ -115,7 +135,7 @@ def size(text: str) -> tuple[str, int | float | str]:
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no assignment, such as width=256")
+        raise argparse.ArgumentTypeError(f"{text!r} does not give a value to a name, as width=256 does")
     for number in (int, float):
         with contextlib.suppress(ValueError):
             return name, number(value)
@@ -141,17 +161,34 @@ def integers(text: str) -> tuple[int, ...]:
     """
     found = [int(word) for word in text.split(",") if word.isdigit()]
     if len(found) != len(text.split(",")) or min(found) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of positive integers, such as 8,16")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of positive integers, such as 8,16")
     return tuple(found)
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> None:
     """``--model``, ``--J``, ``--K``, and ``--size`` unless the configurations tell it."""
-    parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with ring exchange")
+    parser.add_argument(
+        "--model", type=str.lower, choices=("xy", "exy"), default="xy", help="XY, or extended XY with ring exchange"
+    )
     if size:
         parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, or 8x16 for Lx x Ly")
     parser.add_argument("--J", type=float, default=1.0, help="nearest-neighbour coupling (default 1)")
     parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")
+
+
+def add_temperatures(parser: argparse.ArgumentParser, *, default: str | None = None, help: str) -> None:
+    """``--temperatures``, or ``-T``."""
+    parser.add_argument("-T", "--temperatures", type=temperatures, default=default, metavar="A:B:N", help=help)
+
+
+def say(message: str) -> None:
+    """Say one line on stderr: what was done, and what comes next."""
+    print(message, file=sys.stderr)
+
+
+def wrote(path: Path, what: str, *, next_command: str) -> None:
+    """Say what a file holds, how large it is and what to do with it."""
+    say(f"wrote {path}: {what}, {bytes_in_words(path.stat().st_size)}; next: {next_command}")
 
 
 def warn(message: str) -> None:

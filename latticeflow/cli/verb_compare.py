@@ -35,7 +35,7 @@ def add_parser(verbs: Any) -> None:
         "compare",
         execute,
         "judge a flow against a reference ensemble",
-        "latticeflow compare xy8.pt data/xy8.h5 --plot data/xy8-flow.png",
+        "latticeflow compare xy8.pt xy8.h5 --plot xy8-flow.png",
     )
     parser.add_argument("flow", type=Path, metavar="FLOW.pt", help="a trained flow")
     parser.add_argument("ensemble", type=Path, metavar="ENSEMBLE.h5", help="of the same system, not its training draws")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latticeflow.cli import options
+from mcmc.sampling.samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    from mcmc.sampling.settings import Settings
+
+AUTO = "heat bath, 3 over-relaxations, turns of rows and columns"
 
 
 def add_parser(verbs: Any) -> None:
@@ -17,23 +23,30 @@ def add_parser(verbs: Any) -> None:
         "generate",
         execute,
         "draw a reference ensemble by Markov chains into an HDF5 file",
-        "latticeflow generate --model xy --size 16 --temperatures 0.05:2.05:32 --draws 1000 --out data/xy16.h5",
+        "latticeflow generate --model xy --size 16 -T 0.05:2.05:32 --out xy16.h5",
     )
     options.add_model_options(parser)
-    parser.add_argument(
-        "--temperatures",
-        type=options.temperatures,
-        default="0.05:2.05:32",
-        metavar="A:B:N",
-        help="first:last:count, or a comma-separated list (default 0.05:2.05:32)",
+    options.add_temperatures(
+        parser, default="0.05:2.05:32", help="first:last:count, or a comma-separated list (default 0.05:2.05:32)"
     )
-    parser.add_argument("--draws", type=int, default=1000, help="draws per chain and temperature in all (default 1000)")
-    parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
-    parser.add_argument("--sampler", default="auto", help="the update (default: picks by model, size, temperature)")
+    parser.add_argument(
+        "--draws", type=options.count, default=1000, help="draws per chain and temperature in all (default 1000)"
+    )
+    parser.add_argument(
+        "--chains", type=options.count, default=1, help="independent chains per temperature (default 1)"
+    )
+    parser.add_argument(
+        "--sampler", default="auto", help=f"{', '.join(SAMPLERS)}, or module:name (default auto: {AUTO})"
+    )
     parser.add_argument("--tempering", action="store_true", help="exchange configurations between temperatures")
-    parser.add_argument("--thermalise", type=int, metavar="N", help="sweeps before the first draw (default: chosen)")
-    parser.add_argument("--thin", type=int, metavar="N", help="sweeps between draws (default: chosen)")
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument(
+        "--thermalise",
+        type=options.count,
+        metavar="N",
+        help="steps before the first draw (default: by sampler and size)",
+    )
+    parser.add_argument("--thin", type=options.count, metavar="N", help="steps between draws (default: chosen)")
+    parser.add_argument("--seed", type=options.count, default=0, help="root of the random streams (default 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="the ensemble file")
     parser.add_argument("--resume", action="store_true", help="go on with FILE.h5 if it exists")
     parser.add_argument(
@@ -92,4 +105,10 @@ def execute(arguments: argparse.Namespace) -> int:
             stop=stop,
             command=arguments.command,
         )
+    if complete:
+        options.wrote(path, _content(settings, arguments.draws), next_command=f"latticeflow observe {path}")
     return options.stopped(stop, complete)
+
+
+def _content(settings: Settings, draws: int) -> str:
+    return f"{draws:,} draws of {settings.chains} chains at {len(settings.temperatures)} temperatures"

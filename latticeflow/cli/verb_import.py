@@ -22,18 +22,20 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("array", type=Path, metavar="ANGLES.npy", help="angles in radians, written by numpy.save")
     options.add_model_options(parser, size=False)
-    parser.add_argument("--temperatures", type=options.temperatures, required=True, metavar="A:B:N")
+    options.add_temperatures(parser, help="one for each of the first axis, first:last:count or a list; required")
     parser.add_argument("--note", default="", help="where the data come from; kept in the file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Import; 128 + signal after a signal, which leaves no file."""
-    from mcmc import model_from_name
+    from mcmc import InputError, model_from_name
     from mcmc.runtime.stop import Stop, Stopped
     from mcmc.storage.from_numpy import from_array, load
 
     model = model_from_name(arguments.model, arguments.J, arguments.K)
+    if arguments.temperatures is None:
+        raise InputError("the array does not say at which temperatures it was drawn: give -T")
     theta = load(arguments.array)
     complete = False
     with Stop() as stop, suppress(Stopped), stop.at_once():
@@ -46,4 +48,5 @@ def execute(arguments: argparse.Namespace) -> int:
             command=arguments.command,
         )
         complete = True
+        options.wrote(arguments.out, f"draws of shape {theta.shape}", next_command=f"latticeflow info {arguments.out}")
     return options.stopped(stop, complete, "the same command")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticeflow.cli import options
+from mcmc.runtime.text import bytes_in_words
 
 if TYPE_CHECKING:
     from mcmc.storage.ensemble import Ensemble
@@ -16,19 +17,61 @@ if TYPE_CHECKING:
 def add_parser(verbs: Any) -> None:
     """Declare the verb."""
     parser = options.add_verb(
-        verbs, "info", execute, "say what is in ensemble files and how it was made", "latticeflow info data/xy16.h5"
+        verbs,
+        "info",
+        execute,
+        "say what is in an ensemble file or a flow's checkpoint, and how it was made",
+        "latticeflow info xy16.h5 xy16.pt",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per file")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="ensembles (.h5) and flows (.pt)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of one object for each file")
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Print."""
     from mcmc.storage.ensemble import Ensemble
 
+    found = []
     for path in arguments.files:
+        if _is_checkpoint(path):
+            found.append(_flow(path, arguments.json))
+            continue
         with Ensemble.open(path) as ensemble:
-            print(json.dumps(describe(ensemble)) if arguments.json else "\n".join(screen(ensemble)))
+            found.append(describe(ensemble) if arguments.json else "\n".join(screen(ensemble)))
+    print(json.dumps(found, indent=1) if arguments.json else "\n\n".join(found))
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is a zip archive, as torch writes them."""
+    if not path.exists():
+        return path.suffix in ("", ".pt")  # a flow that comes with the package, or a checkpoint that is missing
+    with open(path, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _flow(path: Path, as_json: bool) -> Any:
+    options.require_torch()
+    from latticeflow.flows import checkpoint
+
+    flow, metadata, training = checkpoint.load(path)
+    path = checkpoint.shipped().get(str(path), path)
+    size = bytes_in_words(path.stat().st_size)
+    if as_json:
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "flow": flow.name,
+            "model": flow.model.name,
+            **flow.model.couplings,
+            "size": [flow.lattice.Lx, flow.lattice.Ly],
+            "temperatures": list(flow.temperatures),
+            "parameters": flow.parameter_count,
+            "finished": training is None,
+            "metadata": metadata,
+        }
+    state = "ready to use" if training is None else "training is not finished: go on with train --resume"
+    made = f"{metadata.get('created', '')} by {metadata.get('command', 'an unknown command')}"
+    return f"{path}: latticeflow flow, {size}, {state}\n{flow!r}\n  made          {made}"
 
 
 def describe(ensemble: Ensemble) -> dict[str, Any]:
@@ -73,8 +116,23 @@ def screen(ensemble: Ensemble) -> list[str]:
         "versions": ", ".join(f"{name} {version}" for name, version in attributes.get("versions", {}).items()),
         "note": attributes.get("note", ""),
         "merged from": ", ".join(attributes.get("merged_from", [])),
+        "thermalised": _thermalisation(ensemble.report().get("thermalisation", {})),
         "resume": "goes on from the stored state" if ensemble.state() is not None else "no state is stored",
     }
     head = f"{ensemble.path}: {attributes['format']}, version {attributes['format_version']}, "
     size = ensemble.path.stat().st_size
-    return [head + f"{size / 1e6:.1f} MB", *(f"  {name:<13} {text}" for name, text in rows.items() if text)]
+    return [head + f"{bytes_in_words(size)}", *(f"  {name:<13} {text}" for name, text in rows.items() if text)]
+
+
+def _thermalisation(report: dict[str, Any]) -> str:
+    """What the comparison of starts found, in words."""
+    if not report:
+        return ""
+    if not report.get("checked"):
+        return f"{report.get('steps', 0)} steps, not checked"
+    agreement = "agree" if report["agree"] else "DISAGREE: thermalise longer"
+    wound = f", {report['windings_left']} chains left in a winding state" if report["windings_left"] else ""
+    return (
+        f"{report['steps']} steps; cold, hot and annealed starts {agreement} (largest difference "
+        f"{report['largest_disagreement']:g} standard errors){wound}"
+    )

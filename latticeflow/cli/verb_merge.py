@@ -17,7 +17,7 @@ def add_parser(verbs: Any) -> None:
         "merge",
         execute,
         "join the files of one run's tasks, or of independent runs, into one",
-        "latticeflow merge data/xy16.*-of-8.h5 --out data/xy16.h5",
+        "latticeflow merge xy16.*-of-8.h5 --out xy16.h5",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
@@ -32,4 +32,6 @@ def execute(arguments: argparse.Namespace) -> int:
     with Stop() as stop, suppress(Stopped), stop.at_once():
         merge(arguments.files, arguments.out, command=arguments.command)
         complete = True
+        what = f"what {len(arguments.files)} files held"
+        options.wrote(arguments.out, what, next_command=f"latticeflow info {arguments.out}")
     return options.stopped(stop, complete, "the same command")

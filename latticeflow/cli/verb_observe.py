@@ -21,11 +21,20 @@ def add_parser(verbs: Any) -> None:
         "observe",
         execute,
         "measure ensembles: a table of observables with errors against temperature",
-        "latticeflow observe data/xy16.h5 --csv data/xy16.csv --plot data/xy16.png",
+        "latticeflow observe xy16.h5 --csv xy16.csv --plot xy16.png",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="ensemble files; several are overlaid")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="ensemble files; several are overlaid")
     parser.add_argument(
-        "--json", action="store_true", help="print JSON: one object, or a list of them for several files"
+        "--observables",
+        type=options.words,
+        metavar="NAME,...",
+        help="only these, such as energy,vortex_density, or module:name of your own; --list names them",
+    )
+    options.add_temperatures(parser, help="only these, as in generate")
+    parser.add_argument("--list", action="store_true", help="name the observables, and stop")
+    parser.add_argument("--wide", action="store_true", help="print every observable, however wide the table gets")
+    parser.add_argument(
+        "--json", action="store_true", help='print one JSON object: {"ensembles": [one table for each file]}'
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all observables with errors and tau_int")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the observables (.png, .pdf or .svg)")
@@ -42,37 +51,52 @@ def execute(arguments: argparse.Namespace) -> None:
 
     from mcmc import InputError
     from mcmc.analysis.kosterlitz_thouless import transition
-    from mcmc.analysis.table import write_csv
-    from mcmc.analysis.thermodynamics import observe
+    from mcmc.analysis.table import LEGEND, write_csv
+    from mcmc.analysis.thermodynamics import OBSERVABLES, chosen, observe
     from mcmc.runtime.progress import Progress
     from mcmc.storage.ensemble import Ensemble
 
+    if arguments.list:
+        print("\n".join(OBSERVABLES))
+        return
+    if not arguments.files:
+        raise InputError("name at least one ensemble file, or --list")
+    if len(set(arguments.files)) < len(arguments.files):
+        raise InputError("a file is named twice: name each once")
+    wanted = chosen(arguments.observables)
     if arguments.plot is not None:
         from latticeflow.plots import figures as plots
 
         plots.check_path(arguments.plot)
-    if len(set(arguments.files)) < len(arguments.files):
-        raise InputError("a file is named twice: name each once")
+    if arguments.csv is not None and not arguments.csv.parent.is_dir():
+        raise InputError(f"directory {arguments.csv.parent} does not exist: create it, or name another file")
     tables: dict[Path, Table] = {}
     for path in arguments.files:
         with Ensemble.open(path) as ensemble:
-            total = len(ensemble.temperatures) * ensemble.chains * ensemble.draws
+            T = arguments.temperatures
+            total = len(T or ensemble.temperatures) * ensemble.chains * ensemble.draws
             with Progress(f"observing {path.name}", total, unit="draws") as progress:
-                tables[path] = observe(ensemble, report=progress.advance)
-    if arguments.csv is not None:
-        write_csv(arguments.csv, {str(path): table for path, table in tables.items()})
-    if arguments.plot is not None:
-        plots.save(plots.overview(_labels(tables)), arguments.plot)
+                tables[path] = observe(ensemble, observables=wanted, temperatures=T, report=progress.advance)
     fit = transition(list(tables.values())) if arguments.transition else None
     if arguments.json:
-        objects: Any = [table.as_json() for table in tables.values()]
-        if fit:
-            objects = {"ensembles": objects, "transition": fit._asdict()}
-        print(json.dumps(objects[0] if len(tables) == 1 else objects, indent=2))
+        objects: dict[str, Any] = {
+            "ensembles": [{"file": str(path), **table.as_json()} for path, table in tables.items()]
+        }
+        print(json.dumps(objects | ({"transition": fit._asdict()} if fit else {}), indent=2))
     else:
-        print("\n\n".join(f"{path}: {table}" for path, table in tables.items()))
+        for path, table in tables.items():
+            names = arguments.observables and table.observables
+            print(f"{path}: {table.title}\n{table.text(names, width=None if arguments.wide else 80)}\n")
+        print(LEGEND)
         if fit:
             print(f"\n{fit}")
+    if arguments.csv is not None:
+        write_csv(arguments.csv, {str(path): table for path, table in tables.items()})
+        options.say(f"wrote {arguments.csv}: {len(wanted)} observables with errors")
+    if arguments.plot is not None:
+        names = [*wanted] if arguments.observables else plots.OVERVIEW
+        plots.save(plots.overview(_labels(tables), names), arguments.plot)
+        options.say(f"wrote {arguments.plot}")
     for path, table in tables.items():
         warnings = table.warnings()
         for line in warnings[:SHOWN_WARNINGS]:

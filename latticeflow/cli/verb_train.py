@@ -8,8 +8,8 @@ from typing import Any
 
 from latticeflow.cli import options
 
-EXAMPLES = """latticeflow train data/xy8.h5 --out xy8.pt --minutes 5
-  torchrun --nproc-per-node 2 -m -- latticeflow train data/xy8.h5 --out xy8.pt --minutes 5"""
+EXAMPLES = """latticeflow train xy8.h5 --out xy8.pt --minutes 5
+  torchrun --nproc-per-node 2 -m -- latticeflow train xy8.h5 --out xy8.pt"""
 
 
 def add_parser(verbs: Any) -> None:

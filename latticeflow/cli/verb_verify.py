@@ -17,11 +17,11 @@ def add_parser(verbs: Any) -> None:
         "verify",
         execute,
         "re-read ensemble files, check every block and re-measure every configuration",
-        "latticeflow verify data/xy16.h5",
+        "latticeflow verify xy16.h5",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
     parser.add_argument("--cut", action="store_true", help="cut damaged files back to the draws before the damage")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per file")
+    parser.add_argument("--json", action="store_true", help="print a JSON list of one object for each file")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from mcmc.storage.ensemble import Ensemble
     from mcmc.storage.verify import verify
 
-    status = 0
+    status, results = 0, []
     for path in arguments.files:
         found = verify(path)
         cut = bool(arguments.cut and found.intact < found.draws)
@@ -40,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
             status = 1
         if arguments.json:
             result = {"file": str(path), "ok": not found.problems, "draws": found.draws, "intact_draws": found.intact}
-            print(json.dumps({**result, "cut": cut, "problems": found.problems}))
+            results.append({**result, "cut": cut, "problems": found.problems})
             continue
         for problem in found.problems:
             print(f"{path}: {problem}")
@@ -50,4 +50,6 @@ def execute(arguments: argparse.Namespace) -> int:
             print(f"{path}: cut to {found.intact} of {found.draws} draws; generate --resume makes the others again")
         elif found.intact < found.draws:
             print(f"{path}: the first {found.intact} of {found.draws} draws are sound; --cut keeps only these")
+    if arguments.json:
+        print(json.dumps(results, indent=1))
     return status

@@ -43,6 +43,20 @@ def html_table(
     return f"<table>{title}<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
+def bytes_in_words(size: float) -> str:
+    """A number of bytes for people.
+
+    Example:
+        >>> bytes_in_words(131_000_000), bytes_in_words(900)
+        ('131 MB', '900 B')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
 def require(package: str, purpose: str) -> Any:
     """Import a package that only one conversion needs.
 

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.runtime.stop import SIGNALS
 from mcmc.runtime.install import hint
+from mcmc.runtime.stop import SIGNALS
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block

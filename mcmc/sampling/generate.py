@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ from mcmc.models.lattice import Lattice, as_lattice
 from mcmc.models.presets import Model, model_from_name
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
+from mcmc.runtime.text import bytes_in_words
 from mcmc.sampling.executors import Team, Workers, hire
 from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings, adopt, run_attributes, settings_from_dict
@@ -22,6 +25,8 @@ from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.memory_ensemble import MemoryEnsemble
+
+logger = logging.getLogger(__name__)
 
 _BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
 _COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
@@ -230,6 +235,7 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
                 raise InputError(f"{text}: go on with that version, or name another file")
         return Ensemble.append_to(path)
     settings = settings.resolved()
+    _announce(settings, path, draws)
     return Ensemble.create(
         path,
         model=settings.model,
@@ -239,6 +245,18 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
         provenance=run_attributes(settings, command),
         draws=draws,
     )
+
+
+def _announce(settings: Settings, path: Path, draws: int) -> None:
+    """Say how large the file will be, and refuse what the disk has no room for."""
+    chains = len(settings.temperatures) * settings.chains
+    size = chains * draws * (4 * settings.lattice.N + 16) + chains * 12 * settings.lattice.N
+    folder = path.parent if path.parent.is_dir() else Path.cwd()
+    disk = shutil.disk_usage(folder)
+    words = f"{path} will take {bytes_in_words(size)}"
+    if size > disk.free and disk.total:  # file systems such as /proc have no size
+        raise InputError(f"{words}, but the disk has {bytes_in_words(disk.free)} left: draw fewer, or write elsewhere")
+    logger.info("%s", words)
 
 
 def _replay(simulation: Simulation | Team, ensemble: Ensemble) -> None:

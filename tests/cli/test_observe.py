@@ -75,7 +75,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 def test_json(files, capsys):
     assert main(["observe", str(files[0]), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["ensembles"]
     assert (found["model"], found["size"], found["J"], found["K"]) == ("xy", [6, 4], 1.0, 0.0)
     assert [row["temperature"] for row in found["rows"]] == list(TEMPERATURES)
     for name in REQUIRED:
@@ -86,7 +86,7 @@ def test_json(files, capsys):
 def test_several_files_in_json_csv_and_plot(files, tmp_path, capsys):
     table, plot = tmp_path / "both.csv", tmp_path / "both.png"
     assert main(["observe", *map(str, files), "--json", "--csv", str(table), "--plot", str(plot)]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)["ensembles"]
     assert [(each["model"], each["size"]) for each in printed] == [("xy", [6, 4]), ("exy", [4, 4])]
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -126,7 +126,7 @@ def test_text_and_its_warning(tmp_path, capsys):
 
 def test_draws_too_few_for_any_error_are_null_in_json(tmp_path, capsys):
     assert main(["observe", str(write(tmp_path / "tiny.h5", XY(), draws=2)), "--json"]) == 0
-    row = json.loads(capsys.readouterr().out)["rows"][0]
+    row = json.loads(capsys.readouterr().out)["ensembles"][0]["rows"][0]
     assert row["energy"]["error"] is None
     assert row["energy"]["missing"] > 0
 
@@ -157,7 +157,7 @@ def test_a_chain_that_never_moves_is_called_out():
         (["{file}", "--plot", "{folder}/no/figure.png"], "does not exist"),
         (["{file}", "{file}"], "twice"),
         (["{folder}/empty.h5"], "no draws"),
-        (["{file}", "--csv", "{folder}/no/table.csv"], "No such file"),
+        (["{file}", "--csv", "{folder}/no/table.csv"], "does not exist"),
     ],
 )
 def test_bad_input_takes_one_line(files, tmp_path, capsys, arguments, words):

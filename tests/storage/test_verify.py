@@ -49,7 +49,7 @@ def test_a_sound_file_is_sound(good, capsys):
     assert verify(good).problems == []
     assert main(["verify", str(good), "--json"]) == 0
     sound = {"ok": True, "draws": DRAWS, "intact_draws": DRAWS, "cut": False, "problems": []}
-    assert json.loads(capsys.readouterr().out) == {"file": str(good), **sound}
+    assert json.loads(capsys.readouterr().out) == [{"file": str(good), **sound}]
 
 
 @pytest.mark.parametrize(
