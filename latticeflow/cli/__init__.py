@@ -141,7 +141,7 @@ def overview() -> str:
             "verbs:",
             listing(VERBS),
             "",
-            "latticeflow VERB --help explains a verb; latticeflow --version names the version.",
+            "latticeflow VERB --help explains a verb; --version names the version.",
             "A first ensemble, and its observables:",
             "  latticeflow generate --model xy --size 16 -T 0.5:1.5:11 --out xy16.h5",
             "  latticeflow observe xy16.h5 --plot xy16.png",
