@@ -51,7 +51,7 @@ def add_subjects(subjects: Any) -> None:
         "ensemble-size",
         run_ensemble_size,
         "how few draws a training needs",
-        "latticeflow bench ensemble-size --out study --minutes 2 --tables notebooks/tables",
+        "latticeflow bench ensemble-size --out study --minutes 2 --tables tables",
     )
     size.set_defaults(verb="bench ensemble-size")
     size.add_argument(
