@@ -43,7 +43,7 @@ def add_parser(verbs: Any) -> None:
         "modes",
         execute,
         "the mode-collapse laboratory: train methods on densities with known modes, and count what they lose",
-        "latticeflow modes --target ring8 --method realnvp_advnf veegan --plot ring8.png\n"
+        "latticeflow modes --target ring8 --method realnvp_advnf --plot ring8.png\n"
         "  latticeflow modes --table --workers 2",
     )
     parser.add_argument("--target", nargs="+", metavar="NAME", help="densities (all with --table), or module:name")
