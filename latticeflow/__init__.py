@@ -21,6 +21,7 @@ from mcmc import InputError, __version__
 
 if TYPE_CHECKING:
     from latticeflow import plots as plot
+    from latticeflow.chains.free_energy_curve import free_energy
     from latticeflow.chains.importance import importance
     from latticeflow.chains.neural_mcmc import NeuralChains
     from latticeflow.chains.sample import sample
@@ -57,6 +58,7 @@ _LOADED = {
     "Verdict": "latticeflow.quality.verdict",
     "build_flow": "latticeflow.flows.building",
     "compare": "latticeflow.quality.compare",
+    "free_energy": "latticeflow.chains.free_energy_curve",
     "importance": "latticeflow.chains.importance",
     "load": "latticeflow.flows.checkpoint:load_flow",
     "plot": "latticeflow.plots:",
@@ -86,6 +88,7 @@ __all__ = [
     "__version__",
     "build_flow",
     "compare",
+    "free_energy",
     "importance",
     "load",
     "plot",

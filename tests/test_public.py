@@ -29,6 +29,7 @@ PUBLIC = [
     "__version__",
     "build_flow",
     "compare",
+    "free_energy",
     "importance",
     "load",
     "plot",

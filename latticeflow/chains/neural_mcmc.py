@@ -140,6 +140,15 @@ class NeuralChains:
         if state is not None:
             self.restore(state)
 
+    def __repr__(self) -> str:
+        """Flow, temperatures, chains and how far they are."""
+        T = self.temperatures
+        return (
+            f"NeuralChains of a {self.flow.name} flow of {self.flow.model} on "
+            f"{self.flow.lattice.Lx}x{self.flow.lattice.Ly} sites\n"
+            f"  {len(T)} temperatures, {min(T):g} to {max(T):g}; {self.chains} chains at each; {self._steps} steps made"
+        )
+
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` returned."""
         self._theta, self._log_weight = np.array(state["theta"]), np.array(state["log_weight"])

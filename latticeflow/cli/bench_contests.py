@@ -43,6 +43,11 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     duel.add_argument(
         "--seconds", type=float, default=seconds, help=f"about how long each method draws (default {seconds:g})"
     )
+    duel.add_argument(
+        "--quick",
+        action="store_true",
+        help="two temperatures and 0.3 s of each method: to see that it runs",
+    )
     duel.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
     duel.add_argument("--device", default="auto", help="of the flow: auto, cpu, cuda, ... (default auto)")
     duel.add_argument("--json", action="store_true", help="print one JSON object")
@@ -95,13 +100,14 @@ def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: A
     if arguments.plot is not None:
         plots.check_path(arguments.plot)
     flows = arguments.flows or [SHIPPED]
+    quick = arguments.quick
     rows, judged = [], []
     with Progress("measuring", 100, unit="%") as progress:
         for path in flows:
             found, judgements = contest(
                 path,
-                temperatures=arguments.temperatures,
-                seconds=arguments.seconds,
+                temperatures=arguments.temperatures or ((0.5, 1.0) if quick else None),
+                seconds=0.3 if quick else arguments.seconds,
                 seed=arguments.seed,
                 device=choose_device(arguments.device),
                 report=lambda method: progress.advance(100 / len(flows) / methods, method),

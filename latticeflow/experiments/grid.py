@@ -22,6 +22,7 @@ import torch
 
 from mcmc import InputError
 from mcmc.runtime.stop import Stop
+from mcmc.storage import descriptors
 
 Job = TypeVar("Job", bound=Hashable)
 Row = dict[str, Any]
@@ -68,7 +69,11 @@ class Record:
             yield
             return
         with self.path.open("a+b") as file:
-            _lock(file, self.path)
+            try:
+                release = descriptors.lock(file.fileno())
+            except BlockingIOError:
+                text = f"{self.path} is being written by another process"
+                raise InputError(f"{text}: wait for it, or name another file") from None
             file.seek(0)
             content = file.read()
             whole = _whole(content)
@@ -80,6 +85,7 @@ class Record:
                 yield
             finally:
                 self._file = None
+                release()
 
     def add(self, row: Row) -> None:
         """Append a row, inside `writing`; it is on the disk when this returns."""
@@ -106,18 +112,6 @@ class Record:
 def _whole(content: bytes) -> bytes:
     """The lines that are complete."""
     return content[: content.rfind(b"\n") + 1]
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Lock an open file until it is closed, where the system can."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError(f"{path} is being written by another process: wait for it, or name another file") from None
 
 
 def run_grid(

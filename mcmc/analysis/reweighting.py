@@ -115,6 +115,14 @@ class Reweighting:
         # Row 0 leaves nothing out, row b the block b - 1.
         self._factors = np.concatenate([np.ones((1, len(self._E))), self._mbar.leave_out(block)])
 
+    def __repr__(self) -> str:
+        """Model, size, and the temperatures and draws behind it."""
+        T = self.temperatures
+        return (
+            f"Reweighting of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites\n"
+            f"  {self._E.size:,} draws at {len(T)} temperatures, {T.min():g} to {T.max():g}"
+        )
+
     def _weights(self, temperature: float) -> np.ndarray:
         """Weights of all draws at a temperature, up to a factor."""
         log_w = -self._E / temperature - self._log_mixture

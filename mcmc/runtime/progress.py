@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, log lines elsewhere."""
+"""Progress of long work: a bar on a terminal or in a notebook, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 import time
+import warnings
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Progress:
-    """Count work done towards a total; a tqdm bar on a terminal, else a log line every ``interval`` seconds.
+    """Count work done towards a total: by a bar on a terminal or in a notebook, else by log lines now and then.
 
     Args:
         description: what is being done, a few words.
@@ -35,8 +36,10 @@ class Progress:
 
     def __enter__(self) -> Progress:
         """Open the bar."""
-        if _on_terminal():
-            from tqdm import tqdm
+        if _on_terminal() or _in_notebook():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # without ipywidgets the bar is of characters, which is as good
+                from tqdm.auto import tqdm
 
             layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(desc=self.description, total=self.total, bar_format=layout, dynamic_ncols=True)
@@ -78,3 +81,9 @@ def _on_terminal() -> bool:
         return sys.stderr is not None and sys.stderr.isatty()
     except (OSError, ValueError):
         return False
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", {})

@@ -68,6 +68,15 @@ class Simulation:
                 self._ladder.restore(state)
             self._ladder.assign(r)
 
+    def __repr__(self) -> str:
+        """Model, size, temperatures, chains, and how far they are."""
+        settings, T, lattice = self.settings, self.settings.temperatures, self.settings.lattice
+        return (
+            f"Simulation of {settings.model} on {lattice.Lx}x{lattice.Ly} sites by {settings.sampler}\n"
+            f"  {len(T)} temperatures, {min(T):g} to {max(T):g}; {settings.chains} chains at each; "
+            f"step {self._replicas.step}"
+        )
+
     def _restore(self, state: Mapping[str, np.ndarray]) -> None:
         flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in state.items() if array.ndim}
 

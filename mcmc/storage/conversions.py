@@ -15,6 +15,7 @@ from mcmc.storage.selection import Positions, position_of
 
 if TYPE_CHECKING:
     from mcmc.storage.ensemble import Ensemble
+    from mcmc.storage.memory_ensemble import MemoryEnsemble
 
 
 def require(package: str, purpose: str) -> ModuleType:
@@ -30,7 +31,7 @@ def require(package: str, purpose: str) -> ModuleType:
         raise InputError(f"{text}: install it with `pip install {package}`") from None
 
 
-def to_xarray(ensemble: Ensemble, draws: Positions) -> Any:
+def to_xarray(ensemble: Ensemble | MemoryEnsemble, draws: Positions) -> Any:
     """See `Ensemble.to_xarray`."""
     xarray = require("xarray", "to_xarray")
     numbers = ensemble.coordinate("draw")[draws]
@@ -48,7 +49,7 @@ def to_xarray(ensemble: Ensemble, draws: Positions) -> Any:
     return xarray.Dataset(variables, coordinates, attributes)
 
 
-def to_arviz(ensemble: Ensemble, temperature: float | None) -> Any:
+def to_arviz(ensemble: Ensemble | MemoryEnsemble, temperature: float | None) -> Any:
     """See `Ensemble.to_arviz`."""
     arviz = require("arviz", "to_arviz")
     if temperature is None and len(ensemble.temperatures) > 1:

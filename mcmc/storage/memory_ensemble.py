@@ -19,6 +19,7 @@ from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.selection import Positions, position_of, select, taken
 
 
 class ReadableEnsemble(Protocol):
@@ -160,13 +161,24 @@ class MemoryEnsemble:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def theta(
-        self, draws: slice = slice(None), *, temperatures: slice = slice(None), chains: slice = slice(None)
+        self,
+        draws: Positions = slice(None),
+        *,
+        temperatures: Positions = slice(None),
+        chains: Positions = slice(None),
+        temperature: float | None = None,
     ) -> np.ndarray:
         """Configurations, angles in [-pi, pi), float32 (T, C, n, Ly, Lx); see `Ensemble.theta`."""
-        return self._joined().theta[temperatures, chains, draws]
+        return self._select(self._joined().theta, draws, temperatures, chains, temperature)
 
     def series(
-        self, name: str, draws: slice = slice(None), *, temperatures: slice = slice(None), chains: slice = slice(None)
+        self,
+        name: str,
+        draws: Positions = slice(None),
+        *,
+        temperatures: Positions = slice(None),
+        chains: Positions = slice(None),
+        temperature: float | None = None,
     ) -> np.ndarray:
         """One measured series, float64 (T, C, n); see `Ensemble.series`.
 
@@ -175,7 +187,38 @@ class MemoryEnsemble:
         """
         if name not in self.series_names:
             raise InputError(f"{self.path} has no series {name!r}; it has {', '.join(self.series_names)}")
-        return self._joined().series[name][temperatures, chains, draws]
+        return self._select(self._joined().series[name], draws, temperatures, chains, temperature)
+
+    def _select(
+        self,
+        array: np.ndarray,
+        draws: Positions,
+        temperatures: Positions,
+        chains: Positions,
+        temperature: float | None,
+    ) -> np.ndarray:
+        if temperature is not None:
+            if not (isinstance(temperatures, slice) and temperatures == slice(None)):
+                raise InputError("temperatures (positions) and temperature (a value) exclude each other: give one")
+            temperatures = position_of(temperature, self.temperatures)
+        axes = (
+            select(temperatures, len(self.temperatures), "temperatures"),
+            select(chains, self.chains, "chains"),
+            select(draws, self.draws, "draws"),
+        )
+        return taken(array[tuple(axis.read for axis in axes)], axes)
+
+    def to_xarray(self, draws: Positions = slice(None)) -> Any:
+        """Configurations and series with named axes; see `Ensemble.to_xarray`."""
+        from mcmc.storage.conversions import to_xarray
+
+        return to_xarray(self, draws)
+
+    def to_arviz(self, temperature: float | None = None) -> Any:
+        """The measured series at one temperature for ArviZ; see `Ensemble.to_arviz`."""
+        from mcmc.storage.conversions import to_arviz
+
+        return to_arviz(self, temperature)
 
     def coordinate(self, name: str) -> np.ndarray:
         """The values along one axis: ``temperature``, ``chain``, ``draw``, ``y`` or ``x``.

@@ -13,7 +13,7 @@ from latticeflow.flows import checkpoint
 from mcmc import XY, ExtendedXY, InputError
 from mcmc.analysis.table import Table
 from tests import oracle
-from tests.flows.test_flows import make
+from tests.helpers import make
 
 SYSTEMS = pytest.mark.parametrize(
     ("model", "side"), [(XY(), 2), (ExtendedXY(), 2), (XY(), 3), (XY(), 4)], ids=("XY 2", "EXY 2", "XY 3", "XY 4")

@@ -55,3 +55,20 @@ def test_what_is_not_an_ensemble_is_named(few_draws):
         memory.series("weight")
     with pytest.raises(InputError, match="unknown axis 'temp'"):
         memory.coordinate("temp")
+
+
+def test_positions_and_values_choose_as_in_a_file(few_draws):
+    with Ensemble.open(few_draws) as file:
+        memory = MemoryEnsemble.from_arrays(file.theta(), model=file.model, temperatures=file.temperatures)
+        chosen = [
+            {"temperature": 1.0, "draws": 3},
+            {"temperatures": [2, 0], "chains": 1},
+            {"draws": slice(None, None, -3)},
+        ]
+        for each in chosen:
+            np.testing.assert_array_equal(memory.theta(**each), file.theta(**each))
+            np.testing.assert_allclose(memory.series("energy", **each), file.series("energy", **each), rtol=1e-5)
+        assert memory.to_xarray().sizes == file.to_xarray().sizes
+    for wrong in ({"temperature": 0.7}, {"chains": 7}, {"temperatures": 0.5}):
+        with pytest.raises(InputError):
+            memory.theta(**wrong)
