@@ -9,7 +9,9 @@ import pytest
 
 import latticeflow as lf
 import mcmc
-from mcmc.analysis.thermodynamics import observe
+from mcmc.analysis.thermodynamics import measure, observe
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 PUBLIC = [
     "Comparison",
@@ -127,6 +129,18 @@ def test_arrays_train_a_flow_in_one_call():
     assert again is not flow
     assert again.history["steps"] == 1
     assert flow.history["steps"] == 2
+
+
+def test_objects_show_what_they_are():
+    chains = lf.NeuralChains(lf.load("xy8", device="cpu"), [0.5, 1.0], chains=3)
+    assert "3 chains at each; 0 steps made" in repr(chains)
+    settings = Settings(mcmc.XY(), mcmc.Lattice(4, 4), (0.8, 0.9), chains=2, thermalise=5)
+    simulation = Simulation(settings)
+    assert "Simulation of XY(J=1.0) on 4x4 sites" in repr(simulation)
+    moments = [measure(each, mcmc.XY()) for each in simulation.block(200).theta]
+    reweighting = mcmc.Reweighting(moments, mcmc.XY(), mcmc.Lattice(4, 4), (0.8, 0.9))
+    assert "800 draws at 2 temperatures, 0.8 to 0.9" in repr(reweighting)
+    assert max(map(len, (repr(chains), repr(simulation), repr(reweighting)))) < 300
 
 
 def test_shipped_flows_load_by_name():
