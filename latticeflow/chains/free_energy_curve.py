@@ -66,8 +66,8 @@ def free_energy(
 
     Example:
         >>> table = free_energy("xy8", [0.5, 1.0], draws=512, device="cpu")
-        >>> table["free_energy"].values.round(3).tolist()
-        [-2.026, -2.446]
+        >>> table["free_energy"].values.round(2).tolist()
+        [-2.03, -2.45]
     """
     if draws < 2:
         raise InputError(f"draws = {draws} must be at least 2")

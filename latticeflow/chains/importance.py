@@ -58,8 +58,8 @@ def importance(
     Example:
         >>> import latticeflow as lf
         >>> table = lf.importance("xy8", 0.9, draws=100)
-        >>> round(float(table.rows[0]["energy"].value), 1)
-        -1.5
+        >>> -1.6 < table.rows[0]["energy"].value < -1.3
+        True
     """
     if draws < 2:
         raise InputError(f"draws = {draws} must be at least 2")
