@@ -96,7 +96,7 @@ def correlation_function(
 
     Args:
         ensemble: open for reading.
-        temperature: the nearest one of the ensemble is taken if it is within 1e-6.
+        temperature: the nearest one of the ensemble is taken if it is within a millionth of it.
         blocks: about how many jackknife blocks; they must be much longer than the autocorrelation time.
         report: called with the number of draws measured since the last call.
 
@@ -104,7 +104,7 @@ def correlation_function(
         InputError: another temperature, or fewer than two draws.
     """
     t = int(np.argmin(abs(ensemble.temperatures - temperature)))
-    if abs(ensemble.temperatures[t] - temperature) > 1e-6:
+    if abs(ensemble.temperatures[t] - temperature) > 1e-6 * temperature:
         known = ", ".join(f"{T:.6g}" for T in ensemble.temperatures)
         raise InputError(f"no draws at T = {temperature:g}: the file has {known}")
     per_chain = max(1, min(ensemble.draws, -(-blocks // ensemble.chains)))

@@ -22,7 +22,8 @@ F = np.float32
 def draw(hx, hy, x, y, beta, word0, word1):
     """Update unit vectors (x, y) in the field h; returns them with a 0/1 of acceptance, all lanes."""
     h2 = hx * hx + hy * hy
-    defined = h2 > F(1e-24)
+    # The least square that float32 divides by; in units of the couplings a field so weak turns no spin.
+    defined = h2 > F(1e-36)
     h = sqrt(where(defined, h2, F(1.0)))
     kappa = where(defined, beta * h, F(0.0))
     t = F(1.0) + sqrt(F(1.0) + F(4.0) * kappa * kappa)

@@ -22,6 +22,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.presets import XY, Model, namespace
 
+_ORDERED = 0.99
 PIECE = 1 << 15
 """Angles worked on at a time: with their intermediates they stay in a core's cache."""
 
@@ -87,7 +88,13 @@ def energy(theta: Any, model: Model) -> Any:
 def magnetization(theta: Any) -> Any:
     """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; ``(..., Ly, Lx) -> (...)``."""
     xp = namespace(theta)
-    return xp.hypot(_mean(xp.cos(theta)), _mean(xp.sin(theta)))
+    c, s = _mean(xp.cos(theta)), _mean(xp.sin(theta))
+    m = xp.hypot(c, s)
+    if xp is not np or not (ordered := m > _ORDERED).any():
+        return m
+    # 1 - m by half angles to the mean direction, at which m is stationary: where it is cold m itself rounds to 1.
+    direction = np.arctan2(s, c).astype(theta.dtype)[..., None, None]
+    return np.where(ordered, 1 - 2 * _mean(np.sin((theta - direction) * theta.dtype.type(0.5)) ** 2), m)
 
 
 @_per_configuration

@@ -20,6 +20,14 @@ def namespace(array: Any) -> Any:
     return sys.modules["torch"] if type(array).__module__.partition(".")[0] == "torch" else np
 
 
+def _cosine_energy(coupling: float, phase: Any) -> Any:
+    """-coupling times the sum of cosines, float64, by half angles: relative to its least value it does not cancel."""
+    xp = namespace(phase)
+    half = (xp.sin if coupling >= 0 else xp.cos)(0.5 * phase)
+    excess = (half * half).sum((-2, -1), dtype=xp.float64)
+    return abs(coupling) * (2 * excess - phase.shape[-1] * phase.shape[-2])
+
+
 @dataclass(frozen=True)
 class XY:
     """The XY model, E = -J sum_bonds cos(theta_i - theta_j).
@@ -48,6 +56,17 @@ class XY:
         """Couplings by name, J and K; K = 0 where the model has no ring exchange."""
         return {"J": float(self.J), "K": float(getattr(self, "K", 0.0))}
 
+    @property
+    def scale(self) -> float:
+        """Largest coupling by magnitude, in units of energy; 1 where all vanish."""
+        return max(abs(value) for value in self.couplings.values()) or 1.0
+
+    @property
+    def floor(self) -> float:
+        """Energy per site below which no configuration lies: every bond and every plaquette at its least."""
+        J, K = (abs(value) for value in self.couplings.values())
+        return -2 * J - K
+
     def in_units_of(self, unit: float) -> Self:
         """The model with its couplings in another unit of energy.
 
@@ -64,9 +83,8 @@ class XY:
 
     def energy(self, theta: Any) -> Any:
         """Total energy, ``(..., Ly, Lx) -> (...)``, summed in float64."""
-        xp = namespace(theta)
         right, below = self.bonds(theta)
-        return -self.J * (xp.cos(right) + xp.cos(below)).sum((-2, -1), dtype=xp.float64)
+        return _cosine_energy(self.J, right) + _cosine_energy(self.J, below)
 
     def field(self, theta: Any) -> Any:
         """Complex local field h_i, for which the energy of spin i is ``-Re(conj(h_i) e^{i theta_i})``.
@@ -104,9 +122,7 @@ class ExtendedXY(XY):
 
     def energy(self, theta: Any) -> Any:
         """Total energy, ``(..., Ly, Lx) -> (...)``, summed in float64."""
-        xp = namespace(theta)
-        ring = xp.cos(self.plaquettes(theta)).sum((-2, -1), dtype=xp.float64)
-        return super().energy(theta) - self.K * ring
+        return super().energy(theta) + _cosine_energy(self.K, self.plaquettes(theta))
 
     def field(self, theta: Any) -> Any:
         """Complex local field h_i; see `XY.field`. It holds the four plaquettes around the site as well."""

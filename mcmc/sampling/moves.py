@@ -153,7 +153,7 @@ class Metropolis(KernelMove):
 
     def tune(self, parameter: np.ndarray, rate: np.ndarray, lattice: Lattice) -> np.ndarray:
         """Towards an acceptance of one half."""
-        return np.clip(parameter * np.exp(2 * (rate - 0.5)), 1e-3, 1)
+        return np.clip(parameter * np.exp(2 * (rate - 0.5)), 1e-7, 1)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mcmc.errors import InputError
 from mcmc.kernels.conventions import OFFSETS, WIDTH
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, require_known
@@ -25,9 +27,11 @@ class ReplicaBlock:
         slots: which of all replicas they are; arrays are padded to W, a multiple of `WIDTH`.
         lattice: the periodic rectangle.
         neighbours: int32 (N, 8), see `mcmc.kernels`.
-        couplings: float32 J and K.
+        couplings: float32 J and K, in units of `unit`.
+        unit: energy in which kernels work, a power of two near the largest coupling: so beta times an energy has the
+            same bits whatever the unit in which J, K and T are given.
         x, y: float32 (N, W), the spins.
-        beta: float32 (W,), inverse temperatures.
+        beta: float32 (W,), inverse temperatures in 1 / `unit`.
         keys: uint32 (4, W), keys of the random streams.
         tuned: float32 (W,) by name of the move, its tuned parameter.
         counts: float32 (W,) by name of the move, what it has counted since the block was last read out.
@@ -38,6 +42,7 @@ class ReplicaBlock:
     lattice: Lattice
     neighbours: np.ndarray
     couplings: tuple[np.float32, np.float32]
+    unit: float
     x: np.ndarray
     y: np.ndarray
     beta: np.ndarray
@@ -59,12 +64,34 @@ class ReplicaBlock:
             self.tuned[move.name] = aligned_zeros(len(self.beta)) + np.float32(move.initial)
 
 
+def lowest_temperature(model: Model) -> float:
+    """Lowest temperature, in units of energy, at which unit vectors in single precision carry the fluctuations.
+
+    Their rounding, 2^-24 on average, makes an energy of some 2^-46 couplings a site, which does not fall with the
+    temperature: at this one, 2^-32 of the largest coupling, it is 10^-4 of the thermal energy T / 2.
+
+    Example:
+        >>> from mcmc import XY
+        >>> f"{lowest_temperature(XY(300.0)):.3g}"
+        '6.98e-08'
+    """
+    return max(2.0**-32 * max(abs(value) for value in model.couplings.values()), 1e-300)
+
+
 def aligned_zeros(*shape: int) -> np.ndarray:
     """Zeros, float32, starting at a cache line."""
     size = int(np.prod(shape))
     raw = np.zeros(size + 16, np.float32)
     start = -(raw.ctypes.data // 4) % 16
     return raw[start : start + size].reshape(shape)
+
+
+def too_cold(temperature: float, least: float) -> InputError:
+    """The complaint about a temperature below `lowest_temperature`."""
+    return InputError(
+        f"temperature {temperature:.6g} is too low: angles in single precision carry fluctuations down to T = "
+        f"{least:.3g} for these couplings"
+    )
 
 
 def _tuned(name: str, block: ReplicaBlock) -> np.ndarray:
@@ -97,7 +124,9 @@ class Replicas:
         self.accepted: dict[str, np.ndarray] = {}
         self._pool: ThreadPoolExecutor | None = None
         neighbours = lattice.neighbours(*OFFSETS)
-        couplings = np.float32(model.couplings["J"]), np.float32(model.couplings["K"])
+        self._unit = 2.0 ** (math.frexp(model.scale)[1] - 1)
+        reduced = model.in_units_of(self._unit)
+        couplings = np.float32(reduced.couplings["J"]), np.float32(reduced.couplings["K"])
         # One vector a block at least, four at most: wider ones leave the cache, narrower ones wait for arithmetic.
         vectors = -(-self.size // WIDTH)
         width = WIDTH * min(4, -(-vectors // threads))
@@ -108,7 +137,15 @@ class Replicas:
             x, y = aligned_zeros(lattice.N, W), aligned_zeros(lattice.N, W)
             x[:] = 1
             block = ReplicaBlock(
-                slots, lattice, neighbours, couplings, x, y, aligned_zeros(W) + 1, np.zeros((4, W), np.uint32)
+                slots,
+                lattice,
+                neighbours,
+                couplings,
+                self._unit,
+                x,
+                y,
+                aligned_zeros(W) + 1,
+                np.zeros((4, W), np.uint32),
             )
             block.keys[:, : block.size] = keys[slots].T
             self.blocks.append(block)
@@ -123,12 +160,16 @@ class Replicas:
 
     @property
     def beta(self) -> np.ndarray:
-        """Inverse temperatures, float32 (R,)."""
-        return self._gather(lambda block: block.beta)
+        """Inverse temperatures, float64 (R,), to the precision of float32."""
+        return self._gather(lambda block: block.beta).astype(np.float64) / self._unit
 
     @beta.setter
     def beta(self, values: np.ndarray) -> None:
-        self._scatter(lambda block: block.beta, values)
+        values, least = np.asarray(values, np.float64), lowest_temperature(self.model)
+        if (values > (1 + 1e-9) / least).any():
+            raise too_cold(1 / values.max(), least)
+        # Without couplings any temperature will do, but not one that float32 takes for infinite.
+        self._scatter(lambda block: block.beta, np.minimum(values * self._unit, 2.0**33))
 
     @property
     def tuned(self) -> dict[str, np.ndarray]:
@@ -237,8 +278,11 @@ def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray 
     from mcmc.kernels import measure
 
     x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
-    found = measure.moments(x, y, W, block.neighbours, *block.couplings, block.lattice.Lx)
-    series[:, block.slots, n] = found[:, : block.size]
+    excess, mx, my = measure.moments(x, y, W, block.neighbours, *block.couplings, block.lattice.Lx)[:, : block.size]
+    # Where it is cold the excess is tiny, which float32 carries beside zero but not beside the whole energy.
+    floor = sum(weight * abs(float(coupling)) for weight, coupling in zip((2, 1), block.couplings, strict=True))
+    energy = block.unit * (excess - block.lattice.N * floor)
+    series[0, block.slots, n], series[1, block.slots, n], series[2, block.slots, n] = energy, mx, my
     if theta is not None:
         out = np.empty_like(x)
         measure.angles(x, y, out)

@@ -14,6 +14,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
+from mcmc.sampling.replicas import lowest_temperature, too_cold
 from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.streams import DESCRIPTIONS, LATEST
 from mcmc.storage.provenance import origin
@@ -27,7 +28,7 @@ class Settings:
         model: the spin model with its couplings.
         lattice: the periodic rectangle.
         temperatures: in units of J / k_B, positive, none twice; one number, a sequence or an array of them becomes a
-            sorted tuple.
+            sorted tuple. Not below `mcmc.sampling.replicas.lowest_temperature`.
         chains: independent Markov chains at each temperature.
         sampler: a name of `mcmc.sampling.samplers.SAMPLERS`, or ``module:name``.
         thermalise: steps before the first draw; None chooses by sampler and size.
@@ -77,6 +78,8 @@ class Settings:
             raise InputError(f"random streams of version {self.streams} are unknown here: upgrade latticeflow")
         # Version 1 named streams by position: grids of then keep their order.
         grid = as_temperatures(self.temperatures, ordered=self.streams != 1)
+        if (coldest := min(grid)) < (limit := lowest_temperature(self.model)):
+            raise too_cold(coldest, limit)
         object.__setattr__(self, "temperatures", grid)
         if not isinstance(self.tempering, bool | np.bool_):
             raise InputError(f"tempering = {self.tempering!r} must be True or False")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mcmc.models.lattice import Lattice
-from mcmc.models.observables import winding_numbers
+from mcmc.models.lattice import Lattice, wrap
+from mcmc.models.observables import vortex_density, winding_numbers
 from mcmc.models.presets import Model
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import Sampler
@@ -23,13 +23,53 @@ STAGES = 20
 """Stages of each half: of annealing and of tuning in the first, of averaging in the second."""
 DISAGREEMENT = 6.0
 """Standard errors at which starts disagree; with 96 comparisons of some 20 averages a false alarm is rare."""
+WAVES = 0.1
+"""Temperature, in units of the largest coupling, below which a ferromagnet holds spin waves only: the pair of vortices
+that costs least has a weight of some exp(-7 / WAVES)."""
 
 
 def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.ndarray:
-    """Where a winding state has no weight to speak of (< 1e-8) though local moves never leave it: bool (R, 2)."""
+    """Where a winding state has no weight to speak of (< 1e-8) though local moves never leave it: bool (R, 2).
+
+    Windings count from the `ground_state`; an antiferromagnet with an odd side, whose own state winds, has none.
+    """
     aspect = np.array([lattice.Ly / lattice.Lx, lattice.Lx / lattice.Ly])
     # 2 pi^2 J per turn on a square, less what spin waves and vortices soften at the temperatures in question.
-    return 0.5 * 2 * math.pi**2 * model.couplings["J"] * np.multiply.outer(beta, aspect) > 18.5
+    return 0.5 * 2 * math.pi**2 * _ferromagnetic_coupling(model, lattice) * np.multiply.outer(beta, aspect) > 18.5
+
+
+def _ferromagnetic_coupling(model: Model, lattice: Lattice) -> float:
+    """J of the ferromagnet that the model is, its own or by turning every other spin; 0 if it is none."""
+    J = model.couplings["J"]
+    return abs(J) if J > 0 or not any(side % 2 for side in lattice.shape) else 0.0
+
+
+def ground_state(model: Model, lattice: Lattice) -> np.ndarray:
+    """Angles (N,) that satisfy the bonds as far as the sides allow, 0 for J > 0.
+
+    For J < 0 neighbours differ by pi along an even side; along an odd one by as little less as closes the ring.
+    """
+    if model.couplings["J"] >= 0:
+        return np.zeros(lattice.N)
+    y, x = np.divmod(np.arange(lattice.N), lattice.Lx)
+    turns = (along * (1 - side % 2 / side) for along, side in ((x, lattice.Lx), (y, lattice.Ly)))
+    return math.pi * np.sum([*turns], axis=0)
+
+
+def cooling(model: Model, temperatures: np.ndarray) -> np.ndarray:
+    """Inverse temperatures of the stages of annealing, (STAGES, T); the last quarter of them is the end.
+
+    Equal steps of beta from 15 T serve where that is hot. Below, most of it would be skipped: there they lead from the
+    largest coupling down to `WAVES` times it, in half of the stages, and equal ratios lead on.
+    """
+    cold = model.scale * WAVES
+    stages = 3 * STAGES // 4
+    linear = np.minimum(1, np.arange(1, STAGES + 1) / stages)[:, None] / temperatures
+    first = stages // 2
+    hot = np.arange(1, first + 1) / first / cold * np.ones((len(temperatures), 1))
+    ratio = np.minimum(1, np.arange(1, STAGES - first + 1) / (stages - first))
+    waves = (cold / temperatures[:, None]) ** ratio / cold
+    return np.where(15 * temperatures < model.scale, np.concatenate([hot, waves], 1).T, linear)
 
 
 def _counts(replicas: Replicas, sampler: Sampler) -> dict[str, np.ndarray]:
@@ -61,10 +101,10 @@ def thermalise(
 ) -> tuple[Replicas, dict[str, np.ndarray]]:
     """Replicas in equilibrium, after ``steps`` steps.
 
-    The chains start hot and are cooled to their temperatures through the first half. Chains that end it in a winding
-    state which has no weight there start again from an ordered state. Beside them run `PROBES` chains that are
-    quenched from a hot state, and as many that start ordered; over the second half the mean energies of the three
-    kinds of start must agree.
+    The chains start hot and are cooled to their temperatures through the first half (see `cooling`). Chains that end
+    it in a winding state, or with vortices, which have no weight there start again from an ordered state. Beside them
+    run `PROBES` chains that are quenched from a hot state, and as many that start ordered; over the last three quarters
+    of the second half the mean energies of the three kinds of start must agree.
 
     Args:
         model: the spin model.
@@ -84,32 +124,35 @@ def thermalise(
     beta = 1 / np.concatenate([np.repeat(temperatures, R // T), *[np.repeat(temperatures, 2 * PROBES)]])
     cold = np.arange(len(beta)) >= R
     cold[R:] = np.tile(np.arange(2 * PROBES) < PROBES, T)
+    ordered = ground_state(model, lattice)
     if not steps:
-        return Replicas(model, lattice, beta[:R], keys, threads=threads), {}
+        replicas = Replicas(model, lattice, beta[:R], keys, threads=threads)
+        replicas.spins = np.broadcast_to(_unit_vectors(ordered)[:, None], (2, R, lattice.N))
+        return replicas, {}
     everything = Replicas(model, lattice, beta, np.concatenate([keys, probe_keys]), threads=threads)
     hot = np.stack([np.random.default_rng(key).uniform(-np.pi, np.pi, lattice.N) for key in everything.keys])
-    hot[cold] = 0
-    everything.spins = np.stack([np.cos(hot), np.sin(hot)]).astype(np.float32)
+    hot[cold] = ordered
+    everything.spins = _unit_vectors(hot)
     stage = max(1, steps // (2 * STAGES))
-    for k in range(STAGES):
+    for betas in cooling(model, temperatures):
         # The run's own chains are cooled; the probes feel their temperature at once.
-        everything.beta = np.where(np.arange(len(beta)) < R, beta * min(1, (k + 1) / (0.75 * STAGES)), beta)
+        everything.beta = np.concatenate([np.repeat(betas, R // T), beta[R:]])
         before = _counts(everything, sampler)
         everything.advance(sampler, stage)
         _tune(everything, sampler, before, stage)
     everything.beta = beta
-    forbidden = forbidden_winding(model, lattice, beta)
-    wound = _wound(everything, forbidden)
+    wound = _trapped(everything, ordered)
     spins = everything.spins
-    spins[0, wound], spins[1, wound] = 1, 0
+    spins[:, wound] = _unit_vectors(ordered)[:, None]
     everything.spins = spins
     before = _counts(everything, sampler)
     energies = everything.run(sampler, max(STAGES, steps - STAGES * stage), 1)[0] / lattice.N
-    z = _disagreement(energies, R // T, T)
+    settling = min(energies.shape[1] // 4, energies.shape[1] - STAGES)
+    z = _disagreement(energies[:, settling:] - model.floor, temperatures, R // T)
     findings = {
         "disagreement": np.repeat(z, R // T),
         "windings_cured": wound[:R].astype(np.int64),
-        "windings_left": _wound(everything, forbidden)[:R].astype(np.int64),
+        "windings_left": _trapped(everything, ordered)[:R].astype(np.int64),
     }
     found = summary(findings)
     if not found["agree"]:
@@ -143,25 +186,32 @@ def summary(findings: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _wound(replicas: Replicas, forbidden: np.ndarray) -> np.ndarray:
+def _unit_vectors(theta: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(theta), np.sin(theta)]).astype(np.float32)
+
+
+def _trapped(replicas: Replicas, ordered: np.ndarray) -> np.ndarray:
+    """Which replicas wind, or hold vortices, where that has no weight; relative to the ordered state."""
+    model, lattice, beta = replicas.model, replicas.lattice, replicas.beta
     x, y = replicas.spins
-    theta = np.arctan2(y, x).reshape(replicas.size, *replicas.lattice.shape)
-    return ((np.abs(winding_numbers(theta)) > 0.5) & forbidden).any(-1)
+    theta = wrap(np.arctan2(y, x) - ordered).astype(np.float32).reshape(replicas.size, *lattice.shape)
+    wound = (np.abs(winding_numbers(theta)) > 0.5) & forbidden_winding(model, lattice, beta)
+    waves = _ferromagnetic_coupling(model, lattice) > 0 and model.couplings["K"] >= 0
+    return wound.any(-1) | (waves & (beta * model.scale * WAVES > 1) & (vortex_density(theta) > 0))
 
 
-def _disagreement(energies: np.ndarray, C: int, T: int) -> np.ndarray:
+def _disagreement(energies: np.ndarray, temperatures: np.ndarray, C: int) -> np.ndarray:
     """Largest difference between the kinds of start in standard errors, (T,); energies are (R, n)."""
-    n = energies.shape[1] // STAGES
+    T, n = len(temperatures), energies.shape[1] // STAGES
     averages = energies[:, -n * STAGES :].reshape(len(energies), STAGES, n).mean(-1)
     own = averages[: T * C].reshape(T, -1)
     probes = averages[T * C :].reshape(T, 2, -1)
     kinds = [own, probes[:, 0], probes[:, 1]]
     means = [kind.mean(-1) for kind in kinds]
     errors = [kind.var(-1, ddof=1) / kind.shape[-1] for kind in kinds]
+    # Frozen chains have no error: differences far below the temperature mean nothing.
+    least = (1e-6 * temperatures) ** 2
     return np.max(
-        [
-            np.abs(means[a] - means[b]) / np.sqrt(np.maximum(errors[a] + errors[b], 1e-30))
-            for a, b in ((0, 1), (0, 2), (1, 2))
-        ],
+        [np.abs(means[a] - means[b]) / np.sqrt(errors[a] + errors[b] + least) for a, b in ((0, 1), (0, 2), (1, 2))],
         axis=0,
     )
