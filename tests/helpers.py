@@ -1,9 +1,11 @@
 """What the tests of several folders share: small flows and runs, stops, and what two files must agree in."""
 
+import math
+
 import h5py
 import torch
 
-from latticeflow.flows import build_flow
+from latticeflow.flows import Flow, build_flow
 from latticeflow.training.train import train
 from mcmc import XY, Lattice
 from mcmc.runtime.stop import Stop
@@ -35,6 +37,34 @@ def make(name, model, *shape, disturb=0.2):
         for parameter in flow.parameters():
             parameter.add_(disturb * torch.randn_like(parameter))
     return flow
+
+
+class Tilted(Flow):
+    """A flow of one parameter that is not registered: all angles independent, von Mises about zero."""
+
+    symmetric = False
+
+    def __init__(self, model, lattice, temperatures):
+        super().__init__(model, lattice, temperatures)
+        self.kappa = torch.nn.Parameter(torch.tensor(1.0))
+
+    def _log_prob(self, theta, temperature):
+        each = self.kappa * theta.cos() - math.log(2 * math.pi) - torch.special.i0(self.kappa).log()
+        return each.sum((-2, -1), dtype=torch.float64)
+
+    def _sample(self, temperature, generator):
+        # By rejection from the uniform law, exact for any kappa.
+        shape = (len(temperature), *self.lattice.shape)
+        theta = torch.zeros(shape)
+        waiting = torch.ones(shape, dtype=torch.bool)
+        while waiting.any():
+            angle = 2 * math.pi * torch.rand(shape, generator=generator) - math.pi
+            height = torch.rand(shape, generator=generator)
+            bound = (self.kappa.detach() * angle.cos() - self.kappa.detach().abs()).exp()
+            accepted = waiting & (height < bound)
+            theta = torch.where(accepted, angle, theta)
+            waiting = waiting & ~accepted
+        return theta, self._log_prob(theta, temperature)
 
 
 def train_file(ensemble, out, settings, **how):

@@ -25,7 +25,7 @@ from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.memory_ensemble import MemoryEnsemble, ReadableEnsemble
 from mcmc.storage.provenance import origin
 
-_UNTOLD = 8  # temperatures where nobody has named any
+_UNTOLD = 8  # temperatures where none are named
 
 
 def sample(
@@ -225,7 +225,7 @@ def review(ensemble: ReadableEnsemble) -> list[ChainRow]:
 
 
 def verdict(rows: Sequence[ChainRow]) -> str:
-    """One sentence on what the draws are worth, as far as the chains can know."""
+    """One sentence on how correlated the draws are, as far as the chains can tell."""
     worst = max(rows, key=lambda row: np.nan_to_num(row.tau_int, nan=np.inf))
     if math.isnan(worst.tau_int):
         return "too few draws to judge the chains: at least 5 each"

@@ -1,4 +1,4 @@
-"""Does the flow pay? Effective draws a second of neural MCMC beside classical samplers, on one machine in one run."""
+"""Is the flow faster? Effective draws a second of neural MCMC beside classical samplers, on one machine in one run."""
 
 from __future__ import annotations
 
@@ -272,14 +272,13 @@ def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
         taus = "".join(f"{tau:7.2f}{' ' if sure else '?'}" for tau, sure in zip(row.tau_int, row.sure, strict=True))
         lines.append(f"{row.system:14}{row.method:15}{row.temperature:7.3f}{rates}{taus}")
     for each in balances:
-        pays = ""
+        after = ""
         if math.isfinite(each.break_even):
-            pays = (
-                f"; the training of {each.training_seconds:.0f} s pays from {each.break_even:,.0f} effective draws on"
-            )
+            effective = f"{each.break_even:,.0f} effective draws"
+            after = f"; counting its training of {each.training_seconds:.0f} s, it is faster from {effective} on"
         elif math.isinf(each.break_even):
-            pays = "; its training never pays"
-        gain = f"{each.neural} is {each.speedup:.3g} times as fast as {each.best}, the best without a flow{pays}"
+            after = "; counting its training, it is never faster"
+        gain = f"{each.neural} is {each.speedup:.3g} times as fast as {each.best}, the best without a flow{after}"
         lines.append(f"{each.system}, {each.observable.replace('_', ' ')}: {gain}")
     if not all(flag for row in rows for flag in row.sure):
         lines.append("? chains too short for their autocorrelation: its time may be longer, the rate lower")

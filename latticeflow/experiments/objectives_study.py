@@ -189,6 +189,7 @@ def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: S
 
 def _row(plan: Plan, directory: Path, cell: Case, stop: Stop) -> dict[str, Any] | None:
     """Train a cell and judge it; None if stopped before that."""
+    find_flow(cell.flow)  # imports module:name, so that its checkpoints can be read here
     path = directory / f"{cell.flow}-{cell.objective}-{cell.draws}-{_digest(plan, cell)}.pt"
     note = ""
     if not path.exists() or checkpoint.load(path).training is not None:

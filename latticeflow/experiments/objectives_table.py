@@ -28,7 +28,7 @@ COLUMNS = {
     "seconds": "s",
     "note": "",
 }
-_WORTH = {"acceptance": "acceptance", "ess_forward": "ESS forward", "nll": "NLL", "coverage": "coverage"}
+_MEASURES = {"acceptance": "acceptance", "ess_forward": "ESS forward", "nll": "NLL", "coverage": "coverage"}
 
 
 def study_text(rows: Sequence[dict[str, Any]], plan: Plan, title: str) -> str:
@@ -55,13 +55,13 @@ def study_text(rows: Sequence[dict[str, Any]], plan: Plan, title: str) -> str:
     pairs = [(row, partner) for row in rows if (partner := _partner(row, rows))]
     if pairs:
         lines += ["", "What the critic adds (with it, less without it):", ""]
-        head = ["flow", "with", "without", *_WORTH.values()]
+        head = ["flow", "with", "without", *_MEASURES.values()]
         body = [
             [
                 row["flow"],
                 row["objective"],
                 partner["objective"],
-                *(_difference(row[name], partner[name]) for name in _WORTH),
+                *(_difference(row[name], partner[name]) for name in _MEASURES),
             ]
             for row, partner in pairs
         ]

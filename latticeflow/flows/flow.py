@@ -276,9 +276,9 @@ class Flow(nn.Module, ABC):
         return torch.as_tensor(array, dtype=self.dtype, device=self.device)
 
     def warn_outside(self, temperatures: Iterable[float]) -> None:
-        """Warn, in one line, of temperatures that the flow was not trained for; whoever uses a flow calls this once.
+        """Warn, in one line, of temperatures that the flow was not trained for; to be called once by each use.
 
-        Draws follow `log_prob` there as everywhere, so chains and weights stay exact: only their worth is in doubt.
+        Draws follow `log_prob` there as everywhere, so chains and weights stay exact; they may be inefficient.
 
         Args:
             temperatures: where the flow is about to be used.

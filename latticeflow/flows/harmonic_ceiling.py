@@ -64,7 +64,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int = 36) -> Ceili
         seen: the most already drawn sites that one site sees.
 
     Raises:
-        InputError: the ferromagnetic state is no minimum of the energy, around which to expand.
+        InputError: the ferromagnetic state is not a minimum of the energy, around which to expand.
 
     Example:
         >>> from mcmc import XY
@@ -73,7 +73,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int = 36) -> Ceili
     """
     waves = SpinWaves(model, lattice)
     if not waves.stable:
-        raise InputError(f"{model} has no spin waves: its ferromagnetic state is no minimum of the energy")
+        raise InputError(f"{model} has no spin waves: its ferromagnetic state is not a minimum of the energy")
     known, losses = np.zeros(lattice.shape, bool), []
     known[0, 0] = True
     for group in coarse_to_fine(lattice, model, seen=seen).groups:

@@ -61,8 +61,8 @@ class SpinWaves:
 
         Returns:
             Weights, float64 (n,), of the given angles in the mean (without a mass they sum to 1), and the precision
-            times temperature: the conditional has variance T / precision. Where the ferromagnetic state is no minimum
-            of the energy: zeros, a uniform law.
+            times temperature: the conditional has variance T / precision. Where the ferromagnetic state is not a
+            minimum of the energy: zeros, a uniform law.
         """
         if not self.stable:
             return np.zeros(len(seen)), 0.0

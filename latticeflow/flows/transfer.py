@@ -18,8 +18,8 @@ def double(flow: Multiscale) -> Multiscale:
 
     A group of spacing a > 2 takes the net of the small flow's group of spacing a / 2 in the same place, its
     surroundings stretched by two: the geometry is the same, the physics nearly so. Groups of the finest spacing, and
-    those whose stretched twin the small flow drew exactly, take the net of their own spacing, where maps belong to
-    offsets that the small lattice has too. Spin-wave weights are those of the large lattice, plus what training had
+    those whose stretched counterpart the small flow drew exactly, take the net of their own spacing, where maps belong
+    to offsets that the small lattice has too. Spin-wave weights are those of the large lattice, plus what training had
     added to them. What has no source starts as a spin wave.
 
     Args:

@@ -110,5 +110,5 @@ def _propose(kappa: Tensor, generator: torch.Generator | None) -> tuple[Tensor, 
     x = 2 * kappa + t * torch.cos(phi)
     delta = torch.atan2(torch.sqrt(2 * t) * torch.sin(phi), x)
     c = t / 2 - kappa * x / (t + 2 * kappa * torch.cos(phi))
-    # Not "less than": where kappa is no number nothing would ever be accepted, and the angle is to be no number either.
+    # Not "less than": where kappa is NaN nothing would ever be accepted, and the angle is to be NaN too.
     return delta, ~(u[1] >= c * torch.exp(1 - c))

@@ -1,4 +1,4 @@
-"""One sentence on what a flow is worth as a proposal: good, usable with so many draws, or useless and why."""
+"""One sentence on how well a flow serves as a proposal: good, usable with so many draws, or useless and why."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def clip_weights(critic: nn.Module, bound: float) -> None:
 
 
 def describe(loss: float) -> str | None:
-    """What a critic's mean loss says of the game, if anything; 2 ln 2 is that of one that knows nothing."""
+    """What a critic's mean loss says about the training, if anything; 2 ln 2 if it cannot tell draws apart."""
     blind = 2 * math.log(2)
     if loss < 0.1 * blind:
         return (

@@ -128,7 +128,7 @@ def train(
         _run(trainer, how, out, log, None if tensorboard is None else Path(tensorboard), stop)
     if own_stop and trainer.fraction < 1:
         if stop.signal not in (0, signal.SIGINT):
-            signal.raise_signal(stop.signal)  # whoever sent it wants this process to end
+            signal.raise_signal(stop.signal)  # its sender wants this process to end
         warnings.warn(
             f"training stopped by {stop.reason} after {trainer.step_number} steps: the flow is as far as it came",
             stacklevel=3,

@@ -36,7 +36,7 @@ class Metrics(NamedTuple):
     """Expected acceptance of the independence chain, from the same weights."""
     gradient_norm: float
     critic_loss: float
-    """Logistic loss, 2 ln 2 for a critic that knows nothing; NaN without one."""
+    """Logistic loss, 2 ln 2 for a critic that cannot tell draws apart; NaN without one."""
 
 
 class TrainingDivergedError(InputError):
@@ -177,7 +177,7 @@ class Trainer:
                     real_log_p = (-self.flow.model.energy(theta) / real_T.flatten()).view(real_T.shape)
                     terms["ensemble"] = score_function(real_log_q, real_log_p - real_log_q)
             if self.critic is not None:
-                # Both players move at once, as in the paper: the flow's reward is that of the critic before its step.
+                # Flow and critic step at once, as in the paper: the flow sees the critic from before its step.
                 real = real.requires_grad_(self.settings.critic.gradient_penalty > 0)
                 real_logit = self.critic(real, real_T / self.flow.unit, self.generator)
                 logit = self.critic(drawn.detach(), T / self.flow.unit, self.generator)
@@ -204,7 +204,7 @@ class Trainer:
 
     @torch.no_grad()
     def _average_parameters(self, average: Flow) -> None:
-        # The first steps count less than the decay says: an average of parameters that knew nothing is no use.
+        # The first steps count less than the decay says: an average of untrained parameters does not help.
         decay = min(self.settings.ema, (1 + self.step_number) / (10 + self.step_number))
         for mean, value in zip(average.parameters(), self.flow.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
@@ -245,7 +245,7 @@ def _critic(flow: Flow, settings: TrainingSettings, draws: int) -> Critic | Publ
     how = settings.critic
     if draws % how.packing:
         raise InputError(
-            f"the critic packs {how.packing} draws, of which {draws} make no whole number: change the draws of a batch"
+            f"the critic packs {how.packing} draws, which does not divide {draws}: change the draws of a batch"
         )
     if how.kind == "published":
         return PublishedCritic(flow.lattice.shape, how.channels, packing=how.packing, normalise=how.spectral_norm)

@@ -24,7 +24,7 @@ class CriticSettings:
 
     Args:
         kind: ``symmetric`` for `critic.Critic`, ``published`` for `critic.PublishedCritic`.
-        channels: of its convolutions, or units of its layers.
+        channels: of each of its convolutions, or units of each of its layers.
         packing: configurations judged together (Lin et al., PacGAN, arXiv:1712.04086).
         spectral_norm: bound its Lipschitz constant (Miyato et al., arXiv:1802.05957).
         gradient_penalty: weight of the penalty on its slope at ensemble draws, R1 (Mescheder, Geiger, Nowozin,
@@ -47,7 +47,7 @@ class CriticSettings:
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        """Refuse what makes no critic."""
+        """Refuse impossible values."""
         if self.kind not in CRITICS:
             raise InputError(f"unknown critic {self.kind!r}: choose one of {', '.join(CRITICS)}")
         for name in ("channels", "packing", "learning_rate"):

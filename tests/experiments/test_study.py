@@ -151,3 +151,10 @@ def test_costs_by_the_command_line_take_memory_of_their_own(capsys):
     assert [row["size"] for row in rows] == [4, 8]
     assert rows[1]["peak_megabytes"] > 1.5 * rows[0]["peak_megabytes"]  # four times the sites
     assert rows[0]["parameters"] == rows[1]["parameters"]
+
+
+def test_flows_by_module_and_name_are_studied_in_other_processes(tmp_path):
+    cells = [Case("tests.helpers:Tilted", name, 20) for name in ("forward_kl", "reverse_kl")]
+    rows = study.run_study(PLAN, cells, tmp_path, workers=2)
+    assert [row["parameters"] for row in rows] == [1, 1]
+    assert [row["flow"] for row in rows] == ["tests.helpers:Tilted"] * 2

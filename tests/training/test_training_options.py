@@ -243,7 +243,7 @@ def test_impossible_critics_and_sizes_are_named():
     with pytest.raises(InputError, match="flow 'multiscale' offers no reparameterised draws"):
         Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("reverse_kl", steps=1, gradient="reparameterised"))
     settings = TrainingSettings("advnf", steps=1, temperatures=4, draws=4, critic=CriticSettings(packing=3))
-    with pytest.raises(InputError, match="packs 3 draws, of which 4 make no whole number"):
+    with pytest.raises(InputError, match="packs 3 draws, which does not divide 4"):
         Trainer(make("multiscale", XY(), 4, 4), settings, anything())
     with pytest.raises(InputError, match="'multiscale' has no size 'widht': did you mean 'width'"):
         build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), widht=3)
