@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,19 @@ from latticeflow.chains.neural_mcmc import unit, unit_size
 from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.flow import Flow
 from mcmc import InputError
+from mcmc.analysis.control_variates import with_known_free_energies
 from mcmc.analysis.table import Row, Table
 from mcmc.analysis.thermodynamics import System
+from mcmc.sampling.rng import key
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 
 COLUMNS = ("free_energy", "entropy", "energy", "specific_heat")
 """Columns of the table, all per site."""
 GRID = 16
 """Temperatures over the flow's range where none are named."""
+CHAINS = 4
+"""Markov chains at each temperature."""
 
 
 def free_energy(
@@ -28,6 +35,7 @@ def free_energy(
     temperatures: Sequence[float] | np.ndarray | None = None,
     *,
     draws: int = 2000,
+    classical_draws: int = 0,
     seed: int = 0,
     device: torch.device | str | None = None,
     report: Callable[[int], None] = lambda draws: None,
@@ -42,13 +50,18 @@ def free_energy(
     independent. The error of f follows from the spread of ln w alone and is far smaller than those of u, s and c, which
     the fluctuations of the energy bound as they do for Markov chains.
 
+    With classical draws, u, s and c are those of Markov chains at the same temperatures, with the flow's free energies
+    as control variates (`mcmc.analysis.control_variates`). That takes much less time for the same errors than either
+    alone, if the temperatures are so close that neighbouring energies overlap.
+
     What no draw of the flow reaches is missing from value and error alike: judge the flow by `lf.compare` first, or
     check f by `mcmc.analysis.free_energy.bridge`.
 
     Args:
         flow: a flow, or the path or name of one.
         temperatures: in units of J / k_B, (T,); None takes 16 over the flow's range. Outside of the range it warns.
-        draws: at each temperature.
+        draws: of the flow at each temperature.
+        classical_draws: of each of 4 Markov chains at each temperature; 0 for none.
         seed: root of the random streams.
         device: where the flow computes; None leaves a flow where it is, and chooses for a file.
         report: called with the number of draws made since the last call.
@@ -58,7 +71,8 @@ def free_energy(
         weights.
 
     Raises:
-        InputError: fewer than 2 draws, a temperature that is not positive, or a flow that cannot be used.
+        InputError: fewer than 2 draws, a temperature that is not positive, a flow that cannot be used, or temperatures
+            too far apart for classical draws.
 
     References:
         K. A. Nicoli et al., *Estimation of thermodynamic observables in lattice field theories with deep generative
@@ -69,8 +83,9 @@ def free_energy(
         >>> table["free_energy"].values.round(2).tolist()
         [-2.03, -2.45]
     """
-    if draws < 2:
-        raise InputError(f"draws = {draws} must be at least 2")
+    for name, count, least in (("draws", draws, 2), ("classical_draws", classical_draws, 0)):
+        if count < least:
+            raise InputError(f"{name} = {count} must be at least {least}")
     flow = open_flow(flow, device)
     grid = np.linspace(*flow.temperatures, GRID) if temperatures is None else np.asarray(temperatures, np.float64)
     if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
@@ -89,4 +104,22 @@ def free_energy(
         moments = {"energy": np.concatenate(energy)}
         found = weighted(moments, np.concatenate(log_w), System(flow.model, flow.lattice, T), COLUMNS)
         rows.append(Row(T, found))
+    if classical_draws:
+        rows = _with_chains(flow, rows, classical_draws, seed)
     return Table(flow.model, flow.lattice, grid, rows, np.full((len(rows), 2), math.nan), 1)
+
+
+def _with_chains(flow: Flow, rows: list[Row], draws: int, seed: int) -> list[Row]:
+    """The same rows with energy, specific heat and entropy from Markov chains and the rows' free energies."""
+    T, N = [row.temperature for row in rows], flow.lattice.N
+    settings = Settings(flow.model, flow.lattice, tuple(T), chains=CHAINS, seed=int(key(seed, len(T))[0]))
+    energies = N * Simulation(settings, threads=torch.get_num_threads()).block(draws).series["energy"]
+    log_partition = [
+        replace(row["free_energy"], value=-N / t * row["free_energy"].value, error=N / t * row["free_energy"].error)
+        for t, row in zip(T, rows, strict=True)
+    ]
+    found = with_known_free_energies(energies, T, log_partition, N)
+    return [
+        Row(t, {name: {**row, **better}[name] for name in COLUMNS})
+        for t, row, better in zip(T, rows, found, strict=True)
+    ]

@@ -27,6 +27,13 @@ def add_parser(verbs: Any) -> None:
         help="first:last:count, or a comma-separated list (default: 16 over the flow's range)",
     )
     parser.add_argument("--draws", type=int, default=2000, help="at each temperature (default 2000)")
+    parser.add_argument(
+        "--classical-draws",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of each of 4 Markov chains at each temperature, to sharpen all but the free energy (default 0: none)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
@@ -47,7 +54,12 @@ def execute(arguments: argparse.Namespace) -> None:
     total = arguments.draws * len(arguments.temperatures or range(GRID))
     with options.plain_warnings(), Progress("drawing", total, unit="draws") as progress:
         table = free_energy(
-            flow, arguments.temperatures, draws=arguments.draws, seed=arguments.seed, report=progress.advance
+            flow,
+            arguments.temperatures,
+            draws=arguments.draws,
+            classical_draws=arguments.classical_draws,
+            seed=arguments.seed,
+            report=progress.advance,
         )
     if arguments.plot is not None:
         plots.save(plots.overview({arguments.flow: table}, COLUMNS), arguments.plot)

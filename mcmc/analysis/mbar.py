@@ -106,11 +106,10 @@ def _check_overlap(products: np.ndarray, beta: np.ndarray) -> None:
             )
 
 
-class FreeEnergy(NamedTuple):
-    """A dimensionless free energy with what its error is made of."""
+class Linearised(NamedTuple):
+    """An estimate with what its error is made of."""
 
     value: float
-    """-ln Z, relative to that of the first temperature."""
     shifts: np.ndarray
     """What every draw, of all temperatures together, contributes to first order: (chains, draws); the mean is 0."""
 
@@ -118,8 +117,8 @@ class FreeEnergy(NamedTuple):
         """Value and error by the Gamma method."""
         return estimate(self.value + self.shifts)
 
-    def minus(self, other: FreeEnergy) -> Estimate:
-        """The difference to another free energy of the same draws."""
+    def minus(self, other: Linearised) -> Estimate:
+        """The difference to another estimate from the same draws."""
         return estimate(self.value - other.value + self.shifts - other.shifts)
 
 
@@ -173,34 +172,57 @@ class Mbar:
         """
         return np.concatenate([log_mixture for _, _, log_mixture in self._pieces()]).reshape(self.energies.shape)
 
-    def at_drawn(self) -> list[FreeEnergy]:
-        """Free energies at all temperatures that were drawn."""
+    def at_drawn(self) -> list[Linearised]:
+        """Free energies -ln Z at all temperatures that were drawn, relative to the first."""
         K, C, n = self.energies.shape
         shifts = np.zeros((C * n, K))
         for part, p, _ in self._pieces():
             shifts[part] -= p @ self._inverse
         shifts -= shifts.mean(0)
         return [
-            FreeEnergy(float(f), self.draws * each.reshape(C, n))
+            Linearised(float(f), self.draws * each.reshape(C, n))
             for f, each in zip(self.free_energies, shifts.T, strict=True)
         ]
 
-    def at(self, beta: float) -> FreeEnergy:
+    def at(self, beta: float) -> Linearised:
         """The free energy at any inverse temperature; worth its error only where draws carry weight."""
-        K, C, n = self.energies.shape
+        w, log_total = self._weights(beta)
+        return Linearised(-log_total, -self._shifts(w))
+
+    def mean(self, beta: float, values: np.ndarray) -> Linearised:
+        """The mean of an observable at any inverse temperature; worth its error only where draws carry weight.
+
+        Args:
+            beta: inverse temperature.
+            values: of the observable, (K, chains, draws).
+        """
+        w, _ = self._weights(beta)
+        value = float((w * values).sum())
+        return Linearised(value, self._shifts(w * (values - value)))
+
+    def _weights(self, beta: float) -> tuple[np.ndarray, float]:
+        """Weights (K, chains, draws) that add up to 1, and the logarithm of their sum before."""
         log_w = -beta * self.energies - self.log_mixture()
-        top = log_w.max()
+        top = float(log_w.max())
         w = np.exp(log_w - top)
         total = float(w.sum())
-        w = (w / total).reshape(K, -1)
-        response, position = np.zeros(K), 0  # of this free energy to those at the drawn temperatures
+        return w / total, top + float(np.log(total))
+
+    def _shifts(self, terms: np.ndarray) -> np.ndarray:
+        """What every draw contributes to a sum of terms that are proportional to its weight, (chains, draws).
+
+        Besides its own term it shifts the free energies in the mixture, and so the weights of all draws.
+        """
+        K, C, n = self.energies.shape
+        flat = terms.ravel()
+        response, position = np.zeros(K), 0
         for _, p, _ in self._pieces():
-            response += w.ravel()[position : position + len(p)] @ p
+            response += flat[position : position + len(p)] @ p
             position += len(p)
-        shifts = -w.sum(0)
+        shifts = terms.reshape(K, -1).sum(0)
         for part, p, _ in self._pieces():
-            shifts[part] -= p @ (self._inverse @ response)
-        return FreeEnergy(-(top + float(np.log(total))), self.draws * (shifts - shifts.mean()).reshape(C, n))
+            shifts[part] += p @ (self._inverse @ response)
+        return self.draws * (shifts - shifts.mean()).reshape(C, n)
 
     def difference(self, first: int, second: int) -> Estimate:
         """f_second - f_first = ln Z(beta_first) - ln Z(beta_second) of two of the temperatures, by their numbers."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mcmc.analysis.mbar import FreeEnergy, Mbar
+from mcmc.analysis.mbar import Linearised, Mbar
 from mcmc.analysis.statistics import Estimate, jackknife_error
 from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, System
 from mcmc.errors import InputError
@@ -150,7 +150,7 @@ class Reweighting:
         w = self._weights(temperature)
         return float(w.sum() ** 2 / (w @ w) / len(w) * len(self.temperatures))
 
-    def _free_energy(self, temperature: float) -> FreeEnergy:
+    def _free_energy(self, temperature: float) -> Linearised:
         drawn = np.flatnonzero(self.temperatures == temperature)
         return self._mbar.at_drawn()[drawn[0]] if drawn.size else self._mbar.at(1 / temperature)
 

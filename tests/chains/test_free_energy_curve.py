@@ -47,6 +47,19 @@ def test_potentials_are_exact(model, side):
         assert all((abs(values) > 5).any() for values in wrong.values())
 
 
+def test_with_markov_chains_errors_are_smaller_and_values_exact():
+    flow, T = make("multiscale", XY(), 2, 2, disturb=0.0), np.array([0.8, 1.0, 1.25, 1.6, 2.0])
+    alone = free_energy(flow, T, draws=8000, seed=5)
+    both = free_energy(flow, T, draws=8000, classical_draws=2000, seed=5)
+    assert both["free_energy"].estimates == alone["free_energy"].estimates
+    for name, values in pulls(T[1:], both.rows[1:], XY(), 2).items():
+        assert (abs(values) < 5).all(), name
+    assert (both["energy"].errors < 0.6 * alone["energy"].errors).all()
+    assert (both["specific_heat"].errors < 0.8 * alone["specific_heat"].errors).all()
+    with pytest.raises(InputError, match="do not overlap"):
+        free_energy("xy8", [0.1, 2.0], draws=100, classical_draws=100, device="cpu")
+
+
 def test_errors_cover_the_truth():
     flow = make("multiscale", XY(), 2, 2, disturb=0.0)
     found = [pulls([1.0], free_energy(flow, [1.0], draws=400, seed=seed).rows, XY(), 2) for seed in range(100)]
