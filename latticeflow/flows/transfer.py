@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import torch
 
 from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.multiscale import Conditioner, Multiscale
-from latticeflow.flows.schedule import coarse_to_fine
+from latticeflow.flows.schedule import Group, coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice
 
@@ -16,11 +18,13 @@ from mcmc import InputError, Lattice
 def double(flow: Multiscale) -> Multiscale:
     """A multiscale flow of twice both sides.
 
-    A group of spacing a > 2 takes the net of the small flow's group of spacing a / 2 in the same place, its
-    surroundings stretched by two: the geometry is the same, the physics nearly so. Groups of the finest spacing, and
-    those whose stretched counterpart the small flow drew exactly, take the net of their own spacing, where maps belong
-    to offsets that the small lattice has too. Spin-wave weights are those of the large lattice, plus what training had
-    added to them. What has no source starts as a spin wave.
+    A group takes the net of its own spacing in the same place where both lattices give it the same four nearest sites:
+    geometry and physics are the same, but for the size of the lattice. The others, the coarsest, take the net of half
+    their spacing, their surroundings stretched by two: the geometry is the same, the physics nearly so; or, where the
+    small flow drew that twin exactly, that of their own spacing after all. Maps go to the offsets that both groups
+    have. Spin-wave weights are those of the large lattice, plus what training had added to them. What has no source
+    starts as a spin wave. (Of XY from 16x16 to 32x32, stretching all but the finest spacing left log w a variance of
+    1.3 where this leaves 0.56.)
 
     Args:
         flow: trained on the small lattice; not changed.
@@ -34,17 +38,14 @@ def double(flow: Multiscale) -> Multiscale:
         doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
     seen = flow.sizes["seen"]
     old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
-    sources = {(group.spacing, group.place(small)): g for g, group in enumerate(old_groups)}
     waves = SpinWaves(flow.reduced_model, small)
     column = 2 * flow.sizes["invariants"]
     for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
-        x, y = group.place(large)
-        stretched = sources.get((group.spacing // 2, (x // 2, y // 2))) if group.spacing > 2 else None
-        source = sources.get((group.spacing, (x, y))) if stretched is None else stretched
-        if source is None:
+        found = _source(group, large, old_groups, small)
+        if found is None:
             continue
+        source, factor = found
         old = old_groups[source]
-        factor = 1 if stretched is None else 2
         known = {(factor * dx, factor * dy): j for j, (dx, dy) in enumerate(old.offsets(small).tolist())}
         conditioner = cast(Conditioner, doubled.conditioners[g])
         trained = cast(Conditioner, flow.conditioners[source])
@@ -60,6 +61,19 @@ def double(flow: Multiscale) -> Multiscale:
                 if (dx, dy) in known:
                     conditioner.maps[j] += learnt[known[dx, dy]]
     return doubled
+
+
+def _source(group: Group, large: Lattice, old_groups: Sequence[Group], small: Lattice) -> tuple[int, int] | None:
+    """Number of the small lattice's group whose net a large one takes, and the factor that stretches its surroundings."""
+    places = {(old.spacing, old.place(small)): g for g, old in enumerate(old_groups)}
+    x, y = group.place(large)
+    same = places.get((group.spacing, (x, y)))
+    if same is not None and np.array_equal(old_groups[same].offsets(small)[:4], group.offsets(large)[:4]):
+        return same, 1
+    stretched = places.get((group.spacing // 2, (x // 2, y // 2))) if group.spacing > 2 else None
+    if stretched is not None:
+        return stretched, 2
+    return None if same is None else (same, 1)
 
 
 def enlarge(flow: Flow, lattice: Lattice) -> Flow:
