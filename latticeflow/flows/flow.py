@@ -275,6 +275,25 @@ class Flow(nn.Module, ABC):
             raise InputError("configurations must be finite angles in radians; got nan or inf")
         return torch.as_tensor(array, dtype=self.dtype, device=self.device)
 
+    def estimate_nll(
+        self, theta: Tensor, temperature: Any, *, rows: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Unbiased estimate of the mean of -log q, up to a constant of the parameters, at a cost that N need not enter.
+
+        A flow whose log density is a sum over sites may take a random choice of them; others compute all of it.
+
+        Args:
+            theta: angles in radians, (n, Ly, Lx).
+            temperature: one for all, or one for each, (n,).
+            rows: about how many pairs of a configuration and a site to evaluate.
+            generator: of the choice, on the CPU.
+
+        Returns:
+            Scalar, differentiable with respect to the parameters.
+        """
+        del rows, generator
+        return -self.log_prob(theta, temperature).mean()
+
     def warn_outside(self, temperatures: Iterable[float]) -> None:
         """Warn, in one line, of temperatures that the flow was not trained for; to be called once by each use.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -218,6 +218,37 @@ class Multiscale(Flow):
         return torch.cat(
             [checkpoint(self._log_density_of_piece, *piece, first, use_reentrant=False) for piece in pieces]
         )
+
+    def estimate_nll(
+        self, theta: Tensor, temperature: Any, *, rows: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `Flow.estimate_nll`: random sites of random configurations, group by group.
+
+        A group of S sites gets a share of the rows proportional to sqrt(S), which makes the noise of their sum least
+        where one evaluation is as noisy as another. The exact last colour has no parameters, and is left out.
+        """
+        n = len(theta)
+        T, flat = self.reduced(self._temperatures(n, temperature)), theta.flatten(1)
+        groups = self._groups()
+        roots = [math.sqrt(len(sites)) for _, _, sites, _ in groups]
+        terms = []
+        for (conditioner, nodes, sites, table), root in zip(groups, roots, strict=True):
+            S = len(sites)
+            R = min(LANES * math.ceil(rows * root / sum(roots) / LANES), LANES * math.ceil(n * S / LANES))
+            # Strata of configurations, which come sorted by temperature.
+            b = ((torch.arange(R) + torch.rand(R, generator=generator)) * (n / R)).long().clamp(max=n - 1)
+            s = torch.randint(S, (R,), generator=generator)
+            b, s = b.to(theta.device), s.to(theta.device)
+            around, own, at = flat[b[:, None], table[s]], flat[b, sites[s]], T[b]
+            if serves(theta, T):
+                around = around.T.contiguous()
+                seen, u = torch.stack((around.cos(), around.sin())), torch.stack((own.cos(), own.sin()))
+                log_q = fused.log_prob(conditioner, seen, u, fused.Temperatures.of(at), nodes=nodes)
+            else:
+                c = conditioner(torch.stack((around.cos(), around.sin()))[:, :, None], at)[:, :, 0]
+                log_q = generalised_von_mises.log_prob(c, torch.stack((own.cos(), own.sin())), nodes=nodes)
+            terms.append(-S * log_q.mean())
+        return torch.stack(terms).sum() if terms else flat.new_zeros(())
 
     @property
     def _piece(self) -> int:

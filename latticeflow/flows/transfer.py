@@ -64,7 +64,7 @@ def double(flow: Multiscale) -> Multiscale:
 
 
 def _source(group: Group, large: Lattice, old_groups: Sequence[Group], small: Lattice) -> tuple[int, int] | None:
-    """Number of the small lattice's group whose net a large one takes, and the factor that stretches its surroundings."""
+    """Number of the small lattice's group whose net a large one takes, and what stretches its surroundings, 1 or 2."""
     places = {(old.spacing, old.place(small)): g for g, old in enumerate(old_groups)}
     x, y = group.place(large)
     same = places.get((group.spacing, (x, y)))

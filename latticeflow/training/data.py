@@ -60,11 +60,6 @@ class ReferenceDraws:
             theta = _augment(theta, generator)
         return theta.to(self.device), T[:, None].expand(len(theta), n)
 
-    def skip(self, batches: int, n: int) -> None:
-        """Pass over what an earlier part of a training has seen."""
-        for _ in range(batches):
-            self.sample(n)
-
 
 def _augment(theta: Tensor, generator: torch.Generator) -> Tensor:
     Ly, Lx = theta.shape[-2:]

@@ -3,6 +3,7 @@
 With log w = -E(theta) / T - log q(theta), the unnormalised log weight:
 
 - ``nll``: forward KL, the mean of -log q over ensemble draws.
+- ``sites``: the same, estimated on random sites (`Flow.estimate_nll`): a step takes as long on any lattice.
 - ``model``: reverse KL, the mean of -log w over the flow's own draws; its gradient is also that of half the variance of
   log w. It is taken through reparameterised draws, or by the score function with a leave-one-out baseline.
 - ``ensemble``: half the variance of log w over ensemble draws; to first order in log w the forward KL, but with
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from latticeflow.training.weight_schedule import WeightSchedule
 from mcmc import InputError
 from mcmc.runtime.registry import nearest
 
@@ -39,6 +41,7 @@ class Objective:
     """Weights of the terms; see the module."""
 
     nll: float = 0.0
+    sites: float = 0.0
     model: float = 0.0
     ensemble: float = 0.0
     adversarial: float = 0.0
@@ -46,7 +49,7 @@ class Objective:
     @property
     def needs_ensemble(self) -> bool:
         """Whether training reads reference draws."""
-        return bool(self.nll or self.ensemble or self.adversarial)
+        return bool(self.nll or self.sites or self.ensemble or self.adversarial)
 
     @property
     def needs_draws(self) -> bool:
@@ -60,12 +63,25 @@ OBJECTIVES = {
     "jeffreys": Objective(nll=0.5, model=0.5),
     "forward_reverse_kl": Objective(nll=1.0, model=0.5),
     "log_variance": Objective(model=0.5, ensemble=0.5),
+    "forward_kl_sites": Objective(sites=1.0),
+    "sites_first": Objective(sites=1.0, model=0.5, ensemble=0.5),
     "advnf_forward": Objective(nll=1.0, adversarial=1.0),
     "advnf_reverse": Objective(model=0.5, adversarial=1.0),
     "advnf": Objective(nll=1.0, model=0.5, adversarial=1.0),
     "log_variance_critic": Objective(model=0.5, ensemble=0.5, adversarial=0.05),
 }
 """By name; a name means the same for every flow and every density of the laboratory."""
+
+SCHEDULES = {
+    "sites_first": {
+        "sites": WeightSchedule("fall", 0.6, 0.6001),
+        "model": WeightSchedule("rise", 0.6, 0.6001),
+        "ensemble": WeightSchedule("rise", 0.6, 0.6001),
+    }
+}
+"""How weights change along a training unless it is told otherwise. ``sites_first`` begins with the forward KL on random
+sites, whose steps are short on any lattice, and ends with the variance of log w of whole draws, whose steps are longer
+but whose noise vanishes as the flow becomes right."""
 
 
 def objective_from_name(name: str) -> Objective:

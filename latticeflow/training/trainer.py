@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from latticeflow.flows.weights import acceptance_of_weights
 from latticeflow.training.critic import Critic, PublishedCritic, clip_weights, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
-from latticeflow.training.objectives import score_function
+from latticeflow.training.objectives import Objective, score_function
 from latticeflow.training.training_settings import TrainingSettings
 from latticeflow.training.weight_schedule import weighted_sum
 from mcmc import InputError
@@ -84,7 +85,7 @@ class Trainer:
             self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas=(0.5, 0.9))
         group.copy_first([*flow.state_dict().values(), *(self.critic.state_dict().values() if self.critic else ())])
         self.average = copy.deepcopy(flow).requires_grad_(False) if settings.ema else None
-        self.step_number, self.seconds = 0, 0.0
+        self.step_number, self.seconds, self.reference_draws = 0, 0.0, 0
 
     @property
     def served(self) -> Flow:
@@ -155,10 +156,10 @@ class Trainer:
 
     def _losses(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Loss of the flow, of the critic, and log weights of the flow's own draws."""
-        weights, terms = self.objective, dict[str, Tensor]()
+        weights, terms = self._present_objective(), dict[str, Tensor]()
         judged = log_w = None
         if weights.needs_draws:
-            T = self._random_temperatures()
+            T = self._random_temperatures(*self._batch(whole=True))
             draw = self.flow.rsample if self.reparameterised else self.flow.sample
             theta, log_q = draw(T.numel(), T.flatten(), generator=self.generator)
             log_p = -self.flow.model.energy(theta) / T.flatten()
@@ -167,9 +168,15 @@ class Trainer:
                 terms["model"] = -log_w.mean() if self.reparameterised else score_function(log_q, log_w)
             log_w = log_w.detach()
         if self.reference is not None and weights.needs_ensemble:
-            real, real_T = self.reference.batch(self.draws, self.picker, temperatures=self.settings.temperatures)
+            count, draws = self._batch(whole=bool(weights.nll or weights.ensemble or weights.adversarial))
+            real, real_T = self.reference.batch(draws, self.picker, temperatures=count)
+            self.reference_draws += draws
+            theta = real.flatten(0, 1)
+            if weights.sites:
+                terms["sites"] = self.flow.estimate_nll(
+                    theta, real_T.flatten(), rows=self.settings.rows, generator=self.picker
+                )
             if weights.nll or weights.ensemble:
-                theta = real.flatten(0, 1)
                 real_log_q = self.flow.log_prob(theta, real_T.flatten()).view(real_T.shape)
                 if weights.nll:
                     terms["nll"] = -real_log_q.mean()
@@ -193,14 +200,32 @@ class Trainer:
         )
         return loss, judged, log_w
 
-    def _random_temperatures(self) -> Tensor:
+    def _present_objective(self) -> Objective:
+        """The objective; where random sites are a part of it, without the terms that have no weight at this point."""
+        if not self.objective.sites:
+            return self.objective
+        schedules = self.settings.schedules.items()
+        return replace(self.objective, **{name: 0.0 for name, each in schedules if each.factor(self.fraction) == 0})
+
+    def _batch(self, *, whole: bool) -> tuple[int, int]:
+        """Temperatures, and draws of each, of one step.
+
+        Where random sites of them are enough, a large lattice teaches more a configuration: a step then takes no more
+        of them than have 2^17 sites together, but at least 16. ``whole`` steps need some of each temperature.
+        """
+        if not self.objective.sites:
+            return self.settings.temperatures, self.draws
+        most = max(16, 2**17 // self.flow.lattice.N)
+        draws = min(self.draws, max(4 if whole else 2, most // self.settings.temperatures))
+        return min(self.settings.temperatures, max(1, most // draws)), draws
+
+    def _random_temperatures(self, count: int, draws: int) -> Tensor:
         """One temperature from each of equal strata of the flow's range, repeated for its draws; (T, n)."""
         low, high = (T / self.flow.unit for T in self.flow.temperatures)
-        count = self.settings.temperatures
         u = torch.rand(count, generator=self.generator, device=self.flow.device)
         # Strata reach the ends of the range more often than its inside, where neighbours help.
         T = low + (high - low) * ((torch.arange(count, device=u.device) + 1.1 * u - 0.05) / count).clamp(0, 1)
-        return (T.double() * self.flow.unit)[:, None].expand(count, self.draws)
+        return (T.double() * self.flow.unit)[:, None].expand(count, draws)
 
     @torch.no_grad()
     def _average_parameters(self, average: Flow) -> None:
@@ -212,6 +237,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All but the served flow itself that `load_state_dict` needs to go on exactly."""
         state = {"optimiser": self.optimiser.state_dict(), "step": self.step_number, "seconds": self.seconds}
+        state["reference_draws"] = self.reference_draws
         if self.average is not None:
             state["flow"] = self.flow.state_dict()
         if self.critic is not None:
@@ -228,7 +254,9 @@ class Trainer:
         if self.average is not None:
             self.flow.load_state_dict(state["flow"])
         if self.reference is not None and self.objective.needs_ensemble:
-            self.reference.skip(self.step_number, self.draws)
+            self.reference_draws = state.get("reference_draws", self.step_number * self.draws)
+            for start in range(0, self.reference_draws, self.draws):
+                self.reference.sample(min(self.draws, self.reference_draws - start))
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])

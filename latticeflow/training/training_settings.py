@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from latticeflow.flows import Flow
-from latticeflow.training.objectives import Objective, objective_from_name
+from latticeflow.training.objectives import SCHEDULES, Objective, objective_from_name
 from latticeflow.training.weight_schedule import WeightSchedule
 from mcmc import InputError
 from mcmc.runtime.registry import nearest
@@ -72,6 +72,7 @@ class TrainingSettings:
         minutes: wall time. Exactly one of the two is given.
         temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
         draws: configurations of each of them.
+        rows: sites of all configurations together that a step of the term ``sites`` evaluates.
         learning_rate: of the flow, at its peak; None is the flow's default.
         warmup: steps over which it rises.
         decay: how it falls afterwards: ``cosine`` to zero at the end; ``constant``; or ``published``, by 5 % after
@@ -94,6 +95,7 @@ class TrainingSettings:
     minutes: float | None = None
     temperatures: int = 32
     draws: int = 16
+    rows: int = 8192
     learning_rate: float | None = None
     warmup: int = 50
     decay: str = "cosine"
@@ -111,7 +113,7 @@ class TrainingSettings:
             objective_from_name(self.objective)
         if (self.steps is None) == (self.minutes is None):
             raise InputError("give either a number of steps or a number of minutes")
-        for name in ("steps", "minutes", "temperatures", "learning_rate", "clip_norm"):
+        for name in ("steps", "minutes", "temperatures", "rows", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name} = {value} must be positive")
@@ -138,11 +140,13 @@ class TrainingSettings:
 
     def resolved(self, flow: Flow | type[Flow]) -> Self:
         """The same with the defaults of a flow filled in."""
+        objective = self.objective or flow.objective
         return replace(
             self,
-            objective=self.objective or flow.objective,
+            objective=objective,
             learning_rate=self.learning_rate or flow.learning_rate,
             gradient=self.gradient or flow.gradient,
+            schedules=self.schedules or SCHEDULES.get(objective, {}),
         )
 
     def rate(self, step: int, fraction: float) -> float:
