@@ -19,7 +19,7 @@ from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
 
-_SITES_AT_A_TIME = 2**17
+_SITES_AT_A_TIME = {"cpu": 2**17, "cuda": 2**21}
 """Of all configurations together in one pass: what bounds memory, some 3 kB a site where gradients are recorded."""
 
 
@@ -253,7 +253,7 @@ class Multiscale(Flow):
     @property
     def _piece(self) -> int:
         """Configurations to handle at a time."""
-        return max(LANES, _SITES_AT_A_TIME // self.lattice.N // LANES * LANES)
+        return max(LANES, _SITES_AT_A_TIME.get(self.device.type, 2**17) // self.lattice.N // LANES * LANES)
 
     def _log_density_of_piece(self, theta: Tensor, temperature: Tensor, first: int) -> Tensor:
         log_q = self.last.log_prob(theta, temperature)

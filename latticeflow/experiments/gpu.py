@@ -1,0 +1,423 @@
+"""All that a short loan of a GPU allows, in the order of its value, as one command.
+
+    python -m latticeflow.experiments.gpu --minutes 12 --out results
+
+First checks: draws and their densities agree with double precision on the CPU, so do gradients; equal seeds give equal
+bytes. Then speeds: draws a second plainly and from a captured graph, and one conditioner plain and compiled. Then
+trainings, each judged on draws that it has not seen; each starts from the flows that come with the package, or from the
+one before. Last, as far as time allows, the paper's AdvNF at its full size. Ensembles are made by the CPU meanwhile.
+
+Every result is a line of ``gpu.jsonl`` as soon as it is there, and every trained flow a checkpoint beside it: whatever
+cuts the run short, they stay. On a machine without a GPU ``--device cpu`` does the same, slowly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from latticeflow.experiments import published_experiment as published
+from latticeflow.flows import FLOWS, Flow, Multiscale, build_flow, checkpoint
+from latticeflow.flows.device import choose_device, describe
+from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
+from latticeflow.flows.multiscale import Conditioner
+from latticeflow.flows.transfer import enlarge
+from latticeflow.quality.compare import compare, mean_row
+from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.trainer import Trainer
+from latticeflow.training.training_settings import TrainingSettings
+from mcmc import InputError, Lattice, generate, model_from_name
+from mcmc.runtime.stop import Stop
+from mcmc.storage.loader import Loader
+
+TEMPERATURES = tuple(np.linspace(0.05, 2.05, 32).tolist())
+RANGE = (TEMPERATURES[0], TEMPERATURES[-1])
+_SPEED_SECONDS = 2.0
+
+
+class Task(NamedTuple):
+    """One training."""
+
+    model: str
+    size: int
+    share: float
+    """Of the time, relative to the others that are still to come."""
+    draws: int
+    """Per temperature in a batch, and four chains of as many hundredths in the ensemble."""
+    objective: str = "log_variance"
+    learning_rate: float = 5e-3
+
+    @property
+    def name(self) -> str:
+        """Such as ``xy16``."""
+        return f"{self.model}{self.size}"
+
+
+PLAN = (
+    Task("xy", 16, 1.5, 64),
+    Task("xy", 32, 3.0, 32, "sites_first"),
+    Task("exy", 8, 1.2, 64, learning_rate=1e-2),
+    Task("exy", 16, 1.8, 64),
+    Task("xy", 64, 2.0, 16, "sites_first", 3e-3),
+    Task("exy", 32, 1.0, 32, "sites_first"),
+)
+PAPER_SHARE = 1.0
+"""Of the time, for the paper's AdvNF at full size."""
+
+
+class Record:
+    """Lines of JSON, each on the disk before the next begins."""
+
+    def __init__(self, path: Path):
+        self._path, self._started = path, time.monotonic()
+
+    def __call__(self, kind: str, **values: Any) -> None:
+        """Write one line, and print it."""
+        line = json.dumps({"kind": kind, "at": round(time.monotonic() - self._started, 1), **values}, default=float)
+        print(line, flush=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class Ensembles:
+    """Draws to learn from and to judge by, made one after the other in a thread of their own."""
+
+    def __init__(self, plan: Sequence[Task], draws: int):
+        self._pool = ThreadPoolExecutor(1)
+        self._made: dict[tuple[str, str], Future[Any]] = {}
+        for task in plan:
+            n = max(10, draws * 16**2 // max(task.size, 16) ** 2)
+            for part, seed, count in (("train", 1, n), ("judge", 2, max(10, min(n, draws // 4)))):
+                self._made[task.name, part] = self._pool.submit(
+                    generate,
+                    model_from_name(task.model),
+                    size=task.size,
+                    temperatures=TEMPERATURES,
+                    draws=count,
+                    chains=4,
+                    seed=seed,
+                )
+
+    def get(self, task: Task, part: str) -> Any:
+        """The ensemble, as soon as it is there."""
+        return self._made[task.name, part].result()
+
+    def close(self) -> None:
+        """Make no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def run_on_gpu(
+    out: Path,
+    *,
+    minutes: float,
+    device: torch.device,
+    plan: Sequence[Task] = PLAN,
+    ensemble_draws: int = 1000,
+    paper: bool = True,
+) -> bool:
+    """Checks, speeds and trainings within a limit of time; see the module.
+
+    Args:
+        out: directory of ``gpu.jsonl`` and the checkpoints.
+        minutes: wall time of all of it.
+        device: where to compute.
+        plan: trainings, in order.
+        ensemble_draws: of each of four chains at each temperature, at 16x16 and below; larger lattices have fewer.
+        paper: whether to end with the paper's flow.
+
+    Returns:
+        Whether all checks held.
+    """
+    deadline = time.monotonic() + 60 * minutes
+    out.mkdir(parents=True, exist_ok=True)
+    record = Record(out / "gpu.jsonl")
+    record("machine", device=describe(device), torch=torch.__version__, minutes=minutes)
+    ensembles = Ensembles(plan, ensemble_draws)
+    try:
+        sound = check_device(record, device)
+        measure_speeds(record, device, [8, 16, 32], seconds=min(_SPEED_SECONDS, 1.5 * minutes))
+        trained: dict[str, Flow] = {}
+        for number, task in enumerate(plan):
+            shares = sum(each.share for each in plan[number:]) + (PAPER_SHARE if paper else 0.0)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                record("skipped", task=task.name)
+                continue
+            try:
+                trained[task.name] = train_task(
+                    record, out, task, ensembles, trained, left * task.share / shares, device
+                )
+            except (InputError, RuntimeError, MemoryError) as error:  # the next one may do better
+                record("failed", task=task.name, error=f"{type(error).__name__}: {error}"[:400])
+        if paper and deadline - time.monotonic() > 20:
+            train_paper(record, out, device, (deadline - time.monotonic()) / 60)
+    finally:
+        ensembles.close()
+    record("end", sound=sound, seconds_left=round(deadline - time.monotonic(), 1))
+    return sound
+
+
+def check_device(record: Record, device: torch.device) -> bool:
+    """Compare the device with double precision on the CPU, for every flow, and write a line for each finding."""
+    sound = True
+
+    def check(what: str, flow: Flow, value: float, bound: float) -> None:
+        nonlocal sound
+        held = value <= bound
+        sound = sound and held
+        record("check", what=what, flow=flow.name, model=flow.model.name, size=flow.lattice.Lx, value=value, held=held)
+
+    T = torch.linspace(*RANGE, 128, device=device)
+    for flow in _flows_to_check():
+        name = flow.name
+        exact, flow = copy.deepcopy(flow).double(), flow.to(device)
+        N = flow.lattice.N
+        bound = (2e-2 if name == "realnvp" else 1e-3) * max(1.0, N / 64)
+        draws = []
+        for _ in range(2):
+            generator = torch.Generator(device).manual_seed(7)
+            with torch.no_grad():
+                draws.append(flow.sample(len(T), T, generator=generator))
+        (theta, log_q), (again, log_q_again) = draws
+        same = torch.equal(theta, again) and torch.equal(log_q, log_q_again)
+        check("equal seeds, different bytes", flow, 0.0 if same else 1.0, 0.0)
+        outside = float(((theta < -math.pi) | (theta >= math.pi)).sum())
+        check("angles outside of [-pi, pi)", flow, outside, 0.0)
+        on_cpu, T_cpu = theta.double().cpu(), T.double().cpu()
+        with torch.no_grad():
+            expected = exact.log_prob(on_cpu, T_cpu)
+        check("log q of draws", flow, float((log_q.cpu() - expected).abs().max()), bound)
+        found = flow.log_prob(theta, T)
+        check("log q of configurations", flow, float((found.detach().cpu() - expected).abs().max()), bound)
+        turned = torch.remainder(theta + 1.0 + math.pi, 2 * math.pi) - math.pi
+        if flow.symmetric:
+            with torch.no_grad():
+                change = float((flow.log_prob(turned, T) - found).abs().max())
+            check("log q after a rotation", flow, change, 2 * bound)
+        weights = torch.linspace(-1, 1, len(T), dtype=torch.float64)
+        gradients = [
+            torch.autograd.grad((weights.to(log_p.device) * log_p).sum(), list(which.parameters()))
+            for which, log_p in ((flow, found), (exact, exact.log_prob(on_cpu, T_cpu)))
+        ]
+        size = max(float(each.abs().max()) for each in gradients[1])
+        error = max(float((a.cpu() - b).abs().max()) for a, b in zip(*gradients, strict=True)) / size
+        check("gradients, relative", flow, error, 2e-3)
+        if flow.depths:
+            keep = flow.stages[0]
+            drawn, new, old = flow.redraw(theta, T, keep)
+            with torch.no_grad():
+                difference = (new - old) - (flow.log_prob(drawn, T) - found)
+            check("log q of redraws", flow, float(difference.abs().max()), 2 * bound)
+    return sound
+
+
+def _flows_to_check() -> list[Flow]:
+    """The shipped flows, and a small one of every kind whose parameters are not those it starts from."""
+    flows = [checkpoint.load(path).flow for path in checkpoint.shipped().values()]
+    small = {"realnvp": {"couplings": 4, "filters": 8}, "spline": {"couplings": 6}}
+    torch.manual_seed(1)
+    for name in sorted(FLOWS):
+        for model in ("xy", "exy"):
+            flow = build_flow(name, model_from_name(model), Lattice(8, 8), RANGE, **small.get(name, {}))
+            with torch.no_grad():
+                for parameter in flow.parameters():
+                    parameter.add_(0.02 * torch.randn_like(parameter))
+            flows.append(flow)
+    return flows
+
+
+def measure_speeds(record: Record, device: torch.device, sizes: Sequence[int], *, seconds: float) -> None:
+    """Draws a second plainly and from a captured graph, and a conditioner plain and compiled."""
+    flow = None
+    for side in sizes:
+        flow = build_flow("multiscale", model_from_name("xy"), Lattice(side, side), RANGE).to(device)
+        n = (2**22 if device.type == "cuda" else 2**15) // side**2
+        T = torch.linspace(*RANGE, n, device=device)
+        with torch.no_grad():
+            plain = n / _seconds_of(partial(flow.sample, n, T), seconds, device)
+            row: dict[str, Any] = {"size": side, "draws": n, "plain_per_second": plain}
+            if device.type == "cuda":
+                try:
+                    replay, agrees = _captured(flow, T)
+                    row |= {"graph_per_second": n / _seconds_of(replay, seconds, device), "graph_log_q_error": agrees}
+                except RuntimeError as error:
+                    row["graph_error"] = str(error)[:300]
+        record("speed", **row)
+    if not isinstance(flow, Multiscale):
+        return
+    conditioner, sites = cast(Conditioner, flow.conditioners[-1]), 8
+    u = torch.randn(2, 2**13, sites, len(conditioner.maps), device=device)
+    T = torch.linspace(*RANGE, 2**13, device=device)
+    with torch.no_grad():
+        row = {"rows": 2**13 * sites, "plain_ms": 1e3 * _seconds_of(partial(conditioner, u, T), seconds, device)}
+        try:
+            compiled = torch.compile(conditioner)
+            row["compiled_ms"] = 1e3 * _seconds_of(partial(compiled, u, T), seconds, device)
+        except Exception as error:  # a compiler can fail in any way, and the trainings do not need it
+            row["compile_error"] = f"{type(error).__name__}: {error}"[:300]
+    record("conditioner", **row)
+
+
+def _captured(flow: Flow, T: torch.Tensor) -> tuple[Callable[[], None], float]:
+    """Replay of one call of ``sample`` as a CUDA graph, and how far its log q is from that of its draws."""
+    warm = torch.cuda.Stream()
+    warm.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(warm):
+        for _ in range(3):
+            flow.sample(len(T), T)
+    torch.cuda.current_stream().wait_stream(warm)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        theta, log_q = flow.sample(len(T), T)
+    graph.replay()
+    torch.cuda.synchronize()
+    return graph.replay, float((flow.log_prob(theta, T) - log_q).abs().max())
+
+
+def _seconds_of(work: Callable[[], Any], seconds: float, device: torch.device) -> float:
+    """Median time of a call, the first two not counted."""
+    taken: list[float] = []
+    started = time.monotonic()
+    for number in range(10_000):
+        begun = time.monotonic()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number > 1:
+            taken.append(time.monotonic() - begun)
+        if taken and time.monotonic() - started > seconds:
+            break
+    return statistics.median(taken)
+
+
+def train_task(
+    record: Record,
+    out: Path,
+    task: Task,
+    ensembles: Ensembles,
+    trained: dict[str, Flow],
+    seconds: float,
+    device: torch.device,
+) -> Flow:
+    """One training: from the flow of half the side where there is one, judged on draws it has not seen."""
+    started = time.monotonic()
+    reference, judge = ensembles.get(task, "train"), ensembles.get(task, "judge")
+    waited = time.monotonic() - started
+    flow, start = starting_flow(task, trained)
+    flow = flow.to(device)
+    seconds = max(1.0, 0.9 * (seconds - waited))  # the rest is for the judge
+    settings = TrainingSettings(
+        objective=task.objective,
+        minutes=seconds / 60,
+        draws=task.draws,
+        rows=2**17 if device.type == "cuda" else 2**13,
+        learning_rate=task.learning_rate,
+    )
+    sample = Loader(reference, np.random.default_rng(1)).sample
+    trainer = Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, device=device))
+    trainer.run()
+    history = {"training": {"objective": task.objective, "learning_rate": task.learning_rate, "draws": task.draws}}
+    how = {**history, "start": start, "device": describe(device), "steps": trainer.step_number, "seconds": seconds}
+    checkpoint.save(out / f"{task.name}.pt", flow, how)
+    begun = time.monotonic()
+    rows = compare(flow, judge, draws=min(250, judge.draws * judge.chains))
+    mean = mean_row(rows)
+    record(
+        "training",
+        task=task.name,
+        start=start,
+        objective=task.objective,
+        seconds=seconds,
+        waited_for_ensemble=waited,
+        steps=trainer.step_number,
+        ms_a_step=1e3 * trainer.seconds / max(1, trainer.step_number),
+        acceptance=mean["acceptance"],
+        acceptance_min=min(row.acceptance for row in rows),
+        ess_forward=mean["ess_forward"],
+        ess_reverse=mean["ess_reverse"],
+        variance_per_site=mean["log_weight_variance_per_site"],
+        ceiling=harmonic_ceiling(flow.model, flow.lattice).acceptance,
+        judged_in=time.monotonic() - begun,
+        peak_gigabytes=torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
+    )
+    return flow.cpu()
+
+
+def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
+    """The flow to begin with, and where it comes from: the largest of the same model that is not larger."""
+    shipped = checkpoint.shipped()
+    lattice, side = Lattice(task.size, task.size), task.size
+    while side >= 4:
+        name = f"{task.model}{side}"
+        if name in trained:
+            return enlarge(copy.deepcopy(trained[name]), lattice), name
+        if name in shipped:
+            return enlarge(checkpoint.load(shipped[name]).flow, lattice), name
+        side //= 2
+    return build_flow("multiscale", model_from_name(task.model), lattice, RANGE), "spin waves"
+
+
+def train_paper(record: Record, out: Path, device: torch.device, minutes: float) -> None:
+    """The paper's AdvNF at its full size, as far as it comes; every judged block is a line."""
+    stop = Stop(max_minutes=minutes)
+    try:
+        published.run_published(
+            replace(published.FULL, judged=500),
+            published.published_cases(published.FULL_DRAWS, published.FULL_SIZES, ["advnf"]),
+            out / "paper",
+            out / "paper.jsonl",
+            block=250,
+            device=device,
+            stop=stop,
+            report=lambda row: record("paper", **row),
+        )
+    except (InputError, RuntimeError, MemoryError) as error:
+        record("failed", task="paper", error=f"{type(error).__name__}: {error}"[:400])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 0 if all checks held."""
+    parser = argparse.ArgumentParser(
+        prog="python -m latticeflow.experiments.gpu", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--minutes", type=float, default=12.0, help="wall time of all of it (default 12)")
+    parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu")), metavar="DIR", help="results")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cpu, ... (default auto)")
+    parser.add_argument("--only", metavar="A,B", help="trainings, such as xy16,xy32 (default: all)")
+    parser.add_argument(
+        "--ensemble-draws", type=int, default=1000, metavar="N", help="of each of 4 chains (default 1000)"
+    )
+    parser.add_argument("--no-paper", action="store_true", help="leave out the paper's flow")
+    asked = parser.parse_args(arguments)
+    names = None if asked.only is None else asked.only.split(",")
+    plan = [task for task in PLAN if names is None or task.name in names]
+    sound = run_on_gpu(
+        asked.out,
+        minutes=asked.minutes,
+        device=choose_device(asked.device),
+        plan=plan,
+        ensemble_draws=asked.ensemble_draws,
+        paper=not asked.no_paper,
+    )
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
