@@ -3,9 +3,9 @@
     python -m latticeflow.experiments.gpu --minutes 12 --out results
 
 First checks: draws and their densities agree with double precision on the CPU, so do gradients; equal seeds give equal
-bytes. Then speeds: draws a second plainly and from a captured graph, and one conditioner plain and compiled. Then
-trainings, each judged on draws that it has not seen; each starts from the flows that come with the package, or from the
-one before. Last, as far as time allows, the paper's AdvNF at its full size. Ensembles are made by the CPU meanwhile.
+bytes. Then speeds: draws a second plainly and from a captured graph. Then trainings, each judged on draws it has not
+seen; each starts from the flows that come with the package, or from the one before. Last, as far as time allows, one
+conditioner plain and compiled, and the paper's AdvNF at its full size. Ensembles are made by the CPU meanwhile.
 
 Every result is a line of ``gpu.jsonl`` as soon as it is there, and every trained flow a checkpoint beside it: whatever
 cuts the run short, they stay. On a machine without a GPU ``--device cpu`` does the same, slowly.
@@ -36,7 +36,7 @@ from latticeflow.flows.device import choose_device, describe
 from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
 from latticeflow.flows.multiscale import Conditioner
 from latticeflow.flows.transfer import enlarge
-from latticeflow.quality.compare import compare, mean_row
+from latticeflow.quality.compare import compare
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import TrainingSettings
@@ -129,6 +129,7 @@ def run_on_gpu(
     minutes: float,
     device: torch.device,
     plan: Sequence[Task] = PLAN,
+    sizes: Sequence[int] = (8, 16, 32),
     ensemble_draws: int = 1000,
     paper: bool = True,
 ) -> bool:
@@ -139,6 +140,7 @@ def run_on_gpu(
         minutes: wall time of all of it.
         device: where to compute.
         plan: trainings, in order.
+        sizes: sides at which to measure the speed of draws.
         ensemble_draws: of each of four chains at each temperature, at 16x16 and below; larger lattices have fewer.
         paper: whether to end with the paper's flow.
 
@@ -152,7 +154,7 @@ def run_on_gpu(
     ensembles = Ensembles(plan, ensemble_draws)
     try:
         sound = check_device(record, device)
-        measure_speeds(record, device, [8, 16, 32], seconds=min(_SPEED_SECONDS, 1.5 * minutes))
+        measure_speeds(record, device, sizes, seconds=min(_SPEED_SECONDS, 1.5 * minutes))
         trained: dict[str, Flow] = {}
         for number, task in enumerate(plan):
             shares = sum(each.share for each in plan[number:]) + (PAPER_SHARE if paper else 0.0)
@@ -166,6 +168,8 @@ def run_on_gpu(
                 )
             except (InputError, RuntimeError, MemoryError) as error:  # the next one may do better
                 record("failed", task=task.name, error=f"{type(error).__name__}: {error}"[:400])
+        if deadline - time.monotonic() > 60:
+            measure_compiled(record, device, seconds=_SPEED_SECONDS)
         if paper and deadline - time.monotonic() > 20:
             train_paper(record, out, device, (deadline - time.monotonic()) / 60)
     finally:
@@ -244,8 +248,7 @@ def _flows_to_check() -> list[Flow]:
 
 
 def measure_speeds(record: Record, device: torch.device, sizes: Sequence[int], *, seconds: float) -> None:
-    """Draws a second plainly and from a captured graph, and a conditioner plain and compiled."""
-    flow = None
+    """Draws a second plainly and from a captured graph."""
     for side in sizes:
         flow = build_flow("multiscale", model_from_name("xy"), Lattice(side, side), RANGE).to(device)
         n = (2**22 if device.type == "cuda" else 2**15) // side**2
@@ -260,13 +263,19 @@ def measure_speeds(record: Record, device: torch.device, sizes: Sequence[int], *
                 except RuntimeError as error:
                     row["graph_error"] = str(error)[:300]
         record("speed", **row)
-    if not isinstance(flow, Multiscale):
-        return
-    conditioner, sites = cast(Conditioner, flow.conditioners[-1]), 8
+
+
+def measure_compiled(record: Record, device: torch.device, *, seconds: float) -> None:
+    """A conditioner plain and compiled, which may take a minute."""
+    flow = build_flow("multiscale", model_from_name("xy"), Lattice(8, 8), RANGE).to(device)
+    conditioner, sites = cast(Conditioner, cast(Multiscale, flow).conditioners[-1]), 8
     u = torch.randn(2, 2**13, sites, len(conditioner.maps), device=device)
     T = torch.linspace(*RANGE, 2**13, device=device)
     with torch.no_grad():
-        row = {"rows": 2**13 * sites, "plain_ms": 1e3 * _seconds_of(partial(conditioner, u, T), seconds, device)}
+        row: dict[str, Any] = {
+            "rows": 2**13 * sites,
+            "plain_ms": 1e3 * _seconds_of(partial(conditioner, u, T), seconds, device),
+        }
         try:
             compiled = torch.compile(conditioner)
             row["compiled_ms"] = 1e3 * _seconds_of(partial(compiled, u, T), seconds, device)
@@ -338,7 +347,7 @@ def train_task(
     checkpoint.save(out / f"{task.name}.pt", flow, how)
     begun = time.monotonic()
     rows = compare(flow, judge, draws=min(250, judge.draws * judge.chains))
-    mean = mean_row(rows)
+    mean = rows.mean
     record(
         "training",
         task=task.name,

@@ -22,10 +22,11 @@ from latticeflow.flows.device import choose_device, describe, is_out_of_memory
 from latticeflow.flows.transfer import enlarge
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
+from latticeflow.training.growth import draws_between, lattices_to, shared
 from latticeflow.training.metrics_log import MetricsLog, check_path
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import CriticSettings, TrainingSettings
-from mcmc import InputError
+from mcmc import InputError, Lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.choices import accepts, check_names
 from mcmc.runtime.stop import Stop
@@ -73,7 +74,8 @@ def train(
         flow: kind of flow: a registered name, ``module:name``, a class, or a flow, which is left as it is.
         sizes: keyword arguments of the flow's class.
         start: flow to start from, or its file; of the same model and size, or half the size, or a quarter, ...; its
-            kind and sizes then stand for ``flow`` and ``sizes``.
+            kind and sizes then stand for ``flow`` and ``sizes``. The time is shared with trainings on the lattices
+            between, whose draws are made on the way.
         out: file to write, on the way once a minute and at the end; None writes none.
         resume: go on with the training that ``out`` holds, if it exists, by the settings that it holds too.
         model: of the arrays, where no ensemble tells it.
@@ -114,18 +116,34 @@ def train(
         reference = stack.enter_context(opened(ensemble, model=model, temperatures=temperatures))
         own_stop = stop is None
         stop = stack.enter_context(Stop()) if stop is None else stop
-        trainer, state = _prepared(reference, settings, flow, sizes, start, out if resume else None, device, group)
-        how = {
-            "training": asdict(trainer.settings),
-            "source": describe_source(reference),
-            "start": None if start is None else repr(start) if isinstance(start, Flow) else str(start),
-            "device": describe(trainer.flow.device),
-            "processes": group.count,
-            **origin(command),
-        }
-        if state is not None:
-            trainer.load_state_dict(state)
-        _run(trainer, how, out, log, None if tensorboard is None else Path(tensorboard), stop)
+        where = choose_device(str(device))
+        begun, settings, state = _prepared(reference, settings, flow, sizes, start, out if resume else None, where)
+        lattices = lattices_to(begun, reference.lattice)
+        if state is None:
+            settings = shared(settings, len(lattices))
+        elif begun.lattice != reference.lattice:  # on the way there it was interrupted
+            lattices = [begun.lattice, *lattices]
+        for lattice in lattices:
+            last = lattice == reference.lattice
+            draws = reference if last else draws_between(reference, lattice, seed=settings.seed, rank=group.rank)
+            begun = _continue(begun, draws, lattice).to(where)
+            trainer = _trainer(begun, draws, settings, group)
+            if state is not None:
+                trainer.load_state_dict(state)
+                state = None
+            how = {
+                "training": asdict(trainer.settings),
+                "source": describe_source(draws),
+                "start": None if start is None else repr(start) if isinstance(start, Flow) else str(start),
+                "device": describe(trainer.flow.device),
+                "processes": group.count,
+                **({} if last else {"larger": list(reference.lattice.shape)}),
+                **origin(command),
+            }
+            _run(trainer, how, out, log, None if tensorboard is None else Path(tensorboard), stop, last=last)
+            begun = trainer.served
+            if trainer.fraction < 1:
+                break
     if own_stop and trainer.fraction < 1:
         if stop.signal not in (0, signal.SIGINT):
             signal.raise_signal(stop.signal)  # its sender wants this process to end
@@ -133,7 +151,11 @@ def train(
             f"training stopped by {stop.reason} after {trainer.step_number} steps: the flow is as far as it came",
             stacklevel=3,
         )
-    return trainer.served
+    served = trainer.served
+    if served.lattice != lattices[-1]:
+        history, served = served.history, enlarge(served, lattices[-1])
+        served.history = history
+    return served
 
 
 def chosen_settings(
@@ -178,38 +200,45 @@ def _prepared(
     sizes: Mapping[str, Any] | None,
     start: Flow | str | Path | None,
     resumed: Path | None,
-    device: torch.device | str,
-    group: Group,
-) -> tuple[Trainer, dict[str, Any] | None]:
-    """The trainer of a new flow or of one that goes on, and the state to go on from."""
-    where = choose_device(str(device))
+    device: torch.device,
+) -> tuple[Flow, TrainingSettings, dict[str, Any] | None]:
+    """The flow to begin with, on whatever lattice it is; settings; and the trainer's state where one goes on."""
     torch.manual_seed(settings.seed)
-    state = None
     if resumed is not None and resumed.exists():
-        flow, settings, state = _resume(resumed, ensemble, settings, where)
-    elif start is not None:
-        flow = _continue(open_flow(start), ensemble).to(where)
-    elif isinstance(flow, Flow):
+        return _resume(resumed, ensemble, settings, device)
+    if start is not None:
+        return open_flow(start), settings, None
+    if isinstance(flow, Flow):
         if sizes:
             raise InputError("a flow brings its own sizes: leave them out, or name its kind")
-        flow = _continue(flow, ensemble).to(where)
-    else:
-        limits = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
-        flow = build_flow(flow, ensemble.model, ensemble.lattice, limits, **(sizes or {})).to(where)
+        return flow, settings, None
+    limits = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
+    return build_flow(flow, ensemble.model, ensemble.lattice, limits, **(sizes or {})), settings, None
+
+
+def _trainer(flow: Flow, ensemble: ReadableEnsemble, settings: TrainingSettings, group: Group) -> Trainer:
     if not flow.parameter_count:
         raise InputError(f"a {flow.name} flow has no parameters to train")
-    draws = _reference(ensemble, settings.seed, group.rank, where) if settings.terms(flow).needs_ensemble else None
-    return Trainer(flow, settings, draws, group=group), state
+    needed = settings.terms(flow).needs_ensemble
+    draws = _reference(ensemble, settings.seed, group.rank, flow.device) if needed else None
+    return Trainer(flow, settings, draws, group=group)
 
 
 def _run(
-    trainer: Trainer, how: Mapping[str, Any], out: Path | None, log: Path | None, tensorboard: Path | None, stop: Stop
+    trainer: Trainer,
+    how: Mapping[str, Any],
+    out: Path | None,
+    log: Path | None,
+    tensorboard: Path | None,
+    stop: Stop,
+    *,
+    last: bool,
 ) -> None:
-    """Train to the end or until it is time to stop, saving on the way."""
+    """Train to the end or until it is time to stop, saving on the way; ``last`` unless larger lattices follow."""
     group, settings = trainer.group, trainer.settings
 
     def save() -> None:
-        served, complete = trainer.served, trainer.fraction >= 1
+        served, complete = trainer.served, last and trainer.fraction >= 1
         served.history = {**how, "steps": trainer.step_number, "seconds": trainer.seconds, "complete": complete}
         if out is not None and group.rank == 0:
             checkpoint.save(out, served, training=None if complete else trainer.state_dict())
@@ -217,8 +246,10 @@ def _run(
     kept = f"where {out} was saved" if out is not None else "and nothing is kept, as no file was named"
     if group.rank == 0:
         logger.info(
-            "training %s (%d parameters) by %s on %s%s",
+            "training %s of %dx%d (%d parameters) by %s on %s%s",
             trainer.flow.name,
+            trainer.flow.lattice.Lx,
+            trainer.flow.lattice.Ly,
             trainer.flow.parameter_count,
             settings.objective,
             describe(trainer.flow.device),
@@ -262,7 +293,8 @@ def _resume(
     flow, metadata, state = checkpoint.load(out, device)
     if state is None:
         raise InputError(f"{out} holds a finished training: start another one from it, and name another file for that")
-    if (flow.model, flow.lattice) != (ensemble.model, ensemble.lattice):
+    on_the_way = flow.lattice == ensemble.lattice or metadata.get("larger") == list(ensemble.lattice.shape)
+    if flow.model != ensemble.model or not on_the_way:
         raise InputError(f"{out} was trained for {flow.model} on {flow.lattice}: give its ensemble")
     settings = TrainingSettings.from_json(metadata["training"])
     if asked.resolved(flow) != settings:
@@ -270,10 +302,10 @@ def _resume(
     return flow, settings, state
 
 
-def _continue(flow: Flow, ensemble: ReadableEnsemble) -> Flow:
-    """A copy of an earlier flow, made to fit the ensemble."""
+def _continue(flow: Flow, ensemble: ReadableEnsemble, lattice: Lattice) -> Flow:
+    """A copy of an earlier flow, made to fit an ensemble on a lattice."""
     if flow.model != ensemble.model:
         raise InputError(f"the flow to start from is for {flow.model}, the ensemble holds {ensemble.model}")
-    flow = copy.deepcopy(enlarge(flow, ensemble.lattice))
+    flow = copy.deepcopy(enlarge(flow, lattice))
     flow.temperatures = (float(ensemble.temperatures.min()), float(ensemble.temperatures.max()))
     return flow

@@ -1,0 +1,59 @@
+"""The command for a short loan of a GPU, on the CPU with the device's name swapped."""
+
+import json
+
+import pytest
+import torch
+
+from latticeflow.experiments import gpu
+from latticeflow.flows import build_flow, checkpoint
+from mcmc import XY, Lattice
+
+CPU = torch.device("cpu")
+
+
+def small():
+    return [build_flow("multiscale", XY(), Lattice(4, 4), gpu.RANGE, width=16)]
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """One small flow to check, and temperatures that two draws can serve."""
+    monkeypatch.setattr(gpu, "_flows_to_check", small)
+    monkeypatch.setattr(gpu, "TEMPERATURES", (0.5, 1.0))
+    monkeypatch.setattr(checkpoint, "shipped", dict)
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "gpu.jsonl").read_text().splitlines()]
+
+
+def test_every_result_is_written(few, tmp_path):
+    plan = [gpu.Task("xy", 4, 1.0, 2), gpu.Task("xy", 8, 1.0, 2, "sites_first")]
+    assert gpu.run_on_gpu(tmp_path, minutes=0.2, device=CPU, plan=plan, sizes=[4], ensemble_draws=10, paper=False)
+    found = lines(tmp_path)
+    trained = [line for line in found if line["kind"] == "training"]
+    assert [line["task"] for line in trained] == ["xy4", "xy8"]
+    assert [line["start"] for line in trained] == ["spin waves", "xy4"]
+    assert all(0 < line["acceptance"] <= 1 and line["steps"] > 0 for line in trained)
+    assert [line["kind"] for line in found[:1] + found[-1:]] == ["machine", "end"]
+    flow = checkpoint.load(tmp_path / "xy8.pt").flow
+    assert flow.lattice == Lattice(8, 8)
+
+
+def test_a_failure_is_written_and_the_next_one_tried(few, tmp_path):
+    plan = [gpu.Task("xy", 4, 1.0, 2, "no objective"), gpu.Task("xy", 4, 1.0, 2)]
+    gpu.run_on_gpu(tmp_path, minutes=0.2, device=CPU, plan=plan, sizes=[], ensemble_draws=10, paper=False)
+    kinds = [line["kind"] for line in lines(tmp_path)]
+    assert [kind for kind in kinds if kind in ("failed", "training")] == ["failed", "training"]
+
+
+def test_a_device_that_computes_wrongly_is_seen(few, tmp_path, monkeypatch):
+    """The density of a flow whose draws follow another one."""
+    from latticeflow.flows import Multiscale
+
+    right = Multiscale._sample
+    monkeypatch.setattr(Multiscale, "_sample", lambda self, T, generator: right(self, 1.1 * T, generator))
+    assert not gpu.check_device(gpu.Record(tmp_path / "gpu.jsonl"), CPU)
+    failed = {line["what"] for line in lines(tmp_path) if not line["held"]}
+    assert failed == {"log q of draws"}

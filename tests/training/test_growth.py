@@ -1,0 +1,128 @@
+"""Training whose steps do not grow with the lattice, and the way from a small lattice to a large one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import latticeflow
+import mcmc
+from latticeflow.flows import build_flow, checkpoint
+from latticeflow.training.growth import lattices_to, shared
+from latticeflow.training.objectives import OBJECTIVES, SCHEDULES
+from latticeflow.training.training_settings import TrainingSettings
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.runtime.stop import Stop
+
+TEMPERATURES = (0.5, 1.0, 2.0)
+
+
+class After(Stop):
+    """Asks to stop after so many steps."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.left = steps
+
+    def asked(self, seconds=0.0):
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    return mcmc.generate(XY(), size=16, temperatures=TEMPERATURES, draws=20, thermalise=50, thin=2)
+
+
+def small(model=None, side=4, **sizes):
+    torch.manual_seed(1)
+    sizes = {"invariants": 8, "vectors": 4, "products": 3, "width": 16, **sizes}
+    return build_flow("multiscale", model or XY(), Lattice(side, side), (0.5, 2.0), **sizes)
+
+
+@pytest.mark.parametrize("model", [XY(), ExtendedXY()], ids=lambda model: model.name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_estimate_on_random_sites_is_unbiased(model, dtype):
+    """The mean of 200 estimates against all sites, z < 5; one that leaves a site of a group out would be seen."""
+    flow = small(model, 8).to(dtype)
+    generator = torch.Generator().manual_seed(2)
+    T = torch.linspace(0.5, 2.0, 24, dtype=dtype)
+    with torch.no_grad():
+        theta = flow.sample(24, T, generator=generator)[0]
+        exact = flow.last.log_prob(theta, T) - np.log(2 * np.pi) - flow.log_prob(theta, T)
+        found = np.array([float(flow.estimate_nll(theta, T, rows=200, generator=generator)) for _ in range(200)])
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - float(exact.mean())) < 5 * error
+    assert abs(found.mean() - 0.95 * float(exact.mean())) > 5 * error
+
+
+def test_gradient_of_the_estimate_is_that_of_all_sites():
+    """Summed over many choices of sites, by its angle to the gradient of the whole."""
+    flow = small(side=8)
+    generator = torch.Generator().manual_seed(3)
+    T = torch.linspace(0.5, 2.0, 32)
+    theta = flow.sample(32, T, generator=generator)[0]
+    parameters = list(flow.parameters())
+
+    def gradient(loss):
+        return torch.cat([each.flatten() for each in torch.autograd.grad(loss, parameters)])
+
+    whole = gradient(-flow.log_prob(theta, T).mean())
+    mean = sum(gradient(flow.estimate_nll(theta, T, rows=400, generator=generator)) for _ in range(40)) / 40
+    one = gradient(flow.estimate_nll(theta, T, rows=400, generator=generator))
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(mean, whole, dim=0) > 0.97
+    assert cosine(mean, whole, dim=0) > cosine(one, whole, dim=0)
+
+
+def test_steps_on_random_sites_take_as_many_of_them_on_any_lattice(monkeypatch):
+    from latticeflow.flows import fused
+
+    rows = []
+    right = fused.log_prob
+    monkeypatch.setattr(
+        fused, "log_prob", lambda c, seen, *a, **k: rows.append(seen.shape[-1]) or right(c, seen, *a, **k)
+    )
+    evaluated = []
+    for side, n in ((16, 64), (64, 16)):
+        rows.clear()
+        small(side=side).estimate_nll(torch.zeros(n, side, side), torch.linspace(0.5, 2.0, n), rows=4000)
+        evaluated.append(sum(rows))
+    assert evaluated == pytest.approx([4000, 4000], rel=0.25)
+
+
+def test_sites_first_changes_its_objective_and_resumes_exactly(ensemble, tmp_path):
+    assert set(SCHEDULES) <= set(OBJECTIVES)
+    how = {"objective": "sites_first", "steps": 10, "rows": 500, "batch_draws": 4, "device": "cpu", "seed": 5}
+    sizes = dict(small().sizes)
+    whole = latticeflow.train(ensemble, sizes=sizes, log=tmp_path / "log.jsonl", **how)
+    acceptance = [json.loads(line)["acceptance"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [value is None or np.isnan(value) for value in acceptance] == [True] * 7 + [False] * 3
+    out = tmp_path / "flow.pt"
+    for stop in (After(4), After(4), Stop()):
+        latticeflow.train(ensemble, sizes=sizes, out=out, resume=True, stop=stop, **how)
+    assert checkpoint.fingerprint(checkpoint.load(out).flow) == checkpoint.fingerprint(whole)
+
+
+def test_training_grows_through_the_lattices_between(ensemble, tmp_path):
+    start = small(side=4)
+    assert [each.Lx for each in lattices_to(start, Lattice(16, 16))] == [8, 16]
+    assert lattices_to(start, Lattice(12, 12)) == [Lattice(12, 12)]
+    assert lattices_to(start, start.lattice) == [start.lattice]
+    assert shared(TrainingSettings(minutes=3.0), 3).minutes == 1.0
+    how = {"start": start, "steps": 6, "batch_draws": 2, "device": "cpu"}
+    grown = latticeflow.train(ensemble, log=tmp_path / "log.jsonl", **how)
+    assert grown.lattice == Lattice(16, 16)
+    assert grown.history["steps"] == 3
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
+    out = tmp_path / "flow.pt"
+    latticeflow.train(ensemble, out=out, stop=After(2), **how)
+    assert checkpoint.load(out).flow.lattice == Lattice(8, 8)
+    other = mcmc.generate(XY(), size=32, temperatures=TEMPERATURES, draws=5, thermalise=5, thin=1)
+    with pytest.raises(InputError, match="was trained for"):
+        latticeflow.train(other, out=out, resume=True, **how)
+    latticeflow.train(ensemble, out=out, resume=True, **how)
+    resumed = checkpoint.load(out)
+    assert resumed.training is None
+    assert checkpoint.fingerprint(resumed.flow) == checkpoint.fingerprint(grown)
