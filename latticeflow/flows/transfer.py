@@ -21,7 +21,7 @@ def double(flow: Multiscale) -> Multiscale:
     A group takes the net of its own spacing in the same place where both lattices give it the same four nearest sites:
     geometry and physics are the same, but for the size of the lattice. The others, the coarsest, take the net of half
     their spacing, their surroundings stretched by two: the geometry is the same, the physics nearly so; or, where the
-    small flow drew that twin exactly, that of their own spacing after all. Maps go to the offsets that both groups
+    small flow drew that group exactly, that of their own spacing after all. Maps go to the offsets that both groups
     have. Spin-wave weights are those of the large lattice, plus what training had added to them. What has no source
     starts as a spin wave. (Of XY from 16x16 to 32x32, stretching all but the finest spacing left log w a variance of
     1.3 where this leaves 0.56.)
