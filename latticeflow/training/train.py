@@ -149,7 +149,7 @@ def train(
             signal.raise_signal(stop.signal)  # its sender wants this process to end
         warnings.warn(
             f"training stopped by {stop.reason} after {trainer.step_number} steps: the flow is as far as it came",
-            stacklevel=3,
+            stacklevel=2,
         )
     served = trainer.served
     if served.lattice != lattices[-1]:

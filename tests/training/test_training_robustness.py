@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from latticeflow.cli import main
 from latticeflow.flows import Multiscale, checkpoint
 from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
@@ -119,3 +121,30 @@ def test_interrupted_by_control_c_resumes_bit_for_bit(few_draws, tmp_path):
     assert main(["train", *words, "--out", str(tmp_path / "whole.pt")]) == 0
     whole = checkpoint.load(tmp_path / "whole.pt").flow
     assert checkpoint.fingerprint(whole) == checkpoint.fingerprint(checkpoint.load(out).flow)
+
+
+def test_an_interrupt_ends_the_training_and_gives_the_flow(few_draws):
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.warns(UserWarning, match=r"training stopped by SIGINT after \d+ steps") as caught:
+        flow = train(few_draws, minutes=5, sizes=SIZES, device="cpu")
+    timer.join()
+    assert caught[0].filename == __file__
+    assert not flow.history["complete"]
+    assert "stopped before its end" in repr(flow)
+    theta, log_q = flow.sample(10, 1.0)
+    np.testing.assert_allclose(flow.log_prob(theta, 1.0), log_q, rtol=1e-4)
+
+
+def test_a_request_to_terminate_saves_and_ends_the_process(few_draws, tmp_path):
+    code = (
+        "import os, signal, threading\n"
+        "from latticeflow import train\n"
+        "threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        f"train({str(few_draws)!r}, minutes=5, sizes={SIZES!r}, device='cpu', out={str(tmp_path / 'flow.pt')!r})\n"
+        "print('went on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert done.stdout == ""
+    assert checkpoint.load(tmp_path / "flow.pt").training is not None
