@@ -105,7 +105,7 @@ def test_a_session_from_ensemble_to_figure(few_draws, tmp_path):
 def test_unknown_settings_name_the_nearest_known_one(few_draws):
     with pytest.raises(mcmc.InputError, match="unknown training setting 'minuets': did you mean 'minutes'"):
         lf.train(few_draws, minuets=3)
-    with pytest.raises(mcmc.InputError, match="unknown training setting 'draws': .*batch_draws"):
+    with pytest.raises(mcmc.InputError, match=r"unknown training setting 'draws': .*batch_draws"):
         lf.train(few_draws, draws=3)
     with pytest.raises(mcmc.InputError, match="unknown critic setting 'chanels': did you mean 'channels'"):
         lf.train(few_draws, critic={"chanels": 3})
