@@ -124,4 +124,5 @@ def _ratio(observable: Observable, moments: Moments, w: np.ndarray, system: Syst
         means = [product / mean for product in products]
         return observable.function(system, *means) if observable.function else means[0]
 
-    return derived(of_means, w, *(w * series for series in observable.series(moments)))
+    [means] = observable.series_of([moments])
+    return derived(of_means, w, *(w * series for series in means))

@@ -76,9 +76,9 @@ def with_known_free_energies(
         square = mbar.mean(1 / t, (mbar.energies - mean.value) ** 2)  # its shifts hold those of the mean to first order
         rows.append(
             {
-                "energy": corrected(mean, 1 / sites),
+                "energy": corrected(mean, 1 / sites) + mbar.reference / sites,
                 "specific_heat": corrected(square, 1 / (sites * t**2)),
-                "entropy": corrected(mean, 1 / (sites * t), np.eye(len(T))[k] / sites),
+                "entropy": corrected(mean, 1 / (sites * t), np.eye(len(T))[k] / sites) + mbar.reference / (sites * t),
             }
         )
     return rows

@@ -115,8 +115,15 @@ def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) ->
         estimate((free - each.value - each.shifts + b * E) / sites)
         for b, E, each in zip(beta, energies, found, strict=True)
     ]
-    moments = np.stack([block_means(each.transpose(1, 2, 0), BLOCKS) for each in (energies, energies**2)], -1)
-    integrated, integrated_error = jackknife(lambda mean: integrate_down(beta, mean[:, 0], mean[:, 1]), moments)
+    # About the mean of each rung, whose square would cancel most of the digits where it is cold.
+    centre = energies.mean((1, 2))
+    deviations = energies - centre[:, None, None]
+    moments = np.stack([block_means(each.transpose(1, 2, 0), BLOCKS) for each in (deviations, deviations**2)], -1)
+
+    def integral(mean: np.ndarray) -> np.ndarray:
+        return integrate_down(beta, centre + mean[:, 0], mean[:, 1] - mean[:, 0] ** 2)
+
+    integrated, integrated_error = jackknife(integral, moments)
     return Absolute(
         log_partition=np.array([each.value for each in ln_z]),
         log_partition_error=np.array([each.error for each in ln_z]),
@@ -127,11 +134,11 @@ def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) ->
     )
 
 
-def integrate_down(beta: np.ndarray, energy: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """ln Z(beta_k) - ln Z(beta_0) from mean and mean square of the total energy: trapezoids and their correction.
+def integrate_down(beta: np.ndarray, energy: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """ln Z(beta_k) - ln Z(beta_0) from mean and variance of the total energy: trapezoids and their correction.
 
     d ln Z / d beta = -<E>, whose slope is <E^2> - <E>^2; all arrays (rungs,).
     """
-    h, slope = np.diff(beta), square - energy**2
+    h, slope = np.diff(beta), variance
     steps = -h / 2 * (energy[1:] + energy[:-1]) - h**2 / 12 * (slope[1:] - slope[:-1])
     return np.append(0.0, np.cumsum(steps))

@@ -130,6 +130,11 @@ class Mbar:
             draw number t of chain c at another, as in parallel tempering; different chains are independent.
         beta: inverse temperatures (K,), all different.
 
+    Attributes:
+        reference: mean energy of all draws.
+        energies: relative to it, (K, chains, draws).
+        free_energies: -ln Z(beta_k) + ln Z(beta_0), (K,).
+
     Raises:
         InputError: shapes that do not fit, or the energies at two neighbouring temperatures do not overlap.
 
@@ -148,7 +153,11 @@ class Mbar:
             )
         K, C, n = self.energies.shape
         self.draws = C * n
-        self.free_energies = solve(list(self.energies.reshape(K, -1)), self.beta)
+        # Where it is cold beta E is huge, and all that matters is a small part of it: the deviation from the mean.
+        self.reference = float(self.energies.mean())
+        self.energies = self.energies - self.reference
+        self._relative = solve(list(self.energies.reshape(K, -1)), self.beta)
+        self.free_energies = self._relative + (self.beta - self.beta[0]) * self.reference
         expected, products = np.zeros(K), np.zeros((K, K))
         for _, p, _ in self._pieces():
             expected += p.sum(0)
@@ -159,16 +168,17 @@ class Mbar:
 
     def _pieces(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Which draws of a temperature, their odds (m, K), and the logarithm of the mixture (m,)."""
-        f = self.free_energies + np.log(self.draws)
+        f = self._relative + np.log(self.draws)
         for E in self.energies.reshape(len(self.beta), -1):
             for start in range(0, len(E), _PIECE):
                 part = slice(start, start + _PIECE)
                 yield (part, *_odds(E[part], self.beta, f))
 
     def log_mixture(self) -> np.ndarray:
-        """ln sum_k n exp(f_k - beta_k E) of every draw, (K, chains, draws).
+        """ln sum_k n exp(f_k - beta_k E) of every draw, (K, chains, draws), with E and f relative to `reference`.
 
-        A draw has the weight exp(-beta E - log_mixture) at any beta; the weights add up to Z(beta) / Z(beta_0).
+        A draw has the weight exp(-beta E - log_mixture) at any beta, with the E of `energies`; the weights add up to
+        exp((beta - beta_0) reference) Z(beta) / Z(beta_0).
         """
         return np.concatenate([log_mixture for _, _, log_mixture in self._pieces()]).reshape(self.energies.shape)
 
@@ -187,7 +197,7 @@ class Mbar:
     def at(self, beta: float) -> Linearised:
         """The free energy at any inverse temperature; worth its error only where draws carry weight."""
         w, log_total = self._weights(beta)
-        return Linearised(-log_total, -self._shifts(w))
+        return Linearised((beta - self.beta[0]) * self.reference - log_total, -self._shifts(w))
 
     def mean(self, beta: float, values: np.ndarray) -> Linearised:
         """The mean of an observable at any inverse temperature; worth its error only where draws carry weight.

@@ -133,7 +133,7 @@ class Reweighting:
         if name not in OBSERVABLES:
             raise InputError(f"unknown observable {name!r}: choose one of {', '.join(OBSERVABLES)}")
         observable = OBSERVABLES[name]
-        parts = zip(*(observable.series(each) for each in self._moments), strict=True)
+        parts = zip(*observable.series_of(self._moments), strict=True)
         series = np.stack([np.concatenate([np.ravel(part) for part in each]) for each in parts])
 
         def values(samples: slice, T: float) -> np.ndarray:

@@ -176,7 +176,11 @@ def format_uncertainty(value: float, error: float) -> str:
     Example:
         >>> format_uncertainty(-1.44991, 0.00014), format_uncertainty(12.31, 1.24), format_uncertainty(1234.0, 56.0)
         ('-1.44991(14)', '12.3(1.2)', '1234(56)')
+        >>> format_uncertainty(math.nan, math.nan)
+        'undefined'
     """
+    if math.isnan(value):
+        return "undefined"
     if not math.isfinite(error) or not math.isfinite(value):
         return f"{value:.6g}(?)"
     if error <= 0:
@@ -208,6 +212,11 @@ def _centred(chains: np.ndarray) -> tuple[float, np.ndarray]:
     return mean, chains - mean if np.ptp(chains) else np.zeros_like(chains)
 
 
+def _unit(deltas: np.ndarray) -> float:
+    """A power of two near the largest deviation, in which squares neither vanish nor overflow; 1 if all are zero."""
+    return math.ldexp(0.5, math.frexp(float(np.abs(deltas).max()))[1]) if deltas.any() else 1.0
+
+
 def _autocovariance(deltas: np.ndarray) -> np.ndarray:
     """Gamma(t) of deviations from the mean, (chains, draws) -> (draws // 2,); Wolff eq. (31), by FFT."""
     C, n = deltas.shape
@@ -223,9 +232,13 @@ def _gamma_method(value: float, deltas: np.ndarray, S: float) -> Estimate:
     N = C * n
     if n < LEAST_DRAWS:
         return Estimate(value, math.nan, math.nan, math.nan, N, max(C * (LEAST_DRAWS - n), DRAWS_PER_TAU // 2 - N))
-    gamma = _autocovariance(deltas)
-    if gamma[0] <= 10 * np.finfo(float).tiny:
+    largest = float(np.abs(deltas).max())
+    if not math.isfinite(value) or not math.isfinite(largest):
+        return Estimate(value if math.isfinite(value) else math.nan, math.nan, math.nan, math.nan, N)
+    if largest == 0:
         return Estimate(value, 0.0, 0.5, 0.0, N)
+    unit = _unit(deltas)
+    gamma = _autocovariance(deltas / unit)
     t = np.arange(len(gamma))
     tau = np.cumsum(gamma / gamma[0]) - 0.5
     tau[tau <= 0.5] = 0.5 + np.finfo(float).eps
@@ -235,7 +248,7 @@ def _gamma_method(value: float, deltas: np.ndarray, S: float) -> Estimate:
     W = int(np.argmin(np.append(worth_adding[:-1], False))) + 1
     # Deviations are taken from the mean of all chains, which costs Gamma the variance of that mean, Wolff eq. (49).
     tau_int = tau[W] * (1 + (2 * W + 1) / N) / (1 + 1 / N)
-    error = math.sqrt(2 * tau_int * gamma[0] * (1 + 1 / N) / N)
+    error = unit * math.sqrt(2 * tau_int * gamma[0] * (1 + 1 / N) / N)
     tau_int_error = tau[W] * 2 * math.sqrt(abs(W + 0.5 - tau[W]) / N)
     missing = max(math.ceil(DRAWS_PER_TAU * tau_int) - N, C * (math.ceil(DRAWS_PER_TAU / 5 * tau_int) - n), 0)
     return Estimate(value, error, float(tau_int), float(tau_int_error), N, missing)
@@ -273,7 +286,7 @@ def derived(
     below the error for chains that are long enough and is not corrected.
 
     Args:
-        function: takes the means of the moments as floats and returns a float.
+        function: takes the means of the moments as floats and returns a float; NaN where there is no such quantity.
         moments: series of equal shape, (chains, draws) or (draws,), measured on the same draws.
         gradient: derivatives of ``function`` at the means; None differentiates numerically.
         S: see `estimate`.
@@ -293,7 +306,8 @@ def derived(
         raise InputError(f"moments of shapes {[chains.shape for chains in series]} must be of the same draws")
     means, deltas = zip(*map(_centred, series), strict=True)
     if gradient is None:
-        gradient = _gradient(function, list(means), [float(delta.std()) for delta in deltas])
+        scales = [_unit(delta) * float((delta / _unit(delta)).std()) for delta in deltas]
+        gradient = _gradient(function, list(means), scales)
     projected = sum(slope * delta for slope, delta in zip(gradient, deltas, strict=True))
     return _gamma_method(float(function(*means)), np.asarray(projected), S)
 

@@ -52,6 +52,13 @@ LEGEND = (
 SUMMARY = ("energy", "specific_heat", "magnetization", "susceptibility", "helicity_modulus", "free_energy")
 """Observables that are printed first, as far as there is room."""
 
+UNDEFINED = {
+    "binder_cumulant": "the magnetisation vanishes in every draw",
+    "correlation_length": "S(0) does not exceed S at the smallest wave vector, within the noise: draw more, or use a "
+    "larger lattice if it is much longer than a spacing",
+}
+"""Why an observable has no value."""
+
 WIDTH = 80
 
 
@@ -243,6 +250,14 @@ class Table:
                     for name, ratio in zip(MIXING, ratios, strict=True)
                     if name in row and ratio > self._limit(row[name])
                 ]
+        for name in self.observables:
+            missing = [row.temperature for row in self.rows if name in row and math.isnan(row[name].value)]
+            if missing:
+                which = (
+                    f"T = {missing[0]:.6g}" if len(missing) == 1 else f"T = {min(missing):.6g} to {max(missing):.6g}"
+                )
+                reason = UNDEFINED.get(name, "it is not a number for these draws")
+                lines.append(f"{which}: {name} is undefined: {reason}")
         return lines
 
     def _limit(self, found: Estimate) -> float:
@@ -262,7 +277,7 @@ class Table:
             [
                 f"{T:.6g}",
                 *(str(row[name]) for name in names),
-                f"{max((each.tau_int for each in row.values()), default=math.nan):.2g}",
+                f"{max((t for each in row.values() if not math.isnan(t := each.tau_int)), default=math.nan):.2g}",
             ]
             for T, row in zip(self.temperatures, self.rows, strict=True)
         ]

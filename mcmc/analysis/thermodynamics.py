@@ -57,13 +57,12 @@ def measure(
     if extra is None:
         extra = _extra(OBSERVABLES.values())
     helicity, waves = observables.helicity_terms(theta), observables.long_wave_factors(theta)
-    ring, couplings = observables.plaquette_term(theta), model.couplings
     return {
-        "energy": -couplings["J"] * (helicity[..., 0] + helicity[..., 1]) - couplings["K"] * ring,
+        "energy": observables.energy(theta, model),
         "magnetization": observables.magnetization(theta),
         "vortex_density": observables.vortex_density(theta),
         "nematic_order": observables.nematic_order(theta),
-        "plaquette_term": ring,
+        "plaquette_term": observables.plaquette_term(theta),
         "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
         **{name: helicity[..., k] for k, name in enumerate(("cos_x", "cos_y", "sin2_x", "sin2_y"))},
         **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
@@ -98,6 +97,8 @@ class Observable:
         function: ``function(system, *means)`` returns the quantity; None for the mean itself.
         moments: moments beyond those of `measure` that must be measured, functions of configurations (..., Ly, Lx)
             that return one number for each, (...).
+        spread_of: a moment of which only deviations from its mean matter. They are what ``series`` is given, so that
+            squares of means do not cancel where fluctuations are small.
 
     Example:
         A mean, and a fluctuation, of one's own function; see `register_observable`:
@@ -111,6 +112,7 @@ class Observable:
     series: Callable[[Moments], tuple[np.ndarray, ...]]
     function: Callable[..., float] | None = None
     moments: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
+    spread_of: str | None = None
 
     @classmethod
     def mean(cls, function: Callable[[np.ndarray], np.ndarray]) -> Observable:
@@ -122,14 +124,23 @@ class Observable:
     def fluctuation(cls, function: Callable[[np.ndarray], np.ndarray], *, power: int = 1) -> Observable:
         """N (<x^2> - <x>^2) / T^power of a function of configurations, (..., Ly, Lx) -> (...)."""
         name = _moment_name(function)
-        return cls(
-            lambda moments: (moments[name] ** 2, moments[name]), partial(_variance, power), moments={name: function}
-        )
+        return cls(_square_and_mean(name), partial(_variance, power), {name: function}, spread_of=name)
 
     def estimate(self, moments: Moments, system: System) -> Estimate:
         """Value and error from the moments (chains, draws) of one temperature."""
-        series = self.series(moments)
+        [series] = self.series_of([moments])
         return derived(partial(self.function, system), *series) if self.function else estimate(*series)
+
+    def series_of(self, sets: Sequence[Moments]) -> list[tuple[np.ndarray, ...]]:
+        """The series whose means enter, for each set of moments; deviations are from the mean of all sets."""
+        if self.spread_of is not None:
+            centre = float(np.mean([np.mean(moments[self.spread_of]) for moments in sets]))
+            sets = [{**moments, self.spread_of: moments[self.spread_of] - centre} for moments in sets]
+        return [self.series(moments) for moments in sets]
+
+
+def _square_and_mean(name: str) -> Callable[[Moments], tuple[np.ndarray, ...]]:
+    return lambda moments: (moments[name] ** 2, moments[name])
 
 
 def _moment_name(function: Callable[..., Any]) -> str:
@@ -150,7 +161,7 @@ def _mean_of(name: str) -> Observable:
 
 def _fluctuation(name: str, power: int) -> Observable:
     """N (<x^2> - <x>^2) / T^power."""
-    return Observable(lambda moments: (moments[name] ** 2, moments[name]), partial(_variance, power))
+    return Observable(_square_and_mean(name), partial(_variance, power), spread_of=name)
 
 
 def _structure_factor(system: System, square: float) -> float:
@@ -158,7 +169,7 @@ def _structure_factor(system: System, square: float) -> float:
 
 
 def _binder_cumulant(system: System, square: float, fourth: float) -> float:
-    return 1 - fourth / (3 * square**2)
+    return 1 - fourth / (3 * square**2) if square**2 else math.nan
 
 
 def _helicity_modulus(*axes: str) -> Observable:
@@ -174,8 +185,10 @@ def _helicity_modulus(*axes: str) -> Observable:
 
 def _correlation_length(system: System, square: float, along_x: float, along_y: float) -> float:
     momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in system.lattice.shape) / 2
+    if not along_x > 0 or not along_y > 0:
+        return math.nan
     ratio = system.lattice.N * square * (1 / along_x + 1 / along_y) / 2
-    return math.sqrt(max(ratio - 1, 0.0) / momentum)
+    return math.sqrt((ratio - 1) / momentum) if ratio >= 1 else math.nan
 
 
 OBSERVABLES = Registry[Observable]("observable")
