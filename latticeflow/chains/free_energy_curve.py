@@ -59,7 +59,8 @@ def free_energy(
 
     Args:
         flow: a flow, or the path or name of one.
-        temperatures: in units of J / k_B, (T,); None takes 16 over the flow's range. Outside of the range it warns.
+        temperatures: in units of J / k_B, (T,), any order; None takes 16 over the flow's range. It warns outside of the
+            range.
         draws: of the flow at each temperature.
         classical_draws: of each of 4 Markov chains at each temperature; 0 for none.
         seed: root of the random streams.
@@ -90,6 +91,7 @@ def free_energy(
     grid = np.linspace(*flow.temperatures, GRID) if temperatures is None else np.asarray(temperatures, np.float64)
     if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
         raise InputError(f"temperatures {temperatures!r} must be positive finite numbers, at least one")
+    grid = np.unique(grid)
     flow.warn_outside(grid.tolist())
     size, N = unit_size(flow), flow.lattice.N
     rows = []

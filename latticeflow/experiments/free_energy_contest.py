@@ -200,7 +200,7 @@ def _ladder(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed
 
 
 def _rung(found: Absolute, k: int, system: str, T: float, N: int, spent: float) -> list[FreeEnergyResult]:
-    alone = spent * (k + 1) / len(found.entropy)
+    alone = spent * (1 - k / len(found.entropy))
     scale = T / N
     mbar = (-scale * found.log_partition[k], scale * found.log_partition_error[k])
     integral = (-scale * found.integrated[k], scale * found.integrated_error[k])

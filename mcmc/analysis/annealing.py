@@ -150,7 +150,8 @@ def anneal(
     replicas.spins = np.stack([np.cos(theta), np.sin(theta)]).astype(np.float32)
     offset = np.full(populations, N * math.log(2 * math.pi))
     log_w = np.zeros((populations, walkers))
-    wanted = 1 / np.array(sorted(set(temperatures), reverse=True))
+    grid = np.array(sorted(set(temperatures), reverse=True), np.float64)
+    wanted = 1 / grid
     log_z, energies, steps_to, resamplings = [], [], [], 0
     for k in range(1, len(beta)):
         E = replicas.measure()[0].reshape(populations, walkers)
@@ -171,7 +172,7 @@ def anneal(
         replicas.beta = np.full(R, beta[k])
         replicas.advance(moves, 1)
         report(1)
-    return Annealed(1 / wanted, N, np.array(log_z), np.array(energies), np.array(steps_to), resamplings)
+    return Annealed(grid, N, np.array(log_z), np.array(energies), np.array(steps_to), resamplings)
 
 
 def _normalised(log_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

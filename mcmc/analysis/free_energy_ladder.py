@@ -16,6 +16,7 @@ import numpy as np
 
 from mcmc.analysis.mbar import Mbar
 from mcmc.analysis.statistics import block_means, estimate, jackknife
+from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.sampling.settings import Settings
@@ -28,7 +29,7 @@ BLOCKS = 32
 
 
 class Absolute(NamedTuple):
-    """What a ladder says of its rungs; all arrays (rungs,), the first rung being T = infinity."""
+    """What a ladder says of its rungs; all arrays (rungs,), the last rung being T = infinity."""
 
     log_partition: np.ndarray
     """ln Z by the multistate acceptance ratio."""
@@ -69,9 +70,9 @@ def thermodynamic_length(
         Inverse temperatures, ascending, and the length up to each of them.
     """
     scale = energy_scale(model, lattice)
-    grid = (INFINITE * scale, *np.geomspace(max(20 * scale, 1.1 * max(temperatures)), min(temperatures), 24).tolist())
+    grid = (*np.geomspace(min(temperatures), max(20 * scale, 1.1 * max(temperatures)), 24).tolist(), INFINITE * scale)
     energy = Simulation(Settings(model, lattice, grid, chains=2, seed=seed)).block(50).series["energy"]
-    beta, deviation = 1 / np.array(grid), lattice.N * energy.reshape(len(grid), -1).std(1)
+    beta, deviation = 1 / np.array(grid)[::-1], lattice.N * energy.reshape(len(grid), -1).std(1)[::-1]
     return beta, np.append(0.0, np.cumsum(np.diff(beta) * (deviation[1:] + deviation[:-1]) / 2))
 
 
@@ -85,15 +86,15 @@ def rungs(model: Model, lattice: Lattice, temperatures: Sequence[float], *, seed
         seed: of short chains that measure the fluctuations of the energy.
 
     Returns:
-        Descending, the wanted ones among them.
+        Ascending, the wanted ones among them; the last stands for infinity.
     """
-    wanted = sorted(temperatures, reverse=True)
+    wanted = sorted(set(temperatures))
     beta, length = thermodynamic_length(model, lattice, temperatures, seed=seed)
     even = np.interp(np.linspace(0, length[-1], math.ceil(length[-1]) + 1), length, beta)[1:-1]
     places = np.interp(even, beta, length)
     asked = np.interp(1 / np.array(wanted), beta, length)
     free = [1 / b for b, place in zip(even.tolist(), places, strict=True) if abs(place - asked).min() > 0.4]
-    return (1 / beta[0], *sorted([*wanted, *free], reverse=True))
+    return (*sorted([*wanted, *free]), 1 / beta[0])
 
 
 def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) -> Absolute:
@@ -101,13 +102,17 @@ def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) ->
 
     Args:
         energies: total energies, (rungs, chains, draws).
-        temperatures: of the rungs, the first of them standing for infinity; see `rungs`.
+        temperatures: of the rungs, ascending, the last of them standing for infinity; see `rungs`.
         sites: N.
 
     Raises:
-        InputError: the energies of neighbouring rungs do not overlap, or there are fewer than two blocks of draws.
+        InputError: rungs that do not ascend, energies of neighbouring rungs that do not overlap, or fewer than two
+            blocks of draws.
     """
-    beta = 1 / np.asarray(temperatures, np.float64)
+    T = np.asarray(temperatures, np.float64)
+    if (np.diff(T) <= 0).any():
+        raise InputError("the temperatures of a ladder must ascend, each once")
+    beta, energies = 1 / T[::-1], energies[::-1]  # down from infinity
     free = sites * math.log(2 * math.pi)
     found = Mbar(energies, beta).at_drawn()
     ln_z = [estimate(free - each.value - each.shifts) for each in found]
@@ -125,12 +130,12 @@ def absolute(energies: np.ndarray, temperatures: Sequence[float], sites: int) ->
 
     integrated, integrated_error = jackknife(integral, moments)
     return Absolute(
-        log_partition=np.array([each.value for each in ln_z]),
-        log_partition_error=np.array([each.error for each in ln_z]),
-        integrated=free + integrated,
-        integrated_error=integrated_error,
-        entropy=np.array([each.value for each in s]),
-        entropy_error=np.array([each.error for each in s]),
+        log_partition=np.array([each.value for each in ln_z])[::-1],
+        log_partition_error=np.array([each.error for each in ln_z])[::-1],
+        integrated=free + integrated[::-1],
+        integrated_error=integrated_error[::-1],
+        entropy=np.array([each.value for each in s])[::-1],
+        entropy_error=np.array([each.error for each in s])[::-1],
     )
 
 

@@ -104,6 +104,12 @@ def test_units_of_energy_do_not_matter(unit):
     assert abs(ln_z.value - exact) < 5 * ln_z.error < 0.3
 
 
+def test_temperatures_are_those_asked_for():
+    asked = np.linspace(0.5, 2.0, 31).tolist()  # 1 / (1 / T) is another number for some of them
+    assert any(1 / (1 / T) != T for T in asked)
+    assert anneal(XY(), Lattice(2, 2), asked, steps=31, populations=16).temperatures.tolist() == asked[::-1]
+
+
 def test_draws_do_not_depend_on_threads():
     one, two = (anneal(XY(), Lattice(4, 4), [1.0], steps=10, seed=6, threads=threads) for threads in (1, 2))
     np.testing.assert_array_equal(one.log_weight, two.log_weight)
