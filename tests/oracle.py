@@ -25,7 +25,7 @@ class Charges:
 
     def __init__(self, model: Model, Lx: int, Ly: int, beta: float, cut: int):
         self.Lx, self.Ly, self.cut = Lx, Ly, cut
-        J, K = beta * model.couplings["J"], beta * model.couplings["K"]
+        J, K = (beta * coupling for coupling in model.square)
         self.log_scale = Lx * Ly * (2 * abs(J) + abs(K))
         orders = np.arange(-4 * cut * Lx, 4 * cut * Lx + 1)
         self.zero = 4 * cut * Lx

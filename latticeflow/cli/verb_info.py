@@ -52,6 +52,7 @@ def _is_checkpoint(path: Path) -> bool:
 def _flow(path: Path, as_json: bool) -> Any:
     options.require_torch()
     from latticeflow.flows import checkpoint
+    from mcmc.models.presets import model_attributes
 
     flow, metadata, training = checkpoint.load(path)
     path = checkpoint.shipped().get(str(path), path)
@@ -61,9 +62,8 @@ def _flow(path: Path, as_json: bool) -> Any:
             "file": str(path),
             "bytes": path.stat().st_size,
             "flow": flow.name,
-            "model": flow.model.name,
-            **flow.model.couplings,
-            "size": [flow.lattice.Lx, flow.lattice.Ly],
+            **model_attributes(flow.model),
+            "size": [*flow.lattice.sides],
             "temperatures": list(flow.temperatures),
             "parameters": flow.parameter_count,
             "finished": training is None,
@@ -76,12 +76,13 @@ def _flow(path: Path, as_json: bool) -> Any:
 
 def describe(ensemble: Ensemble) -> dict[str, Any]:
     """Everything but the draws, in JSON's types."""
+    from mcmc.models.presets import model_attributes
+
     return {
         "file": str(ensemble.path),
         "bytes": ensemble.path.stat().st_size,
-        "model": ensemble.model.name,
-        **ensemble.model.couplings,
-        "size": [ensemble.lattice.Lx, ensemble.lattice.Ly],
+        **model_attributes(ensemble.model),
+        "size": [*ensemble.lattice.sides],
         "temperatures": ensemble.temperatures.tolist(),
         "chains": ensemble.chain_numbers.tolist(),
         "draws": ensemble.draws,
@@ -96,12 +97,11 @@ def screen(ensemble: Ensemble) -> list[str]:
     """The lines for people."""
     attributes, T = ensemble.attributes, ensemble.temperatures
     settings = attributes.get("settings", {})
-    couplings = ", ".join(f"{name} = {value:g}" for name, value in ensemble.model.couplings.items())
     numbers = ensemble.chain_numbers
     count = len(T) * ensemble.chains * ensemble.draws
     rows = {
-        "model": f"{ensemble.model.name}, {couplings}",
-        "lattice": f"{ensemble.lattice.Lx} x {ensemble.lattice.Ly}, periodic",
+        "model": str(ensemble.model),
+        "lattice": f"{' x '.join(str(side) for side in ensemble.lattice.sides)}, periodic",
         "temperatures": f"{len(T)} from {T[0]:g} to {T[-1]:g}" if len(T) > 1 else f"{T[0]:g}",
         "chains": f"{ensemble.chains} at each temperature (number {numbers[0]} to {numbers[-1]})",
         "draws": f"{ensemble.draws} of each chain, {count} in all",

@@ -156,7 +156,8 @@ def contest(
 def system_name(flow: Flow) -> str:
     """Model, ring coupling and size in words, such as ``EXY K=1 8x8``."""
     Ly, Lx = flow.lattice.shape
-    ring = f" K={flow.model.couplings['K']:g}" if flow.model.couplings["K"] else ""
+    K = flow.model.couplings.get("K")
+    ring = f" K={K:g}" if K else ""
     return f"{flow.model.name.upper()}{ring} {Lx}x{Ly}"
 
 

@@ -16,7 +16,7 @@ from latticeflow.flows.building import build_flow
 from latticeflow.flows.device import choose_device
 from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.flow_file import save
-from mcmc import InputError, Lattice, model_from_name
+from mcmc import InputError, Lattice, Model, model_from_name
 
 __all__ = ["Checkpoint", "fingerprint", "load", "load_flow", "open_flow", "save", "shipped"]
 
@@ -57,8 +57,11 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, cls: type[Flow
     if cls is None and ":" in name:
         cls = _imported(name, path)
     try:
-        model = model_from_name(recipe["model"], recipe["J"], recipe["K"])
-        lattice = Lattice(recipe["Lx"], recipe["Ly"])
+        if content["version"] < 3:
+            model = model_from_name(recipe["model"], recipe["J"], recipe["K"])
+            lattice = Lattice(recipe["Lx"], recipe["Ly"])
+        else:
+            model, lattice = Model.from_json(recipe["model"]), Lattice(*recipe["sides"])
         with working_in(float(recipe.get("unit", 1.0))):
             flow = build_flow(cls or name, model, lattice, (low, high), **recipe["sizes"])
         flow.load_state_dict(content["parameters"])
@@ -97,7 +100,7 @@ def load_flow(path: str | Path, *, device: torch.device | str = "auto", cls: typ
     Example:
         >>> import latticeflow as lf
         >>> print(lf.load("xy8", device="cpu").lattice)
-        Lattice(Lx=8, Ly=8)
+        8x8
     """
     return load(path, choose_device(str(device)), cls=cls).flow
 

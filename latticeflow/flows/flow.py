@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from latticeflow.flows import flow_file
+from latticeflow.flows.last_colour import exact_colours
 from mcmc import InputError, Lattice
 from mcmc.models.presets import Model, require_known
 from mcmc.runtime.registry import Registry
@@ -36,15 +37,14 @@ def working_in(unit: float) -> Iterator[None]:
 
 
 def energy_unit(model: Model) -> float:
-    """The unit of energy in which flows of a model work: abs(J), or abs(K) where J = 0, or 1 where both are.
+    """The unit of energy in which flows of a model work: the largest coupling of the first term that has any, or 1.
 
     Example:
         >>> from mcmc import XY
         >>> energy_unit(XY(-300.0))
         300.0
     """
-    couplings = model.couplings
-    return abs(couplings["J"]) or abs(couplings["K"]) or 1.0
+    return next((term.scale for term in model.terms if term.scale), 1.0)
 
 
 class Flow(nn.Module, ABC):
@@ -82,6 +82,8 @@ class Flow(nn.Module, ABC):
     """Whether the density is continuous where an angle passes from pi to -pi."""
     symmetric: ClassVar[bool] = True
     """Whether the density is exactly invariant when all angles turn together, or change sign together."""
+    exact_last: ClassVar[bool] = False
+    """Whether the last colour of sites is drawn by its exact conditional; see `latticeflow.flows.last_colour`."""
     reparameterised: ClassVar[bool] = False
     """Whether there is `rsample`; a subclass that sets this implements `_rsample`."""
 
@@ -90,6 +92,9 @@ class Flow(nn.Module, ABC):
     ):
         super().__init__()
         require_known(model)
+        model.check(lattice.shape)
+        if reason := self.obstacle(model, lattice):
+            raise InputError(f"a {self.name} flow cannot draw {model}: {reason}")
         self.model, self.lattice, self.sizes = model, lattice, dict(sizes or {})
         self.history: dict[str, Any] = {}
         self.unit = _UNIT.get() or energy_unit(model)
@@ -97,6 +102,24 @@ class Flow(nn.Module, ABC):
         self.temperatures = (float(temperatures[0]), float(temperatures[1]))
         if not 0 < self.temperatures[0] <= self.temperatures[1]:
             raise InputError(f"temperature range {self.temperatures} must be positive and ascending")
+
+    @classmethod
+    def obstacle(cls, model: Model, lattice: Lattice) -> str:
+        """Why flows of this class cannot draw a model on a lattice; empty if they can."""
+        if lattice.dimensions != 2:
+            return "it draws lattices of two axes"
+        if cls.symmetric and not model.rotation:
+            return "its density has the symmetry of turning all spins, which the model lacks"
+        if cls.symmetric and not model.reflection:
+            return "its density has the symmetry of reversing all angles, which the model lacks"
+        if cls.exact_last:
+            if not model.translation:
+                return "it takes all sites for alike, but couplings differ from site to site"
+            if model.harmonics(lattice.shape) not in ((), (1,)):
+                return "it draws its last sites by von Mises laws, but charges are not all 1 and -1"
+            if not exact_colours(model):
+                return "it draws its last sites as if they were independent, but terms join sites two steps apart"
+        return ""
 
     def __init_subclass__(cls, **rest: Any):
         """Name the class."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from latticeflow.flows.flow import Flow
 
 FORMAT = "latticeflow flow"
-VERSION = 2
-"""Version 2 adds the unit of energy; flows of version 1 work in the unit in which their couplings are given."""
+VERSION = 3
+"""Version 3 stores the model's terms. Version 2 adds the unit of energy; flows of version 1 work in the unit in which
+their couplings are given."""
 
 
 def save(
@@ -49,10 +50,8 @@ def save(
     recipe = {
         "flow": flow.registered_name,
         "sizes": flow.sizes,
-        "model": flow.model.name,
-        **flow.model.couplings,
-        "Lx": flow.lattice.Lx,
-        "Ly": flow.lattice.Ly,
+        "model": flow.model.as_json(),
+        "sides": flow.lattice.sides,
         "temperatures": flow.temperatures,
         "unit": flow.unit,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -11,6 +12,24 @@ from torch import Tensor, nn
 from latticeflow.flows import von_mises
 from mcmc import wrap
 from mcmc.models.presets import Model
+
+
+def exact_colours(model: Model) -> int:
+    """Colours of a lattice of even sides such that no term joins two sites of one; their sites are independent.
+
+    Returns:
+        2 for the checkerboard, 4 for those of a 2x2 tile, 0 where neither will do.
+
+    Example:
+        >>> import mcmc
+        >>> exact_colours(mcmc.XY()), exact_colours(mcmc.ExtendedXY())
+        (2, 4)
+    """
+    terms = [term for term in model.terms if term.scale]
+    steps = [np.subtract(a, b) for term in terms for a, b in combinations(term.offsets, 2)]
+    if all(step.sum() % 2 for step in steps):
+        return 2
+    return 4 if all((step % 2).any() for step in steps) else 0
 
 
 class LastColour(nn.Module):

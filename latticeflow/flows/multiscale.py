@@ -126,6 +126,7 @@ class Multiscale(Flow):
     """
 
     name = "multiscale"
+    exact_last = True
     learning_rate = 1e-2
 
     def __init__(
@@ -143,7 +144,7 @@ class Multiscale(Flow):
         width: int = 128,
     ):
         if products is None:
-            products = 24 if model.couplings["K"] else 8
+            products = 24 if any(len(term.charges) > 2 and term.scale for term in model.terms) else 8
         sizes = {
             "invariants": invariants,
             "vectors": vectors,

@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 
+from latticeflow.flows.last_colour import exact_colours
 from mcmc import Lattice
 from mcmc.models.presets import Model
 
@@ -130,7 +131,7 @@ def _halve(lattice: Lattice, spacing: int) -> tuple[list[list[Site]], list[list[
 
 def _is_exact(site: Site, model: Model) -> bool:
     x, y = site
-    return (x + y) % 2 == 1 and (model.couplings["K"] == 0 or y % 2 == 1)
+    return (x + y) % 2 == 1 and (exact_colours(model) == 2 or y % 2 == 1)
 
 
 def _nearest(drawn: np.ndarray, site: Site, most: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mcmc import Lattice
-from mcmc.models.presets import ExtendedXY, Model
+from mcmc.models.terms import Model
 
 
 class SpinWaves:
@@ -106,7 +106,4 @@ def stiffness_spectrum(model: Model, lattice: Lattice) -> np.ndarray:
     """Eigenvalues of the Hessian Q of the energy at the ferromagnetic state by wave vector, float64 (Ly, Lx)."""
     unit = np.zeros(lattice.shape)
     unit[0, 0] = 1.0
-    terms = [(model.J, bond) for bond in model.bonds(unit)]
-    if isinstance(model, ExtendedXY):
-        terms.append((model.K, model.plaquettes(unit)))
-    return np.sum([coupling * np.abs(np.fft.fft2(term)) ** 2 for coupling, term in terms], axis=0)
+    return np.sum([term.coupling * np.abs(np.fft.fft2(term.angle(unit))) ** 2 for term in model.terms], axis=0)

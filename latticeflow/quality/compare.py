@@ -115,10 +115,9 @@ def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.nda
     reference_log_w = log_weights(flow, reference, T)
     log_q = -flow.model.energy(reference) / T - reference_log_w
 
-    J, K = (abs(coupling) for coupling in flow.model.couplings.values())
     energies = [flow.model.energy(theta) / N for theta in (reference, proposed)]
     magnetizations = [observables.magnetization(theta) for theta in (reference, proposed)]
-    histogram = {"energy": (80, (-2 * J - K, 0.0)), "magnetization": (40, (0.0, 1.0))}
+    histogram = {"energy": (80, (flow.model.floor, 0.0)), "magnetization": (40, (0.0, 1.0))}
     distances = {}
     for name, (real, fake) in {"energy": energies, "magnetization": magnetizations}.items():
         distances[f"overlap_{name}"] = overlap(fake[held], real, *histogram[name])

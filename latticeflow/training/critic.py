@@ -76,7 +76,7 @@ class PublishedCritic(nn.Module):
         InputError: a lattice that the convolution after the pooling does not fit on.
     """
 
-    def __init__(self, shape: tuple[int, int], channels: int = 64, *, packing: int = 1, normalise: bool = False):
+    def __init__(self, shape: tuple[int, ...], channels: int = 64, *, packing: int = 1, normalise: bool = False):
         super().__init__()
         if min(shape) < 6 or any(side % 2 for side in shape):
             raise InputError(

@@ -15,7 +15,7 @@ import numpy as np
 from mcmc.analysis.statistics import Estimate, r_hat_limit
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model, model_from_name
+from mcmc.models.presets import Model, model_attributes, stored_model
 from mcmc.runtime.registry import nearest
 from mcmc.runtime.text import columns, html_table, require
 
@@ -235,7 +235,7 @@ class Table:
             if not row:
                 continue
             worst = max(row, key=lambda name: row[name].missing)
-            if "energy" in row and row["energy"].error == 0 and any(self.model.couplings.values()):
+            if "energy" in row and row["energy"].error == 0 and any(term.scale for term in self.model.terms):
                 lines.append(f"T = {T:.6g}: the chains never moved: no error is known, use another sampler")
             elif row[worst].missing:
                 found = row[worst]
@@ -375,7 +375,7 @@ class Table:
                 )
                 for row in table["rows"]
             ]
-            model = model_from_name(table["model"], table["J"], table["K"])
+            model = stored_model(table)
             ratios = np.array(table["r_hat"], np.float64)  # None becomes NaN
             notes = tuple(table.get("notes", ()))
             return cls(model, Lattice(*table["size"]), T, rows, ratios, table["chains"], notes)
@@ -393,9 +393,8 @@ class Table:
             for T, row in zip(self.temperatures, self.rows, strict=True)
         ]
         return {
-            "model": self.model.name,
-            "size": [self.lattice.Lx, self.lattice.Ly],
-            **self.model.couplings,
+            **model_attributes(self.model),
+            "size": [*self.lattice.sides],
             "rows": rows,
             "chains": self.chains,
             "r_hat": [[plain(value) for value in pair] for pair in self.r_hat.tolist()],
@@ -424,11 +423,14 @@ def write_csv(path: str | Path, tables: Mapping[str, Table]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         titles: Iterable[str] = (f"{name}{part}" for name in names for part in parts)
-        writer.writerow(["file", "model", "Lx", "Ly", "J", "K", "temperature", "draws", *titles])
+        named = dict.fromkeys(["J", "K", *(name for table in tables.values() for name in table.model.couplings)])
+        couplings = [*named]
+        writer.writerow(["file", "model", "Lx", "Ly", "Lz", *couplings, "temperature", "draws", *titles])
         for source, table in tables.items():
-            couplings, lattice = table.model.couplings, table.lattice
+            sides = [*table.lattice.sides, ""][:3]
+            values = [table.model.couplings.get(name, "") for name in couplings]
             for row in table:
                 found = {name: value for _, name, value in table._records(row)}
                 cells = [found.get(f"{name}{part}", "") for name in names for part in parts]
-                head = [source, table.model.name, lattice.Lx, lattice.Ly, couplings["J"], couplings["K"]]
+                head = [source, table.model.name, *sides, *values]
                 writer.writerow([*head, row.temperature, next(iter(row.values())).draws, *cells])

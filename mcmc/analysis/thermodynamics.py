@@ -56,7 +56,7 @@ def measure(
     """
     if extra is None:
         extra = _extra(OBSERVABLES.values())
-    helicity, waves = observables.helicity_terms(theta), observables.long_wave_factors(theta)
+    helicity, waves = observables.helicity_terms(theta, model), observables.long_wave_factors(theta)
     return {
         "energy": observables.energy(theta, model),
         "magnetization": observables.magnetization(theta),
@@ -174,8 +174,7 @@ def _binder_cumulant(system: System, square: float, fourth: float) -> float:
 
 def _helicity_modulus(*axes: str) -> Observable:
     def helicity(system: System, cos: float, sin2: float) -> float:
-        J = system.model.couplings["J"]
-        return J * cos - J**2 * sin2 / system.temperature
+        return cos - sin2 / system.temperature
 
     def over_axes(moments: Moments, name: str) -> np.ndarray:
         return np.mean([moments[f"{name}_{axis}"] for axis in axes], axis=0)

@@ -1,12 +1,13 @@
-"""The periodic rectangle: sites, neighbours, colourings, and angles on it.
+"""The periodic rectangle or cuboid: sites, neighbours, colourings, and angles on it.
 
-Sites are numbered row by row, ``i = y * Lx + x``; *right* is x + 1 and *below* is y + 1, both periodic. Each
+Sites are numbered row by row, ``i = (z * Ly + y) * Lx + x``; *right* is x + 1 and *below* is y + 1, both periodic. Each
 site owns its right and its lower bond and the plaquette below-right, for L = 2 as well, where a pair of
 neighbours then shares two bonds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,40 +35,71 @@ def wrap(theta: Any) -> Any:
     return wrapped - (2 * np.pi) * (wrapped >= np.pi)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lattice:
-    """A periodic rectangle of ``Lx`` by ``Ly`` sites, both at least 2.
+    """A periodic rectangle of ``Lx`` by ``Ly`` sites, or a cuboid of ``Lx`` by ``Ly`` by ``Lz``; sides at least 2.
 
     Raises:
         InputError: a side is not an integer of at least 2.
+
+    Example:
+        >>> Lattice(8, 4).shape, Lattice(8, 4, 2).shape
+        ((4, 8), (2, 4, 8))
     """
 
     Lx: int
     Ly: int
+    Lz: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse sides that no periodic lattice has; numpy's integers become Python's."""
-        for name, side in (("Lx", self.Lx), ("Ly", self.Ly)):
+        for name in ("Lx", "Ly", "Lz")[: self.dimensions]:
+            side = getattr(self, name)
             if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < 2:
                 raise InputError(f"lattice side {name} = {side!r} must be an integer of at least 2")
             object.__setattr__(self, name, int(side))
 
+    def __repr__(self) -> str:
+        """The sides by name."""
+        return f"Lattice({', '.join(f'{n}={L}' for n, L in zip(('Lx', 'Ly', 'Lz'), self.sides, strict=False))})"
+
+    def __str__(self) -> str:
+        """The sides: 8x4."""
+        return "x".join(str(side) for side in self.sides)
+
     @property
-    def shape(self) -> tuple[int, int]:
-        """``(Ly, Lx)``: the last two axes of every array of configurations."""
-        return (self.Ly, self.Lx)
+    def dimensions(self) -> int:
+        """Number of axes."""
+        return 2 if self.Lz is None else 3
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """``(Lx, Ly)`` or ``(Lx, Ly, Lz)``: what makes the lattice."""
+        return (self.Lx, self.Ly) if self.Lz is None else (self.Lx, self.Ly, self.Lz)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(Ly, Lx)`` or ``(Lz, Ly, Lx)``: the last axes of every array of configurations."""
+        return self.sides[::-1]
 
     @property
     def N(self) -> int:
         """Number of sites."""
-        return self.Lx * self.Ly
+        return math.prod(self.sides)
 
-    def site(self, x: Any, y: Any) -> Any:
-        """Site number at column ``x`` and row ``y`` (integers or integer arrays, taken periodically)."""
-        return (np.asarray(y) % self.Ly) * self.Lx + np.asarray(x) % self.Lx
+    def site(self, *place: Any) -> Any:
+        """Site number at column ``x``, row ``y`` (and layer ``z``): integers or integer arrays, taken periodically."""
+        number: Any = 0
+        for coordinate, side in zip(reversed(place), self.shape, strict=True):
+            number = number * side + np.asarray(coordinate) % side
+        return number
 
-    def neighbours(self, *offsets: tuple[int, int]) -> np.ndarray:
-        """Sites at the given ``(dx, dy)`` offsets from every site.
+    def places(self) -> tuple[np.ndarray, ...]:
+        """Coordinates x, y (and z) of every site, int (N,) each."""
+        return tuple(np.unravel_index(np.arange(self.N), self.shape))[::-1]
+
+    def neighbours(self, *offsets: tuple[int, ...]) -> np.ndarray:
+        """Sites at the given ``(dx, dy)`` or ``(dx, dy, dz)`` offsets from every site.
 
         Returns:
             int32 array of shape (N, len(offsets)).
@@ -76,15 +108,15 @@ class Lattice:
             >>> Lattice(3, 2).neighbours((1, 0), (0, 1))[2].tolist()
             [0, 5]
         """
-        y, x = np.divmod(np.arange(self.N), self.Lx)
-        columns = [self.site(x + dx, y + dy) for dx, dy in offsets]
-        return np.stack(columns, axis=1).astype(np.int32)
+        places = self.places()
+        columns = [self.site(*(x + d for x, d in zip(places, offset, strict=True))) for offset in offsets]
+        return np.array(columns, np.int32).reshape(len(offsets), self.N).T.copy()
 
     def sublattices(self, period: int) -> list[np.ndarray]:
         """Split the sites into colours.
 
         ``period`` 1 gives the two checkerboard colours (no nearest neighbours share one), ``period`` 2 the
-        four colours of a 2x2 tile (no plaquette partners share one).
+        four colours of a 2x2 tile, or eight of a cube (no plaquette partners share one).
 
         Returns:
             int32 arrays of site numbers, even colour first.
@@ -92,10 +124,11 @@ class Lattice:
         Raises:
             InputError: a side is odd, so the colouring does not close around the torus.
         """
-        if self.Lx % 2 or self.Ly % 2:
-            raise InputError(f"a {self.Lx}x{self.Ly} lattice has no periodic colouring: both sides must be even")
-        y, x = np.divmod(np.arange(self.N), self.Lx)
-        colour = (x + y) % 2 if period == 1 else 2 * (y % 2) + x % 2
+        if any(side % 2 for side in self.sides):
+            raise InputError(f"a {self} lattice has no periodic colouring: every side must be even")
+        places = self.places()
+        parities = [(place % 2) << axis for axis, place in enumerate(places)]
+        colour = np.sum(places, 0) % 2 if period == 1 else np.sum(parities, 0)
         return [np.flatnonzero(colour == c).astype(np.int32) for c in range(colour.max() + 1)]
 
 
@@ -103,10 +136,10 @@ def as_lattice(size: int | Sequence[int] | Lattice) -> Lattice:
     """A lattice from what people call its size.
 
     Args:
-        size: side of a square, (Lx, Ly), or a lattice.
+        size: side of a square, (Lx, Ly), (Lx, Ly, Lz), or a lattice.
 
     Raises:
-        InputError: a side is not an integer of at least 2, or there are not one or two of them.
+        InputError: a side is not an integer of at least 2, or there are more than three of them.
 
     Example:
         >>> as_lattice(8), as_lattice((8, 4))
@@ -117,6 +150,6 @@ def as_lattice(size: int | Sequence[int] | Lattice) -> Lattice:
     if isinstance(size, int | np.integer):
         return Lattice(int(size), int(size))
     sides = [*size] if isinstance(size, Sequence | np.ndarray) and not isinstance(size, str) else []
-    if len(sides) != 2:
-        raise InputError(f"size = {size!r} must be the side of a square lattice, such as 16, or a pair such as (16, 8)")
+    if len(sides) not in (2, 3):
+        raise InputError(f"size = {size!r} must be a side such as 16, or two or three, such as (16, 8)")
     return Lattice(*(int(side) if isinstance(side, np.integer) else side for side in sides))

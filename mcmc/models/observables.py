@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.models.presets import XY, Model, namespace
+from mcmc.models.presets import XY
+from mcmc.models.terms import Model, namespace
 
 _ORDERED = 0.99
+_XY = XY()
 PIECE = 1 << 15
 """Angles worked on at a time: with their intermediates they stay in a core's cache."""
 
@@ -113,24 +115,32 @@ def plaquette_term(theta: Any) -> Any:
 
 
 @_per_configuration
-def helicity_terms(theta: Any) -> Any:
-    """What the helicity modulus is made of, for J = 1.
+def helicity_terms(theta: Any, model: Model = _XY) -> Any:
+    """What the helicity modulus is made of: the answer of the energy to a twist, by the dipoles p of the charges.
+
+    Args:
+        theta: configurations.
+        model: by default XY with J = 1.
 
     Returns:
-        (..., 4): mean of cos D over the bonds along x and along y, and N times the squared mean of sin D along x and
-        along y, D being the angle difference along a bond. With them
-        Y_x = J <[0]> - J^2 <[2]> / T.
+        (..., 2 d) on a lattice of d axes, in units of energy: for every axis a the mean over sites of
+        sum_t J_t p_ta^2 cos(..), then for every axis N times the squared mean of sum_t J_t p_ta sin(..). On two axes
+        Y_x = <[0]> - <[2]> / T.
     """
-    xp = namespace(theta)
-    N = theta.shape[-1] * theta.shape[-2]
-    right, below = XY().bonds(theta)
-    return _stack(
-        xp,
-        _mean(xp.cos(right)),
-        _mean(xp.cos(below)),
-        N * _mean(xp.sin(right)) ** 2,
-        N * _mean(xp.sin(below)) ** 2,
-    )
+    xp, d = namespace(theta), model.dimensions
+    N = math.prod(theta.shape[-d:])
+    zero = 0.0 * _mean(theta)
+    stiffness, current = [zero] * d, [zero] * d
+    for term in model.terms:
+        if not any(term.dipole):
+            continue
+        angle = term.angle(theta)
+        J = term.values("coupling", theta)
+        cosine, sine = (_mean(J * function(angle)) for function in (xp.cos, xp.sin))
+        for axis, p in enumerate(term.dipole):
+            if p:
+                stiffness[axis], current[axis] = stiffness[axis] + p * p * cosine, current[axis] + p * sine
+    return _stack(xp, *stiffness, *(N * sine**2 for sine in current))
 
 
 def _turns(theta: Any) -> tuple[Any, Any]:

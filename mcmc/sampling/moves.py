@@ -208,7 +208,7 @@ class Twist(KernelMove):
 
 
 def _no_ring_exchange(model: Model) -> str:
-    if model.couplings["K"]:
+    if any(len(term.charges) > 2 for term in model.terms):
         return "a reflection of part of the spins does not keep ring exchange: use auto, or plaquette_cluster"
     return ""
 
@@ -276,7 +276,7 @@ class PlaquetteCluster(Move):
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
         """Without ring exchange there is something better."""
-        return "" if model.couplings["K"] else "it is for ring exchange: use auto, wolff or swendsen_wang"
+        return "" if model.square and model.square.K else "it is for ring exchange: use auto, wolff or swendsen_wang"
 
     def complaint(self, rate: np.ndarray, temperatures: np.ndarray) -> str:
         """Where clusters percolate."""

@@ -75,7 +75,7 @@ def lowest_temperature(model: Model) -> float:
         >>> f"{lowest_temperature(XY(300.0)):.3g}"
         '6.98e-08'
     """
-    return max(2.0**-32 * max(abs(value) for value in model.couplings.values()), 1e-300)
+    return max(2.0**-32 * max(term.scale for term in model.terms), 1e-300)
 
 
 def aligned_zeros(*shape: int) -> np.ndarray:
@@ -125,8 +125,10 @@ class Replicas:
         self._pool: ThreadPoolExecutor | None = None
         neighbours = lattice.neighbours(*OFFSETS)
         self._unit = 2.0 ** (math.frexp(model.scale)[1] - 1)
-        reduced = model.in_units_of(self._unit)
-        couplings = np.float32(reduced.couplings["J"]), np.float32(reduced.couplings["K"])
+        square = model.in_units_of(self._unit).square
+        if square is None:
+            raise InputError(f"{model} cannot be sampled yet: it is more than bonds and plaquettes of a rectangle")
+        couplings = np.float32(square.J), np.float32(square.K)
         # One vector a block at least, four at most: wider ones leave the cache, narrower ones wait for arithmetic.
         vectors = -(-self.size // WIDTH)
         width = WIDTH * min(4, -(-vectors // threads))

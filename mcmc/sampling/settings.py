@@ -62,6 +62,7 @@ class Settings:
         require_known(self.model)
         if not isinstance(self.lattice, Lattice):
             raise InputError(f"lattice = {self.lattice!r} must be a Lattice, such as Lattice(8, 8)")
+        self.model.check(self.lattice.shape)
         for name, least in (
             ("streams", 1),
             ("chains", 1),
@@ -137,8 +138,8 @@ def settings_to_dict(settings: Settings) -> dict[str, Any]:
     plain = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return {
         **{name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()},
-        "model": {"name": settings.model.name, **settings.model.couplings},
-        "lattice": {"Lx": settings.lattice.Lx, "Ly": settings.lattice.Ly},
+        "model": settings.model.as_json(),
+        "lattice": dict(zip(("Lx", "Ly", "Lz"), settings.lattice.sides, strict=False)),
     }
 
 
@@ -153,8 +154,13 @@ def settings_from_dict(stored: Mapping[str, Any]) -> Settings:
     if unknown:
         raise InputError(f"the file's settings name {', '.join(unknown)}, unknown here: upgrade latticeflow")
     plain: dict[str, Any] = {"streams": 1, **stored}  # files of the first version do not name theirs
-    plain["model"], plain["lattice"] = model_from_name(**stored["model"]), Lattice(**stored["lattice"])
+    plain["model"], plain["lattice"] = _model(stored["model"]), Lattice(**stored["lattice"])
     return Settings(**plain)
+
+
+def _model(stored: Mapping[str, Any]) -> Model:
+    # Files of format version 1 name the model.
+    return Model.from_json(stored) if "terms" in stored else model_from_name(**stored)
 
 
 def adopt(requested: Settings, stored: Settings, path: Path) -> Settings:

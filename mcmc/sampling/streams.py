@@ -11,12 +11,14 @@ seed at other temperatures or with other settings used the same random numbers.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mcmc.models.terms import Model
 from mcmc.sampling.rng import key
 
 if TYPE_CHECKING:
@@ -66,10 +68,16 @@ def _branches(settings: Settings) -> list[tuple[int, ...]]:
     return [(origin, *struct.unpack("<II", struct.pack("<d", T))) for T in settings.temperatures]
 
 
+def _words(model: Model) -> list[str]:
+    """What tells models apart: their terms, without the names."""
+    if square := model.square:
+        # As when there were these models only.
+        return ["exy" if len(model.terms) > 2 else "xy", f"J={square.J.hex()}", f"K={square.K.hex()}"]
+    return [json.dumps([{**term, "name": ""} for term in model.as_json()["terms"]])]
+
+
 def _origin(settings: Settings) -> int:
     """A number for everything that determines the draws, but temperatures, chains and seed."""
     run = settings.resolved()
-    couplings = [f"{name}={value.hex()}" for name, value in sorted(run.model.couplings.items())]
-    sides = f"{run.lattice.Lx}x{run.lattice.Ly}"
-    words = [run.model.name, *couplings, sides, run.sampler, f"{run.thermalise}", f"{run.thin}", f"{run.tempering}"]
+    words = [*_words(run.model), str(run.lattice), run.sampler, f"{run.thermalise}", f"{run.thin}", f"{run.tempering}"]
     return zlib.crc32("|".join(words).encode())

@@ -40,7 +40,7 @@ def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.nd
 
 def _ferromagnetic_coupling(model: Model, lattice: Lattice) -> float:
     """J of the ferromagnet that the model is, its own or by turning every other spin; 0 if it is none."""
-    J = model.couplings["J"]
+    J = model.square.J if model.square else 0.0
     return abs(J) if J > 0 or not any(side % 2 for side in lattice.shape) else 0.0
 
 
@@ -49,7 +49,7 @@ def ground_state(model: Model, lattice: Lattice) -> np.ndarray:
 
     For J < 0 neighbours differ by pi along an even side; along an odd one by as little less as closes the ring.
     """
-    if model.couplings["J"] >= 0:
+    if not model.square or model.square.J >= 0:
         return np.zeros(lattice.N)
     y, x = np.divmod(np.arange(lattice.N), lattice.Lx)
     turns = (along * (1 - side % 2 / side) for along, side in ((x, lattice.Lx), (y, lattice.Ly)))
@@ -196,7 +196,7 @@ def _trapped(replicas: Replicas, ordered: np.ndarray) -> np.ndarray:
     x, y = replicas.spins
     theta = wrap(np.arctan2(y, x) - ordered).astype(np.float32).reshape(replicas.size, *lattice.shape)
     wound = (np.abs(winding_numbers(theta)) > 0.5) & forbidden_winding(model, lattice, beta)
-    waves = _ferromagnetic_coupling(model, lattice) > 0 and model.couplings["K"] >= 0
+    waves = _ferromagnetic_coupling(model, lattice) > 0 and model.square is not None and model.square.K >= 0
     return wound.any(-1) | (waves & (beta * model.scale * WAVES > 1) & (vortex_density(theta) > 0))
 
 

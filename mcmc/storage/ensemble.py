@@ -22,7 +22,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model, model_from_name, require_known
+from mcmc.models.presets import Model, model_attributes, require_known, stored_model
 from mcmc.storage import descriptors
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
@@ -64,9 +64,8 @@ class Ensemble:
         self._open = True
         self._new = self._whole = False  # made by this object; of no use unless all of it is written
         self.attributes = attributes = layout.attributes(file)
-        self.model: Model = model_from_name(attributes["model"], attributes["J"], attributes["K"])
-        Ly, Lx = file["theta"].shape[-2:]
-        self.lattice = Lattice(Lx, Ly)
+        self.model: Model = stored_model(attributes)
+        self.lattice = Lattice(*file["theta"].shape[:2:-1])
         self.temperatures: np.ndarray = file["temperature"][...]
         self.chain_numbers: np.ndarray = file["chain"][...]
         self.chains = len(self.chain_numbers)
@@ -145,13 +144,12 @@ class Ensemble:
             if path.exists():
                 raise InputError(f"{path} exists: go on with it by --resume, or name another file")
             numbers = np.asarray(np.arange(chains) if isinstance(chains, int | np.integer) else chains, np.int64)
-            couplings = model.couplings
             content = layout.empty_file(
                 lattice.shape,
                 np.asarray(temperatures, np.float64),
                 numbers,
                 tuple(series),
-                {"model": model.name, **couplings, **(provenance or {})},
+                {**model_attributes(model), **(provenance or {})},
                 draws=draws,
             )
             os.ftruncate(lock.fd, 0)

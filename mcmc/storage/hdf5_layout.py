@@ -38,7 +38,7 @@ _NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, getattr(errno, "ESTALE"
 DAMAGE = (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)
 
 
-def chunk_shape(T: int, C: int, shape: tuple[int, int], draws: int) -> tuple[int, int, int, int, int]:
+def chunk_shape(T: int, C: int, shape: tuple[int, ...], draws: int) -> tuple[int, ...]:
     """Chunks of ``/theta``: 256 kB at most; a row of them, through all temperatures and chains, fits into a block."""
     configuration = 4 * math.prod(shape)
     n = max(1, min(draws, _CHUNK // configuration, _ROW // (T * C * configuration)))
@@ -47,7 +47,7 @@ def chunk_shape(T: int, C: int, shape: tuple[int, int], draws: int) -> tuple[int
 
 
 def empty_file(
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     temperatures: np.ndarray,
     chains: np.ndarray,
     series: Sequence[str],

@@ -15,7 +15,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice, wrap
-from mcmc.models.presets import Model, model_from_name, require_known
+from mcmc.models.presets import Model, model_attributes, model_from_name, require_known
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
@@ -89,8 +89,7 @@ class MemoryEnsemble:
         self.draws, self.series_names = 0, tuple(series)
         self.attributes: dict[str, Any] = {
             "file_id": secrets.randbits(63),
-            "model": model.name,
-            **model.couplings,
+            **model_attributes(model),
             **(attributes or {}),
         }
         self.draw_bytes = 4 * len(T) * chains * lattice.N

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,8 +9,18 @@ import torch
 
 from latticeflow.flows import FLOWS, Flow, build_flow, checkpoint, register_flow
 from latticeflow.flows.multiscale import Multiscale
-from mcmc import XY, InputError, Lattice
-from mcmc.models.presets import require_known
+from mcmc import XY, InputError, Lattice, Model
+from mcmc.models.presets import (
+    antiferromagnet,
+    field,
+    fully_frustrated,
+    gauge_glass,
+    generalised_xy,
+    j1j2,
+    require_known,
+    triangular,
+)
+from mcmc.models.terms import Term
 
 RANGE = (0.5, 1.5)
 
@@ -28,13 +37,6 @@ class Uniform(Flow):
 
     def _log_prob(self, theta, temperature):
         return torch.full((len(theta),), -self.lattice.N * math.log(2 * math.pi), dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class FieldXY(XY):
-    """A field that only its own energy knows."""
-
-    h: float = 0.0
 
 
 @pytest.fixture
@@ -136,6 +138,39 @@ def test_a_subclass_of_a_flow_is_not_loaded_as_the_flow(tmp_path):
 
 
 def test_models_with_terms_that_nobody_knows_are_refused():
+    class FieldXY(Model):
+        """A field that only its own energy knows."""
+
     require_known(XY())
-    with pytest.raises(InputError, match="FieldXY is not a known model"):
-        build_flow("multiscale", FieldXY(h=0.3), 4, RANGE)
+    with pytest.raises(InputError, match="FieldXY is not a sum of terms"):
+        build_flow("multiscale", FieldXY(XY().terms), 4, RANGE)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (XY() + field(0.3), "turning all spins"),
+        (gauge_glass(4), "reversing all angles"),
+        (fully_frustrated(4), "differ from site to site"),
+        (generalised_xy(), "charges are not all 1 and -1"),
+        (Model((Term((1, -1), ((0, 0), (2, 0))),)), "two steps apart"),
+    ],
+)
+@pytest.mark.parametrize("name", ["multiscale", "spline"])
+def test_flows_refuse_models_without_what_they_rely_on(name, model, reason):
+    with pytest.raises(InputError, match=reason):
+        build_flow(name, model, 4, RANGE)
+
+
+@pytest.mark.parametrize("model", [j1j2(1.0, 0.3), triangular(), antiferromagnet()])
+@pytest.mark.parametrize("name", ["multiscale", "spline"])
+def test_the_last_colour_of_models_with_diagonal_bonds_is_exact(name, model):
+    torch.manual_seed(3)
+    flow = build_flow(name, model, 4, RANGE)
+    T = torch.full((1,), 0.8)
+    theta = torch.rand(1, 4, 4) * 6 - 3
+    site = int(flow.last.get_buffer("_sites")[2])
+    turned = theta.clone()
+    turned.view(-1)[site] += 1.0
+    change = flow.log_prob(turned, T) - flow.log_prob(theta, T)
+    torch.testing.assert_close(change, (model.energy(theta) - model.energy(turned)) / 0.8, atol=1e-5, rtol=1e-5)

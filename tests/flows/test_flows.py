@@ -162,7 +162,7 @@ def test_rectangles_are_drawn(name, model, shape):
 @pytest.mark.parametrize("name", ["realnvp", "spline"])
 def test_lattices_whose_colours_do_not_close_are_refused(name):
     for shape in ((3, 3), (4, 5)):
-        with pytest.raises(InputError, match=f"a {shape[0]}x{shape[1]} lattice .*both sides must be even"):
+        with pytest.raises(InputError, match=f"a {shape[0]}x{shape[1]} lattice .*every side must be even"):
             build_flow(name, XY(), Lattice(*shape), RANGE)
 
 

@@ -47,10 +47,7 @@ def test_schedule_draws_every_site_once_from_what_is_known(model, shape):
 def dense_stiffness(model, lattice):
     """Hessian of the energy at the ferromagnetic state by its definition, (N, N)."""
     unit = np.eye(lattice.N).reshape(lattice.N, *lattice.shape)
-    terms = [(model.J, bond) for bond in model.bonds(unit)]
-    if isinstance(model, ExtendedXY):
-        terms.append((model.K, model.plaquettes(unit)))
-    rows = [(coupling, term.reshape(lattice.N, -1)) for coupling, term in terms]
+    rows = [(term.coupling, term.angle(unit).reshape(lattice.N, -1)) for term in model.terms]
     return sum(coupling * row @ row.T for coupling, row in rows)
 
 

@@ -114,7 +114,7 @@ def equilibrium(model, beta, count, seed=0):
     kept = []
     while sum(map(len, kept)) < count:
         theta = random.uniform(-np.pi, np.pi, (400_000, 2, 2))
-        least = -4 * (2 * model.couplings["J"] + model.couplings["K"])
+        least = 4 * model.floor
         kept.append(theta[random.random(len(theta)) < np.exp(-beta * (model.energy(theta) - least))])
     return np.concatenate(kept)[:count]
 

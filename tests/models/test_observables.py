@@ -188,7 +188,7 @@ def test_the_table_follows_from_its_definitions(model):
     theta, T, lattice = 0.8 * configurations(2, 300, 4, 6, seed=4), 0.8, Lattice(6, 4)
     found = thermodynamics(measure(theta, model), model, lattice, T)
     E, m = model.energy(theta), observables.magnetization(theta)
-    J, N = model.J, 24
+    J, N = model.couplings["J"], 24
     terms = observables.helicity_terms(theta).mean((0, 1))
     S = observables.structure_factor(theta).mean((0, 1))
     momentum = 2 * (math.sin(math.pi / 6) ** 2 + math.sin(math.pi / 4) ** 2)

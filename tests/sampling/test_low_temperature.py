@@ -81,7 +81,7 @@ def test_a_run_without_thermalisation_starts_ordered(model, side):
     replicas = Simulation(Settings(model, Lattice(side, side), (1e-6,), thermalise=0))._replicas
     energy = replicas.measure()[0] / side**2
     # The best ring of an odd number of antiferromagnetic bonds turns by pi (1 - 1 / side) at each.
-    best = -2 * np.cos(np.pi / side) if side % 2 and model.J < 0 else -2.0
+    best = -2 * np.cos(np.pi / side) if side % 2 and model.square.J < 0 else -2.0
     assert energy == pytest.approx(best, abs=1e-6)
 
 

@@ -23,7 +23,7 @@ class Reflection(Move):
     numbers: ClassVar[int] = 0
 
     def obstacle(self, model, lattice):
-        return "it needs two rows" if lattice.Ly < 2 else "not for ring exchange" * bool(model.couplings["K"])
+        return "it needs two rows" if lattice.Ly < 2 else "not for ring exchange" * bool(model.couplings.get("K"))
 
     def advance(self, block, step, steps, *, numbers_per_step, number):
         block.y[:] *= (-1) ** steps

@@ -54,7 +54,7 @@ def compare_spins(sampler: Sampler, target: XYLattice, *, draws: int = 1000, see
         rows.append(
             SpinRow(
                 temperature=T,
-                overlap_energy=overlap(e[0], e[1], 80, (-2 * abs(target.model.J), 0.0)),
+                overlap_energy=overlap(e[0], e[1], 80, (target.model.floor, 0.0)),
                 overlap_magnetization=overlap(m[0], m[1], 40, (0.0, 1.0)),
                 emd_energy=float(wasserstein_distance(*e)),
                 emd_magnetization=float(wasserstein_distance(*m)),
