@@ -24,6 +24,16 @@ REVERSE = OBJECTIVES["advnf_reverse"]
 SMOOTH = replace(PLAIN_CRITIC, gradient_penalty=1.0, learning_rate=2e-3)
 """A critic with R1, fast enough to follow the flow."""
 ANNEAL = WeightSchedule("rise", 0.0, 0.7)
+LATE = WeightSchedule("rise", 0.4, 0.9)
+WASSERSTEIN = replace(
+    REVERSE.varied("AdvNF (RKL), Wasserstein critic", adversarial=5.0),
+    distance="wasserstein",
+    critic=replace(PLAIN_CRITIC, learning_rate=2e-3),
+    critic_updates=2,
+    learning_rate=1e-3,
+)
+"""Its slope is 1 everywhere on the way from one mode to another, where the logistic critic's is flat within a mode: it
+moves weight between modes that are far apart."""
 
 
 def _weighed(adversarial: float) -> DensityObjective:
@@ -51,6 +61,15 @@ VARIANTS: dict[str, DensityObjective] = {
         schedules={"model": RAMP},
         critic=replace(SMOOTH, packing=2),
     ),
+    "advnf_reverse_wasserstein": _titled(
+        "AdvNF (RKL), Wasserstein critic 5, RKL rising late", WASSERSTEIN, schedules={"model": LATE}
+    ),
+    "advnf_reverse_wasserstein20": _titled(
+        "AdvNF (RKL), Wasserstein critic 20, RKL rising late",
+        WASSERSTEIN.varied("", adversarial=20.0),
+        schedules={"model": LATE},
+    ),
+    "advnf_reverse_wasserstein_constant": _titled("AdvNF (RKL), Wasserstein critic 5, constant", WASSERSTEIN),
     "reverse_kl_anneal": _titled("RKL, tempered target", OBJECTIVES["reverse_kl"], tempering=ANNEAL),
     "advnf_reverse_anneal": _titled("AdvNF (RKL), tempered target", REVERSE, tempering=ANNEAL, critic=SMOOTH),
 }
