@@ -21,7 +21,7 @@ from latticeflow.training.weight_schedule import WeightSchedule
 
 GROUP = "weights"
 REVERSE = OBJECTIVES["advnf_reverse"]
-SMOOTH = replace(PLAIN_CRITIC, gradient_penalty=1.0, learning_rate=2e-3)
+SMOOTH = replace(PLAIN_CRITIC, gradient_penalty=0.3, learning_rate=2e-3)
 """A critic with R1, fast enough to follow the flow."""
 ANNEAL = WeightSchedule("rise", 0.0, 0.7)
 LATE = WeightSchedule("rise", 0.4, 0.9)
@@ -55,6 +55,21 @@ VARIANTS: dict[str, DensityObjective] = {
     ),
     "advnf_reverse_ramp": _titled("AdvNF (RKL), RKL rising", REVERSE, schedules={"model": RAMP}),
     "advnf_reverse_ramp_r1": _titled("AdvNF (RKL), RKL rising, R1", REVERSE, schedules={"model": RAMP}, critic=SMOOTH),
+    "advnf_reverse_rescue": _titled(
+        "AdvNF (RKL), adversarial 10, RKL rising late, R1",
+        REVERSE.varied("", adversarial=10.0),
+        schedules={"model": LATE},
+        critic=SMOOTH,
+    ),
+    "advnf_reverse_rescue_constant": _titled(
+        "AdvNF (RKL), adversarial 10, R1", REVERSE.varied("", adversarial=10.0), critic=SMOOTH
+    ),
+    "advnf_reverse_rescue30": _titled(
+        "AdvNF (RKL), adversarial 30, RKL rising late, R1",
+        REVERSE.varied("", adversarial=30.0),
+        schedules={"model": LATE},
+        critic=SMOOTH,
+    ),
     "advnf_reverse_packed": _titled(
         "AdvNF (RKL), RKL rising, R1, packs of 2",
         REVERSE,
