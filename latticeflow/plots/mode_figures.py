@@ -155,3 +155,36 @@ def heatmap(means: Sequence[Mean]) -> Figure:
         axes.set_title("modes with a fair share of good draws (modes with one good draw)", loc="left", fontsize=8)
         figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, label="share of modes kept")
     return figure
+
+
+def frontier(means: Sequence[Mean]) -> Figure:
+    """What each method pays for its modes: KL of the modes' weights and NLL less the target's entropy.
+
+    A filled point keeps every mode, see `Measures.kept`; the fainter a point, the fewer.
+
+    Args:
+        means: of a few targets without condition; methods without a density are left out.
+    """
+    import torch
+
+    from latticeflow.laboratory.report.cells import find_method, find_target
+
+    targets = list(dict.fromkeys(each.target for each in means))
+    with style():
+        figure, axes = new_figure(1, len(targets), width=4.2, height=3.4)
+        for name, panel in zip(targets, np.atleast_1d(axes), strict=True):
+            mine = [each for each in means if each.target == name]
+            target = find_target(name)
+            truth = -float(target.log_prob(target.sample(20_000, generator=torch.Generator().manual_seed(0))).mean())
+            shown = [each for each in mine if "nll" in each.values and each.method != "exact"]
+            for k, each in enumerate(shown):
+                kept = each.values["kept"].mean / target.mode_count
+                x, y = max(each.values["weight_kl"].mean, 1e-4), max(each.values["nll"].mean - truth, 1e-3)
+                colour = COLOURS[k % len(COLOURS)]
+                face = "none" if kept < 0.999 else colour
+                panel.plot(x, y, "o", color=colour, markerfacecolor=face, alpha=0.35 + 0.65 * kept, markersize=5)
+                label = find_method(each.method).title
+                panel.annotate(label, (x, y), textcoords="offset points", xytext=(4, 2), fontsize=4)
+            panel.set(xscale="log", yscale="log", xlabel="KL of the modes' weights", title=name)
+        np.atleast_1d(axes)[0].set_ylabel("NLL less entropy")
+    return figure

@@ -184,6 +184,16 @@ def test_summary_counts_diverged_runs_and_answers_the_question(tmp_path):
     plots.save(figure, tmp_path / "table.png")
 
 
+def test_frontier_is_drawn_for_methods_with_a_density(tmp_path):
+    rows = [row("mog4", name, 0, modes) for name, modes in (("exact", 4.0), ("realnvp", 4.0), ("spline", 2.0))]
+    for each, nll in zip(rows, (1.8, 2.0, 9.0), strict=True):
+        each["nll"] = nll
+    figure = mode_plots.frontier(summarise([*rows, row("mog4", "gan", 0, 4.0)]))
+    (panel,) = figure.axes
+    assert sorted(float(line.get_ydata()[0]) for line in panel.lines) == pytest.approx([0.18, 7.18], abs=0.05)
+    plots.save(figure, tmp_path / "frontier.png")
+
+
 def test_spread_shows_the_digits_that_mean_something():
     assert spread(None) == "-"
     assert spread(Spread(7.6, 0.52)) == "7.6(5)"
