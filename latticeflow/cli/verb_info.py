@@ -89,6 +89,7 @@ def describe(ensemble: Ensemble) -> dict[str, Any]:
         "series": list(ensemble.series_names),
         "resumable": ensemble.state() is not None,
         "report": ensemble.report(),
+        "warnings": ensemble.warnings(),
         "attributes": ensemble.attributes,
     }
 
@@ -117,6 +118,7 @@ def screen(ensemble: Ensemble) -> list[str]:
         "note": attributes.get("note", ""),
         "merged from": ", ".join(attributes.get("merged_from", [])),
         "thermalised": _thermalisation(ensemble.report().get("thermalisation", {})),
+        "warning": "; ".join(ensemble.warnings()),
         "resume": "goes on from the stored state" if ensemble.state() is not None else "no state is stored",
     }
     head = f"{ensemble.path}: {attributes['format']}, version {attributes['format_version']}, "
@@ -130,9 +132,8 @@ def _thermalisation(report: dict[str, Any]) -> str:
         return ""
     if not report.get("checked"):
         return f"{report.get('steps', 0)} steps, not checked"
-    agreement = "agree" if report["agree"] else "DISAGREE: thermalise longer"
-    wound = f", {report['windings_left']} chains left in a winding state" if report["windings_left"] else ""
+    agreement = "agree" if report["agree"] else "DISAGREE"
     return (
         f"{report['steps']} steps; cold, hot and annealed starts {agreement} (largest difference "
-        f"{report['largest_disagreement']:g} standard errors){wound}"
+        f"{report['largest_disagreement']:g} standard errors)"
     )

@@ -82,7 +82,9 @@ def compare(
                 reference = draw.theta(latest, temperatures=slice(t, t + 1))[0].swapaxes(0, 1)
                 rows.append(judge(flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, t)))
                 progress.advance(1)
-        return Comparison(rows, draws=n, warnings=training_draws(flow, draw))
+        return Comparison(
+            rows, draws=n, warnings=[*training_draws(flow, draw), *(f"{draw.path}: {line}" for line in draw.warnings())]
+        )
 
 
 def training_draws(flow: Flow, ensemble: ReadableEnsemble) -> list[str]:

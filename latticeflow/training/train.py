@@ -114,6 +114,9 @@ def train(
     check_path(log)
     with contextlib.ExitStack() as stack:
         reference = stack.enter_context(opened(ensemble, model=model, temperatures=temperatures))
+        if group.rank == 0:
+            for line in reference.warnings():
+                logger.warning("%s: %s", reference.path, line)
         own_stop = stop is None
         stop = stack.enter_context(Stop()) if stop is None else stop
         where = choose_device(str(device))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -328,7 +329,8 @@ def observe(
     held = ensemble.temperatures
     picked = range(len(held)) if temperatures is None else [_position(held, T) for T in temperatures]
     moments = (read_moments(ensemble, t, extra=extra, max_bytes=max_bytes, report=report) for t in picked)
-    return tabulate(moments, ensemble.model, ensemble.lattice, held[[*picked]], wanted)
+    table = tabulate(moments, ensemble.model, ensemble.lattice, held[[*picked]], wanted)
+    return changed(table, notes=tuple(ensemble.warnings()))
 
 
 def _position(held: np.ndarray, temperature: float) -> int:

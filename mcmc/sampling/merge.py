@@ -112,7 +112,11 @@ def merge(
                     theta, {name: _joined(places, [file.series(name, picked) for file in files]) for name in names}
                 )
                 last = picked.stop == first.draws
-                merged.append(block, state=_state(files, places) if last and settings is not None else None)
+                merged.append(
+                    block,
+                    state=_state(files, places) if last and settings is not None else None,
+                    report={"parts": [{"file": str(file.path), **file.report()} for file in files]},
+                )
                 progress.advance(picked.stop - picked.start)
 
 

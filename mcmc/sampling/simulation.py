@@ -50,6 +50,7 @@ class Simulation:
                 keys=keys,
                 probe_keys=streams.probe_keys(settings, 2 * PROBES),
                 steps=settings.thermalise or 0,
+                name=settings.sampler,
                 threads=threads,
             )
         else:
@@ -119,7 +120,7 @@ class Simulation:
             "moves": self.sampler.describe(),
             "steps": r.step,
             "thin": settings.thin,
-            "thermalisation": {"steps": settings.thermalise, **summary(self._findings)},
+            "thermalisation": {"steps": settings.thermalise, **summary(self._findings, settings.temperatures)},
             "acceptance": rates,
             **tempering,
         }

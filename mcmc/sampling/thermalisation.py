@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from mcmc.models.observables import vortex_density, winding_numbers
 from mcmc.models.presets import Model
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import Sampler
+from mcmc.storage.provenance import start_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ def thermalise(
     probe_keys: np.ndarray,
     steps: int,
     threads: int,
+    name: str = "",
 ) -> tuple[Replicas, dict[str, np.ndarray]]:
     """Replicas in equilibrium, after ``steps`` steps.
 
@@ -115,6 +117,7 @@ def thermalise(
         probe_keys: (T * 2 * `PROBES`, 4) keys of the chains that only check the start.
         steps: how many; 0 returns ordered chains, unchecked.
         threads: how many to use.
+        name: of the sampler, for messages.
 
     Returns:
         The T * C chains, and what was found, arrays (T * C,): ``disagreement`` of the starts at the chain's
@@ -154,16 +157,9 @@ def thermalise(
         "windings_cured": wound[:R].astype(np.int64),
         "windings_left": _trapped(everything, ordered)[:R].astype(np.int64),
     }
-    found = summary(findings)
-    if not found["agree"]:
-        logger.warning(
-            "thermalisation: energies after cold, hot and annealed starts differ by %.1f standard errors at T = %.4g, "
-            "and %d chains are wound: thermalise longer, say %d steps",
-            z.max(),
-            temperatures[z.argmax()],
-            found["windings_left"],
-            4 * steps,
-        )
+    found = {"steps": steps, **summary(findings, temperatures)}
+    for line in start_warnings({"sampler": name, "thermalisation": found}):
+        logger.warning("thermalisation: %s", line)
     most = sampler.proposals(lattice)
     for move in sampler.moves:
         counted = (everything.accepted[move.name] - before[move.name])[:R].reshape(T, -1).mean(1)
@@ -172,15 +168,17 @@ def thermalise(
     return everything.subset(R), findings
 
 
-def summary(findings: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The findings of `thermalise` over all chains, in JSON's types."""
+def summary(findings: Mapping[str, np.ndarray], temperatures: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    """The findings of `thermalise` over all chains, (T * C,), in JSON's types; with the temperature of the largest."""
     if not findings:
         return {"checked": False}
     worst, left = float(findings["disagreement"].max()), int(findings["windings_left"].sum())
+    size = len(findings["disagreement"])
     return {
         "checked": True,
         "agree": worst < DISAGREEMENT and not left,
         "largest_disagreement": round(worst, 2),
+        "temperature": float(temperatures[findings["disagreement"].argmax() * len(temperatures) // size]),
         "windings_cured": int(findings["windings_cured"].sum()),
         "windings_left": left,
     }

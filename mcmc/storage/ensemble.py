@@ -27,6 +27,7 @@ from mcmc.storage import descriptors
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.journal import JournaledFile, Lock, journal_path, read_journal
+from mcmc.storage.provenance import start_warnings
 from mcmc.storage.selection import Positions, position_of, select, taken
 
 _ATTEMPTS = 5  # to open a file that is being written
@@ -331,6 +332,10 @@ class Ensemble:
     def report(self) -> dict[str, Any]:
         """The report that the last `append` brought: what the run counted, in JSON's types."""
         return json.loads(self._read(lambda file: file["run/report"][...]).tobytes() or b"{}")
+
+    def warnings(self) -> list[str]:
+        """One line for each reason to distrust the draws, such as a start that did not reach equilibrium."""
+        return start_warnings(self.report())
 
     def _read(self, read: Callable[[h5py.File], Result]) -> Result:
         """Read consistently while a writer may be at work: the counter of commits must stand still meanwhile."""

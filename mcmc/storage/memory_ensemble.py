@@ -19,6 +19,7 @@ from mcmc.models.presets import Model, model_attributes, model_from_name, requir
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.provenance import start_warnings
 from mcmc.storage.selection import Positions, position_of, select, taken
 
 
@@ -50,6 +51,10 @@ class ReadableEnsemble(Protocol):
 
     def report(self) -> dict[str, Any]:
         """What the run counted."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """Reasons to distrust the draws."""
         ...
 
 
@@ -255,6 +260,10 @@ class MemoryEnsemble:
     def report(self) -> dict[str, Any]:
         """The report that the last `append` brought: what the run counted, in JSON's types."""
         return self._report
+
+    def warnings(self) -> list[str]:
+        """One line for each reason to distrust the draws, such as a start that did not reach equilibrium."""
+        return start_warnings(self.report())
 
     def _joined(self) -> Block:
         """All draws in one block, joined when they are first read."""

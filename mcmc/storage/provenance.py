@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -35,3 +35,33 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def start_warnings(report: Mapping[str, Any]) -> list[str]:
+    """One line for each part of a run whose start did not reach equilibrium, with the remedy.
+
+    Args:
+        report: of a run, or of several in ``parts``; see `mcmc.sampling.thermalisation.summary`.
+
+    Example:
+        >>> found = {"checked": True, "agree": False, "largest_disagreement": 17.3, "temperature": 0.1, "steps": 400}
+        >>> print(start_warnings({"thermalisation": found | {"windings_left": 0}})[0])
+        not in equilibrium after 400 steps: cold, hot and annealed starts differ by 17.3 standard errors at T = 0.1: \
+thermalise longer, say 1600 steps, or use another sampler or tempering
+    """
+    lines, found = list[str](), report.get("thermalisation", {})
+    if found.get("checked") and not found["agree"]:
+        steps, left = found.get("steps", 0), found.get("windings_left", 0)
+        at = f" at T = {found['temperature']:.6g}" if "temperature" in found else ""
+        wound = f", and {left} chains are left with windings or vortices" if left else ""
+        other = {"auto": "the sampler metropolis"}.get(report.get("sampler", ""), "another sampler")
+        if report.get("sampler") in ("wolff", "swendsen_wang"):
+            other = "the sampler auto, as clusters do not mix where it is cold,"
+        lines.append(
+            f"not in equilibrium after {steps} steps: cold, hot and annealed starts differ by "
+            f"{found['largest_disagreement']:g} standard errors{at}{wound}: thermalise longer, say {4 * steps} steps, "
+            f"or use {other} or tempering"
+        )
+    for part in report.get("parts", ()):
+        lines += [line for line in start_warnings(part) if line not in lines]
+    return lines

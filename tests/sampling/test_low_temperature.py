@@ -10,6 +10,7 @@ import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.models import observables
+from mcmc.sampling import thermalisation
 from mcmc.sampling.replicas import Replicas, lowest_temperature
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -93,3 +94,33 @@ def test_cold_starts_agree_on_a_large_lattice():
     energy = run.block(100).series["energy"][0]
     assert energy.mean() == pytest.approx(-1.9995, abs=5e-6)
     assert abs(energy.mean() - -1.97886) > 1e-2  # where a quench ends
+
+
+def quench(model, temperatures):
+    """Equal steps of beta from 15 T, whatever the couplings are: a quench where T is far below them."""
+    return np.minimum(1, np.arange(1, 21) / 15)[:, None] / temperatures
+
+
+def test_annealing_reaches_what_a_quench_does_not(monkeypatch):
+    found = []
+    for schedule in (thermalisation.cooling, quench):
+        monkeypatch.setattr(thermalisation, "cooling", schedule)
+        monkeypatch.setattr(thermalisation, "_trapped", lambda replicas, ordered: np.zeros(replicas.size, bool))
+        run = Simulation(Settings(XY(), Lattice(48, 48), (1e-3,), 4, seed=1))
+        found.append((run.block(50).series["energy"][0].mean() + 2) / 1e-3)
+    assert found[0] == pytest.approx(0.5, abs=0.02)
+    assert found[1] > 0.6
+
+
+def test_strong_ring_exchange_is_reached_by_the_default_sampler():
+    """K / T = 100: turning lines cures windings, and ring exchange is not quenched."""
+    found = []
+    for sampler in ("auto", "metropolis"):
+        run = Simulation(Settings(ExtendedXY(1.0, 50.0), Lattice(8, 8), (0.5,), 8, sampler, seed=1))
+        if sampler == "auto":
+            assert run.report()["thermalisation"]["agree"]
+        means = run.block(100).series["energy"][0].mean(-1)
+        found.append((means.mean(), means.std(ddof=1) / np.sqrt(8)))
+    (ours, error), (theirs, other) = found
+    assert abs(ours - theirs) < 5 * np.hypot(error, other)
+    assert max(error, other) < 0.01
