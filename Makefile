@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint doctest slow notebooks clean
+.PHONY: setup demo test lint doctest slow docs notebooks clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,10 @@ doctest: setup
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
+
+docs: setup
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs docs/_build/html
+	@echo documentation: docs/_build/html/index.html
 
 notebooks: setup
 	$(BIN)/python notebooks/remake.py --check

@@ -266,6 +266,14 @@ def autocorrelations(axes: Axes, sets: Mapping[str, np.ndarray], *, longest: int
     axes.legend()
 
 
+def _hues(saturation: float) -> Any:
+    """Colours of the angle, the same at both ends of its range."""
+    from matplotlib.colors import ListedColormap, hsv_to_rgb
+
+    hue = np.linspace(0.5, 1.5, 257)[:-1] % 1
+    return ListedColormap(hsv_to_rgb(np.stack([hue, np.full(256, saturation), np.full(256, 0.97)], -1)))
+
+
 def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None) -> None:
     """One configuration: hue for the angle, arrows where there is room, vortices (filled) and antivortices (open).
 
@@ -281,7 +289,8 @@ def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None) 
     if arrows is None:
         arrows = max(Lx, Ly) <= 32
     # Black arrows need a pale ground.
-    image = axes.imshow(theta, cmap="twilight", vmin=-math.pi, vmax=math.pi, origin="upper", alpha=0.5 if arrows else 1)
+    hues = _hues(0.35 if arrows else 0.7)
+    image = axes.imshow(theta, cmap=hues, vmin=-math.pi, vmax=math.pi, origin="upper")
     if arrows:
         # Rows count downwards, so an angle turns clockwise on the page: vortices look as their charge says.
         axes.quiver(
@@ -307,7 +316,7 @@ def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None) 
     axes.set(xlim=(-0.5, Lx - 0.5), ylim=(Ly - 0.5, -0.5), xlabel="$x$  [spacings]", ylabel="$y$  [spacings]")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     bar = axes.figure.colorbar(image, ax=axes, ticks=[-math.pi, 0, math.pi], shrink=0.8, label=r"angle $\theta$  [rad]")
     bar.ax.set_yticklabels([r"$-\pi$", "0", r"$\pi$"])
 

@@ -300,7 +300,7 @@ def observe(
     Args:
         ensemble: open for reading, or a path.
         observables: names of `OBSERVABLES` or ``module:name``, or a dictionary of functions of configurations
-            (..., Ly, Lx) -> (...) and `Observable`s by name; None takes all.
+            (..., Ly, Lx) -> (...) and of `Observable` objects by name; None takes all.
         temperatures: some of the ensemble's, in units of J / k_B; None takes all.
         max_bytes: configurations held in memory at a time.
         report: called with the number of draws, of all chains, that have been measured since the last call.

@@ -29,7 +29,6 @@ class Move(ABC):
     Attributes:
         name: under which its acceptance is reported and its tuned parameter stored.
         numbers: how many random moves it uses each time; see `mcmc.kernels`.
-        number: the first of the step's random moves that it takes if that is free.
         initial: starting value of its tuned parameter, one for each replica; None where nothing is tuned.
     """
 

@@ -85,7 +85,7 @@ class Sampler:
     """What one step of a run does: moves, in this order.
 
     Args:
-        updates: `Update`s, or bare moves.
+        updates: `Update` objects, or bare moves.
         spacing: steps between draws, over the root of the longest side, unless a run sets its own.
         thermalisation: steps of thermalisation beyond 400, over the longest side, unless a run sets its own.
 
