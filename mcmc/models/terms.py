@@ -418,7 +418,7 @@ class Model:
     def field(self, theta: Any) -> Any:
         """Complex local field h_i, for which the energy of spin i is ``-Re(conj(h_i) e^{i theta_i})``.
 
-        The conditional of one spin given the others is von Mises with mean arg h_i and concentration |h_i| / T.
+        The conditional of one spin given the others is von Mises with mean arg h_i and concentration abs(h_i) / T.
 
         Returns:
             Complex array of the shape of ``theta``; complex64 for float32 angles.

@@ -178,7 +178,7 @@ def summary(findings: Mapping[str, np.ndarray], temperatures: Sequence[float] | 
         "checked": True,
         "agree": worst < DISAGREEMENT and not left,
         "largest_disagreement": round(worst, 2),
-        "temperature": float(temperatures[findings["disagreement"].argmax() * len(temperatures) // size]),
+        "temperature": float(temperatures[int(findings["disagreement"].argmax()) * len(temperatures) // size]),
         "windings_cured": int(findings["windings_cured"].sum()),
         "windings_left": left,
     }
