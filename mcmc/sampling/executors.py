@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -151,6 +152,7 @@ class Team:
                     failure = error
             if failure is None:
                 break
+            self._workers.explain(failure)
             lost = len(self._parts) - len(done)
             reason = f"{type(failure).__name__}: {failure}".splitlines()[0]
             if attempt == _ATTEMPTS:
@@ -187,6 +189,8 @@ class Workers:
     get: Callable[[], Executor]
     tasks: int
     restart: Callable[[], None] = lambda: None
+    explain: Callable[[Exception], None] = lambda failure: None
+    """Raises what is known to be behind a failure."""
 
     @property
     def executor(self) -> Executor:
@@ -219,11 +223,22 @@ def hire(kind: str = "processes", count: int = 1, scheduler: str | None = None) 
 def _processes(count: int, scheduler: str | None) -> Iterator[Workers]:
     if count < 1:
         raise InputError(f"workers = {count} must be at least 1")
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that imports the script which started it has come to the start again; its parent explains.
+        os._exit(1)
     threads = max(1, (os.cpu_count() or 1) // count)
+    context = multiprocessing.get_context("spawn")  # forking would copy numba's threads in any state
+    begun = context.Value("i", 0)
 
     def start() -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")  # forking would copy numba's threads in any state
-        return ProcessPoolExecutor(count, mp_context=context, initializer=_begin_work, initargs=(threads,))
+        return ProcessPoolExecutor(count, mp_context=context, initializer=_begin_work, initargs=(threads, begun))
+
+    def explain(failure: Exception) -> None:
+        if isinstance(failure, BrokenProcessPool) and not begun.value:
+            raise InputError(
+                "no worker could start: workers import the script that starts them, so its calls must stand under "
+                '`if __name__ == "__main__":`, in a file'
+            ) from None
 
     pools = [start()]
 
@@ -232,7 +247,7 @@ def _processes(count: int, scheduler: str | None) -> Iterator[Workers]:
         pools.append(start())
 
     try:
-        yield Workers(lambda: pools[-1], tasks=count, restart=restart)
+        yield Workers(lambda: pools[-1], tasks=count, restart=restart, explain=explain)
     except BaseException:
         # Nobody wants the tasks' results any more, but a pool waits for them when Python exits.
         for process in (getattr(pools[-1], "_processes", None) or {}).values():
@@ -242,8 +257,9 @@ def _processes(count: int, scheduler: str | None) -> Iterator[Workers]:
         pools[-1].shutdown(wait=False, cancel_futures=True)
 
 
-def _begin_work(threads: int) -> None:
+def _begin_work(threads: int, begun: Any) -> None:
     """Prepare a worker process: the parent heeds signals and has the block finished; when it dies, so do we."""
+    begun.value = 1
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -18,6 +18,9 @@ from mcmc.models.presets import Model, require_known
 from mcmc.sampling.moves import Move, counted_steps
 from mcmc.sampling.samplers import Sampler
 
+_AT_ONCE = 2**20
+"""Updates of each replica in one call, which no signal can end: less than a second."""
+
 
 @dataclass
 class ReplicaBlock:
@@ -123,6 +126,7 @@ class Replicas:
         self.keys = keys
         self.accepted: dict[str, np.ndarray] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._interrupted = False
         neighbours = lattice.neighbours(*OFFSETS)
         self._unit = 2.0 ** (math.frexp(model.scale)[1] - 1)
         square = model.in_units_of(self._unit).square
@@ -204,12 +208,22 @@ class Replicas:
         return few
 
     def _map(self, work: Callable[[ReplicaBlock], Any]) -> list[Any]:
-        """Do ``work`` on every block."""
-        if self.threads == 1 or len(self.blocks) == 1:
-            return [work(block) for block in self.blocks]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(min(self.threads, len(self.blocks)))
-        return list(self._pool.map(work, self.blocks))
+        """Do ``work`` on every block.
+
+        Raises:
+            RuntimeError: earlier work was interrupted, so that the blocks are not in step.
+        """
+        if self._interrupted:
+            raise RuntimeError("these replicas were interrupted amid a step: start again from the last state")
+        try:
+            if self.threads == 1 or len(self.blocks) == 1:
+                return [work(block) for block in self.blocks]
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(min(self.threads, len(self.blocks)))
+            return list(self._pool.map(work, self.blocks))
+        except BaseException:
+            self._interrupted = True  # threads at work see it and end, else Python would wait for them
+            raise
 
     def _prepare(self, sampler: Sampler) -> None:
         for move in sampler.moves:
@@ -229,11 +243,11 @@ class Replicas:
         self.step += steps
 
     def _advance(self, block: ReplicaBlock, sampler: Sampler, step: int, steps: int) -> None:
-        most = counted_steps(self.lattice)
-        while steps > 0:
+        most, at_once = counted_steps(self.lattice), max(1, _AT_ONCE // self.lattice.N)
+        while steps > 0 and not self._interrupted:
             if block.uncounted == most:
                 self._read_counts(block)
-            count = min(steps, most - block.uncounted)
+            count = min(steps, most - block.uncounted, at_once)
             sampler.advance(block, step, count)
             block.uncounted += count
             step, steps = step + count, steps - count

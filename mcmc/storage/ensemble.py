@@ -200,7 +200,7 @@ class Ensemble:
     def close(self) -> None:
         """Close the file; draws that `append` did not commit are dropped."""
         self._open = False
-        with contextlib.suppress(OSError, RuntimeError):
+        with contextlib.suppress(*layout.DAMAGE):
             self._file.close()
         self._reader = None
         if self._journaled is not None:

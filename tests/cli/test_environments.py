@@ -1,0 +1,206 @@
+"""Environments that are not as usual: closed streams, any names of files, empty settings, signals, no compiler."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mcmc.storage.ensemble import Ensemble
+
+ROOT = Path(__file__).parent.parent.parent
+LATTICEFLOW = [sys.executable, "-m", "latticeflow"]
+GENERATE = ["generate", "--size", "4", "--temperatures", "0.5,1", "--draws", "5", "--thermalise", "4", "--thin", "1"]
+
+
+def call(*words, variables=None, shell="", **options) -> subprocess.CompletedProcess:
+    """Run the command from the folder of the sources, or through a shell that adds redirections."""
+    command = [*LATTICEFLOW, *map(os.fsencode, words)]
+    if shell:
+        command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
+    environment = {**os.environ, **(variables or {})}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=120, **options)
+
+
+def one_line(done, status=2) -> str:
+    assert done.returncode == status, done.stderr.decode()
+    text = done.stderr.decode()
+    assert text.count("\n") == 1, text
+    return text
+
+
+@pytest.mark.parametrize("value", [""])
+def test_an_empty_number_of_threads_is_none(tmp_path, value):
+    done = call(*GENERATE, "--out", tmp_path / "a.h5", variables={"NUMBA_NUM_THREADS": value, "NUMBA_DEBUG": value})
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert b"NUMBA" not in done.stderr
+
+
+@pytest.mark.parametrize("value", ["0", "2.5"])
+def test_a_wrong_number_of_threads_is_one_line_and_leaves_no_file(tmp_path, value):
+    done = call(*GENERATE, "--out", tmp_path / "a.h5", variables={"NUMBA_NUM_THREADS": value})
+    assert f"NUMBA_NUM_THREADS = '{value}' must be a positive integer" in one_line(done)
+    assert os.listdir(tmp_path) == []
+
+
+def test_without_a_compiler_there_is_one_line_and_no_file(tmp_path):
+    done = call(*GENERATE, "--out", tmp_path / "a.h5", variables={"NUMBA_DISABLE_JIT": "1"})
+    assert "NUMBA_DISABLE_JIT = 1 turns off the compiler, without which kernels do not run: unset it" in one_line(done)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_neither_stop_a_run_nor_reach_its_file(tmp_path, closed):
+    path = tmp_path / "a.h5"
+    assert call(*GENERATE, "--out", path, shell=closed).returncode == 0
+    assert call(*GENERATE, "--out", path, shell=closed).returncode == 2
+    assert call("verify", path, shell=closed).returncode == 0
+    assert call("info", path, shell=closed).returncode == 0
+    with Ensemble.open(path) as ensemble:
+        assert ensemble.draws == 5
+
+
+def test_a_file_never_gets_the_number_of_a_standard_stream(tmp_path):
+    """A library that prints to a closed stderr would write into the file."""
+    code = (
+        "import os\nos.close(2)\nfrom mcmc import XY, Lattice\nfrom mcmc.storage.ensemble import Ensemble\n"
+        f"e = Ensemble.create({str(tmp_path / 'a.h5')!r}, model=XY(), lattice=Lattice(4, 4), temperatures=[1.0])\n"
+        "try:\n    os.write(2, b'a line of a library')\nexcept OSError:\n    print('nobody there')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "nobody there\n"
+    with Ensemble.open(tmp_path / "a.h5") as ensemble:
+        assert ensemble.draws == 0
+
+
+@pytest.mark.parametrize("stream", ["1>/dev/full", "2>/dev/full"])
+def test_a_full_device_behind_a_stream_is_no_traceback(tmp_path, stream):
+    path = tmp_path / "a.h5"
+    assert call(*GENERATE, "--out", path).returncode == 0
+    done = call("info", path, shell=stream)
+    assert done.returncode == (2 if stream.startswith("1") else 0)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    assert call(*GENERATE, "--out", path, "--resume", "--draws", "9", shell=stream).returncode == 0
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.h5", "Zürich 東京\n.h5".encode()])
+def test_any_name_of_a_file(tmp_path, name):
+    folder = os.fsencode(tmp_path)
+    path, other, merged = (os.path.join(folder, prefix + name) for prefix in (b"", b"other", b"merged"))
+    for out, seed in ((path, "0"), (other, "1")):
+        assert call(*GENERATE, "--seed", seed, "--out", out).returncode == 0
+    assert call("merge", path, other, "--out", merged).returncode == 0
+    for verb in (["info"], ["info", "--json"], ["verify"]):
+        done = call(*verb, path, merged)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+    done = call("observe", merged, variables={"PYTHONIOENCODING": "ascii"})
+    assert b"Traceback" not in done.stderr
+    assert b"exists" in call(*GENERATE, "--out", path).stderr
+
+
+def start(path, *words, **options) -> subprocess.Popen:
+    run = [word if word != "5" else "10000000" for word in GENERATE]
+    return subprocess.Popen([*LATTICEFLOW, *run, *words, "--out", path], cwd=ROOT, stderr=subprocess.PIPE, **options)
+
+
+def wait_for_draws(path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if path.exists():
+            with Ensemble.open(path) as ensemble:
+                if ensemble.draws:
+                    return
+        time.sleep(0.05)
+    raise AssertionError("no draws")
+
+
+def test_a_hang_up_stops_cleanly(tmp_path):
+    process = start(tmp_path / "a.h5")
+    wait_for_draws(tmp_path / "a.h5")
+    process.send_signal(signal.SIGHUP)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert b"stopped by SIGHUP: go on with the same command and --resume" in errors
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_a_hang_up_is_ignored_under_nohup(tmp_path):
+    process = start(tmp_path / "a.h5", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for_draws(tmp_path / "a.h5")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert b"stopped by SIGTERM" in errors
+
+
+def test_a_terminal_that_is_gone_costs_no_draws(tmp_path):
+    """The bar is on a terminal that hangs up: writing to it fails, and the signal comes."""
+    pty = pytest.importorskip("pty")
+    mine, theirs = pty.openpty()
+    words = [word if word != "5" else "10000000" for word in GENERATE]
+    process = subprocess.Popen([*LATTICEFLOW, *words, "--out", tmp_path / "a.h5"], cwd=ROOT, stderr=theirs)
+    os.close(theirs)
+    wait_for_draws(tmp_path / "a.h5")
+    os.close(mine)
+    time.sleep(5)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    with Ensemble.open(tmp_path / "a.h5") as ensemble:
+        assert ensemble.draws > 10
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_ends_threads_that_thermalise_and_leaves_no_file(tmp_path, number):
+    many = ["--temperatures", "0.05:2.05:40", "--chains", "2", "--size", "16", "--thermalise", "1000000000"]
+    process = start(tmp_path / "a.h5", *many)
+    while not (tmp_path / "a.h5").exists():
+        time.sleep(0.05)
+    time.sleep(3)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_limit_of_time_before_the_first_draw_leaves_no_file(tmp_path):
+    done = call(*GENERATE, "--max-minutes", "0", "--out", tmp_path / "a.h5")
+    assert done.returncode == 75
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("verb", ["merge", "import"])
+def test_a_signal_during_merge_or_import_leaves_no_file(tmp_path, verb):
+    """What cannot be resumed is whole or not there."""
+    import numpy as np
+
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(-3, 3, (1, 300, 2000, 8, 8)).astype(np.float32))
+    importing = ["import", tmp_path / "a.npy", "--temperatures", "1", "--out"]
+    if verb == "merge":
+        for name in "ab":
+            assert call(*importing, tmp_path / f"{name}.h5").returncode == 0
+        words = ["merge", tmp_path / "a.h5", tmp_path / "b.h5", "--out"]
+    else:
+        words = importing
+    before = sorted(os.listdir(tmp_path))
+    process = subprocess.Popen([*LATTICEFLOW, *words, tmp_path / "out.h5"], cwd=ROOT, stderr=subprocess.PIPE)
+    while not (tmp_path / "out.h5").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    if process.returncode == 0:  # the signal came with the last block
+        assert call("verify", tmp_path / "out.h5").returncode == 0
+        with Ensemble.open(tmp_path / "out.h5") as ensemble:
+            assert ensemble.draws == 2000
+    else:
+        assert process.returncode == 128 + signal.SIGTERM, errors.decode()
+        assert sorted(os.listdir(tmp_path)) == before
