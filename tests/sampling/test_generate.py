@@ -161,9 +161,9 @@ def test_a_wall_time_limit_stops_cleanly(tmp_path, how):
     path, words, limit = tmp_path / "a.h5", [], "the end of the SLURM job"
     environment = dict(os.environ)
     if how == "option":
-        words, limit = ["--max-minutes", "0.05"], "the limit of 0.05 minutes"
+        words, limit = ["--max-minutes", "0.2"], "the limit of 0.2 minutes"
     else:
-        environment["SLURM_JOB_END_TIME"] = str(int(time.time()) + 24)
+        environment["SLURM_JOB_END_TIME"] = str(int(time.time()) + 32)
     run = [*COMMAND, "--size", "4", "--draws", "10000000", "--temperatures", "0.5,1", "--out", str(path), *words]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 75

@@ -222,3 +222,17 @@ def test_the_same_file_through_two_names_on_the_command_line(written, tmp_path, 
             == 2
         )
     assert "being written by another process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_a_file_that_nobody_closed_does_not_crash_python_at_its_end(written, closing):
+    """As an interruption can leave it; without the closing at exit, HDF5 calls into an interpreter that is gone."""
+    code = (
+        "import atexit, ctypes, os, h5py\nfrom mcmc.storage import hdf5_layout as layout\n"
+        f"file = h5py.File(layout.Reader(os.open({str(written)!r}, os.O_RDONLY), {{}}), 'r')\n"
+        "ctypes.pythonapi.Py_IncRef(ctypes.py_object(file.id))\n"
+    )
+    if not closing:
+        code += "atexit.unregister(layout.close_all)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert (done.returncode == 0) == closing
