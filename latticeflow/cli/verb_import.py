@@ -39,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
     theta = load(arguments.array)
     complete = False
     with Stop() as stop, suppress(Stopped), stop.at_once():
-        from_array(
+        understood = from_array(
             arguments.out,
             theta,
             model=model,
@@ -48,5 +48,6 @@ def execute(arguments: argparse.Namespace) -> int:
             command=arguments.command,
         )
         complete = True
+        print(understood)
         options.wrote(arguments.out, f"draws of shape {theta.shape}", next_command=f"latticeflow info {arguments.out}")
     return options.stopped(stop, complete, "the same command")

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.runtime.text import require
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.selection import Positions, position_of
 
 if TYPE_CHECKING:
     from mcmc.storage.ensemble import Ensemble
     from mcmc.storage.memory_ensemble import MemoryEnsemble
-
-
-def require(package: str, purpose: str) -> ModuleType:
-    """Import a package that latticeflow does not install itself.
-
-    Raises:
-        InputError: it is not installed, with the command that installs it.
-    """
-    try:
-        return import_module(package)
-    except ImportError as error:
-        text = f"{purpose} needs the package {package} ({error})"
-        raise InputError(f"{text}: install it with `pip install {package}`") from None
 
 
 def to_xarray(ensemble: Ensemble | MemoryEnsemble, draws: Positions) -> Any:

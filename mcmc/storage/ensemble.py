@@ -28,7 +28,7 @@ from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.journal import JournaledFile, Lock, journal_path, read_journal
 from mcmc.storage.provenance import start_warnings
-from mcmc.storage.selection import Positions, position_of, select, taken
+from mcmc.storage.selection import Positions, select_axes, taken
 
 _ATTEMPTS = 5  # to open a file that is being written
 
@@ -286,15 +286,7 @@ class Ensemble:
     def _select(
         self, name: str, draws: Positions, temperatures: Positions, chains: Positions, temperature: float | None
     ) -> np.ndarray:
-        if temperature is not None:
-            if not (isinstance(temperatures, slice) and temperatures == slice(None)):
-                raise InputError("temperatures (positions) and temperature (a value) exclude each other: give one")
-            temperatures = position_of(temperature, self.temperatures)
-        axes = (
-            select(temperatures, len(self.temperatures), "temperatures"),
-            select(chains, self.chains, "chains"),
-            select(draws, self.draws, "draws"),
-        )
+        axes = select_axes(draws, temperatures, chains, temperature, self.temperatures, self.chains, self.draws)
         return taken(self._read(lambda file: file[name][tuple(axis.read for axis in axes)]), axes)
 
     def coordinate(self, name: str) -> np.ndarray:

@@ -13,8 +13,8 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.storage import provenance
 from mcmc.storage.block import Block
+from mcmc.storage.brought_arrays import Understood, as_angles, require_angles, require_sensible, with_all_axes
 from mcmc.storage.ensemble import Ensemble
-from mcmc.storage.memory_ensemble import as_angles, with_all_axes
 
 _BLOCK_BYTES = 2**26
 
@@ -41,42 +41,55 @@ def from_array(
     theta: np.ndarray,
     *,
     model: Model,
-    temperatures: Sequence[float],
+    temperatures: float | Sequence[float] | np.ndarray,
     note: str = "",
     command: Sequence[str] | None = None,
-) -> None:
+) -> Understood:
     """Write an ensemble file from an array of angles.
 
     Args:
         path: must not exist.
         theta: radians, (T, C, n, Ly, Lx); (T, n, Ly, Lx) for one chain; (n, Ly, Lx) for one chain and temperature.
         model: the model of which these are draws.
-        temperatures: T of them, in units of J / k_B.
+        temperatures: T of them in the order of the array, in units of J / k_B; the file sorts them.
         note: where the data come from, kept in the file.
         command: kept in the file; None takes this process's command line.
 
+    Returns:
+        How the array was understood; print it to check.
+
     Raises:
-        InputError: the array's shape does not fit, or it holds values that are no finite numbers.
+        InputError: the array's shape does not fit, it holds something else than finite angles in radians (unit vectors,
+            degrees, states of a clock), or temperatures that cannot be meant.
     """
-    T = len(temperatures)
-    theta = with_all_axes(theta, T)
-    _, C, draws, Ly, Lx = theta.shape
+    grid = np.array(require_sensible(temperatures, model), np.float64)
+    require_angles(theta)
+    theta = with_all_axes(theta, len(grid))
+    order = np.argsort(grid)
+    T, C, draws, Ly, Lx = theta.shape
     lattice = Lattice(Lx, Ly)
     attributes = {"sampler": "imported", "note": note, **provenance.origin(command)}
-    for start in range(0, draws, n := max(1, _BLOCK_BYTES // (4 * T * C * lattice.N))):
-        if not np.isfinite(theta[:, :, start : start + n]).all():
-            raise InputError(f"the array holds values that are not finite among draws {start} to {start + n - 1}")
+    energies = np.empty((T, C, draws))
+    n = max(1, _BLOCK_BYTES // (4 * T * C * lattice.N))
     with Ensemble.create(
         path,
         model=model,
         lattice=lattice,
-        temperatures=temperatures,
+        temperatures=grid[order],
         chains=C,
         provenance=attributes,
         draws=draws,
         whole=True,
     ) as ensemble:
         for start in range(0, draws, n):
-            part = as_angles(theta[:, :, start : start + n])
-            series = {"energy": model.energy(part) / lattice.N, "magnetization": observables.magnetization(part)}
-            ensemble.append(Block(part, series))
+            part = as_angles(theta[:, :, start : start + n][order])
+            energies[:, :, start : start + n] = energy = model.energy(part) / lattice.N
+            ensemble.append(Block(part, {"energy": energy, "magnetization": observables.magnetization(part)}))
+    return Understood(
+        shape=theta.shape,
+        smallest=float(theta.min()),
+        largest=float(theta.max()),
+        temperatures=tuple(grid[order].tolist()),
+        energies=tuple(energies.mean((1, 2)).tolist()),
+        errors=tuple((energies.std((1, 2)) / np.sqrt(C * draws)).tolist()),
+    )

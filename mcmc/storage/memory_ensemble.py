@@ -14,13 +14,14 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models import observables
-from mcmc.models.lattice import Lattice, wrap
+from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_attributes, model_from_name, require_known
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
+from mcmc.storage.brought_arrays import as_angles, require_angles, require_sensible, with_all_axes
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.provenance import start_warnings
-from mcmc.storage.selection import Positions, position_of, select, taken
+from mcmc.storage.selection import Positions, select_axes, taken
 
 
 class ReadableEnsemble(Protocol):
@@ -112,25 +113,24 @@ class MemoryEnsemble:
         Args:
             theta: radians, (T, C, n, Ly, Lx); (T, n, Ly, Lx) for one chain; (n, Ly, Lx) for one chain and temperature.
             model: the model of which these are draws.
-            temperatures: T of them, in units of J / k_B.
+            temperatures: T of them in the order of the array, in units of J / k_B; the ensemble sorts them.
             note: where the data come from.
 
         Raises:
-            InputError: the array's shape does not fit, or it holds values that are not finite numbers.
+            InputError: the array's shape does not fit, or it holds something else than finite angles in radians: unit
+                vectors, degrees, states of a clock.
 
         Example:
             >>> from mcmc import XY
             >>> MemoryEnsemble.from_arrays(np.zeros((2, 5, 4, 4)), model=XY(), temperatures=[0.5, 1.0]).draws
             5
         """
-        T = np.atleast_1d(np.asarray(temperatures, np.float64))
+        T = np.array(require_sensible(temperatures, model))
         array = np.asarray(theta)
-        if array.dtype.kind not in "fiu":
-            raise InputError(f"configurations must be angles in radians, real numbers; got an array of {array.dtype}")
-        array = with_all_axes(array, len(T))
+        require_angles(array)
+        order = np.argsort(T)
+        T, array = T[order], with_all_axes(array, len(T))[order]
         Ly, Lx = array.shape[-2:]
-        if not np.isfinite(array).all():
-            raise InputError("the array holds values that are not finite")
         ensemble = cls(model, Lattice(Lx, Ly), T, chains=array.shape[1], attributes={"sampler": "arrays", "note": note})
         angles = as_angles(array)
         series = {"energy": model.energy(angles) / ensemble.lattice.N}
@@ -201,15 +201,7 @@ class MemoryEnsemble:
         chains: Positions,
         temperature: float | None,
     ) -> np.ndarray:
-        if temperature is not None:
-            if not (isinstance(temperatures, slice) and temperatures == slice(None)):
-                raise InputError("temperatures (positions) and temperature (a value) exclude each other: give one")
-            temperatures = position_of(temperature, self.temperatures)
-        axes = (
-            select(temperatures, len(self.temperatures), "temperatures"),
-            select(chains, self.chains, "chains"),
-            select(draws, self.draws, "draws"),
-        )
+        axes = select_axes(draws, temperatures, chains, temperature, self.temperatures, self.chains, self.draws)
         return taken(array[tuple(axis.read for axis in axes)], axes)
 
     def to_xarray(self, draws: Positions = slice(None)) -> Any:
@@ -302,29 +294,6 @@ class MemoryEnsemble:
             self._state = dict(state)
         if report is not None:
             self._report = dict(report)
-
-
-def with_all_axes(theta: np.ndarray, temperatures: int) -> np.ndarray:
-    """Configurations with the axes (T, C, n, Ly, Lx), of which the first ones may be missing.
-
-    Raises:
-        InputError: the shape does not fit the number of temperatures.
-    """
-    shape = theta.shape
-    if theta.ndim == 3 and temperatures == 1:
-        theta = theta[None, None]
-    elif theta.ndim == 4:
-        theta = theta[:, None]
-    if theta.ndim != 5 or theta.shape[0] != temperatures or not theta.size:
-        text = f"an array of shape {shape} does not fit {temperatures} temperatures"
-        raise InputError(f"{text}: bring (T, chains, draws, Ly, Lx), (T, draws, Ly, Lx), or (draws, Ly, Lx) for one T")
-    return theta
-
-
-def as_angles(theta: np.ndarray) -> np.ndarray:
-    """Any finite angles in radians as float32 in [-pi, pi)."""
-    angles = wrap(np.asarray(theta, np.float64)).astype(np.float32)
-    return np.where(angles >= np.float32(np.pi), np.float32(-np.pi), angles)  # float32 may round up to pi
 
 
 @contextlib.contextmanager

@@ -70,6 +70,37 @@ def select(positions: Any, length: int, axis: str) -> Selection:
     return Selection(slice(first, int(chosen.max()) + 1), chosen - first)
 
 
+def select_axes(
+    draws: Any,
+    temperatures: Any,
+    chains: Any,
+    value: float | None,
+    grid: np.ndarray,
+    chain_count: int,
+    draw_count: int,
+) -> tuple[Selection, Selection, Selection]:
+    """Check what is chosen along the axes temperature, chain and draw.
+
+    Args:
+        draws, temperatures, chains: positions.
+        value: one temperature by its value, in place of positions.
+        grid: the temperatures.
+        chain_count, draw_count: lengths of the other axes.
+
+    Raises:
+        InputError: as `select` and `position_of`; or both ways to choose temperatures were used.
+    """
+    if value is not None:
+        if not (isinstance(temperatures, slice) and temperatures == slice(None)):
+            raise InputError("temperatures (positions) and temperature (a value) exclude each other: give one")
+        temperatures = position_of(value, grid)
+    return (
+        select(temperatures, len(grid), "temperatures"),
+        select(chains, chain_count, "chains"),
+        select(draws, draw_count, "draws"),
+    )
+
+
 def taken(array: np.ndarray, selections: Sequence[Selection]) -> np.ndarray:
     """Of what was read along the first axes, what was chosen; each axis on its own."""
     for axis in reversed(range(len(selections))):
