@@ -178,8 +178,8 @@ def test_arviz_gets_the_series_of_one_temperature(ensemble, block, monkeypatch, 
 
 def test_a_missing_package_is_named(ensemble, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "arviz", None)
-    with pytest.raises(InputError, match="to_arviz needs.*`pip install arviz`"):
+    with pytest.raises(InputError, match=r"to_arviz needs.*`pip install arviz`"):
         ensemble.to_arviz(temperature=1.0)
     monkeypatch.setitem(__import__("sys").modules, "xarray", None)
-    with pytest.raises(InputError, match="to_xarray needs.*`pip install xarray`"):
+    with pytest.raises(InputError, match=r"to_xarray needs.*`pip install xarray`"):
         ensemble.to_xarray()
