@@ -125,11 +125,9 @@ def require_sensible(temperatures: Any, model: Model) -> tuple[float, ...]:
         InputError: not positive finite numbers, one twice, or beyond all proportion to the couplings.
     """
     grid = as_temperatures(temperatures, ordered=False)
-    scale = max(abs(value) for value in model.couplings.values())
     for T in grid:
-        if scale and not _COLDEST <= T / scale <= _HOTTEST:
-            couplings = ", ".join(f"{name} = {value:g}" for name, value in model.couplings.items())
-            text = f"temperature {T:g} is out of proportion to the couplings ({couplings})"
+        if not _COLDEST <= T / model.scale <= _HOTTEST:
+            text = f"temperature {T:g} is out of proportion to the couplings of {model!r}"
             raise InputError(f"{text}: temperatures are in units of energy, with k_B = 1")
     return grid
 

@@ -54,7 +54,7 @@ def test_what_is_not_angles_is_refused(tmp_path, how, kind):
         ((0.5, -1.0), "positive finite"),
         ((0.0, 1.0), "positive finite"),
         ((0.5, np.nan), "positive finite"),
-        ((0.5, 5000), r"temperature 5000 is out of proportion to the couplings \(J = 1, K = 0\)"),
+        ((0.5, 5000), r"temperature 5000 is out of proportion to the couplings of XY\(J=1\.0\)"),
         ((1e-7, 1), "out of proportion"),
         ((0.5, 1.0, 1.5), "does not fit 3 temperatures"),
         ("0.5", "must be numbers"),
