@@ -74,7 +74,7 @@ figure
 #
 # ## Derived quantities
 #
-# The specific heat is no mean of anything: it is a function of two means. `derived` follows the errors of both, and
+# The specific heat is not a mean of anything: it is a function of two means. `derived` follows the errors of both, and
 # their correlation, through the function:
 
 # %%

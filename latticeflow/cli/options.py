@@ -119,7 +119,7 @@ def schedule(text: str) -> tuple[str, Any]:
 
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is no schedule of a term, such as model=rise:0.2:0.8")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a schedule of a term, such as model=rise:0.2:0.8")
     try:
         return name, schedule_from_text(value)
     except InputError as error:

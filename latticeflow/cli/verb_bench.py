@@ -45,7 +45,7 @@ def run_observables(arguments: argparse.Namespace) -> None:
     from mcmc.bench.observable_speed import seconds_per_million
     from mcmc.models.lattice import Lattice
 
-    Lattice(arguments.size, arguments.size)  # complains about what is no side
+    Lattice(arguments.size, arguments.size)  # complains about what is not a side
     found = seconds_per_million(arguments.size)
     if arguments.json:
         print(json.dumps({"size": arguments.size, "seconds_per_million": found}))

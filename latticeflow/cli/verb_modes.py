@@ -176,7 +176,7 @@ def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Ef
     lattices = {name: target for name in arguments.target if isinstance(target := find_target(name), XYLattice)}
     others = [name for name in arguments.target if name not in lattices]
     if others:
-        raise InputError(f"{others[0]} is no lattice of spins: leave it or --spins out")
+        raise InputError(f"{others[0]} is not a lattice of spins: leave it or --spins out")
     found: list[dict[str, Any]] = []
     with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
         for cell in cells:

@@ -142,7 +142,7 @@ def describe(loss: float) -> str | None:
     if loss < 0.1 * blind:
         return (
             f"the critic wins (loss {loss:.3f} of {blind:.3f}): it tells nearly all draws of the flow from the "
-            f"ensemble's, and such a critic teaches little; train longer without it, or lower its learning rate"
+            f"ensemble's, and such a critic gives little gradient; train longer without it, or lower its learning rate"
         )
     if loss > 0.99 * blind:
         return (

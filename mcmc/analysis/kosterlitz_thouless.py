@@ -66,7 +66,7 @@ class _Size(NamedTuple):
 
     @property
     def degree(self) -> int:
-        """Degree of the polynomial in T that this size can pay for."""
+        """Degree of the polynomial in T that this many temperatures allow."""
         return 2 if len(self.T) >= 4 else 1
 
 

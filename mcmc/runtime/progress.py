@@ -20,7 +20,7 @@ class Progress:
         description: what is being done, a few words.
         total: amount of work.
         unit: what is counted.
-        interval: seconds between log lines where stderr is no terminal.
+        interval: seconds between log lines where stderr is not a terminal.
 
     Example:
         >>> with Progress("sampling", 10, unit="draw") as progress:

@@ -30,9 +30,9 @@ def load(path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (ValueError, EOFError, OSError):
-        raise InputError(f"{path} is no plain array of real numbers: write it by numpy.save") from None
+        raise InputError(f"{path} is not a plain array of real numbers: write it by numpy.save") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise InputError(f"{path} is no plain array of real numbers: write it by numpy.save")
+        raise InputError(f"{path} is not a plain array of real numbers: write it by numpy.save")
     return array
 
 

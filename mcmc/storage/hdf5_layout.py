@@ -63,7 +63,7 @@ def empty_file(
         temperatures: float64 (T,).
         chains: int64 (C,), numbers of the chains.
         series: names of the measured series.
-        provenance: further attributes; what is no string or number is kept as JSON.
+        provenance: further attributes; what is neither a string nor a number is kept as JSON.
         draws: how many are expected, to choose the size of chunks.
     """
     T, C = len(temperatures), len(chains)
@@ -171,7 +171,7 @@ def open_reader(path: Path) -> Reader:
         InputError: it is missing, empty, not to be read or no HDF5 file.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+        raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     try:
         fd = open_descriptor(path, os.O_RDONLY)
     except OSError as error:
@@ -180,7 +180,7 @@ def open_reader(path: Path) -> Reader:
         if not os.fstat(fd).st_size:
             raise InputError(f"{path} is empty: nothing was ever written to it")
         if not h5py.is_hdf5(path):
-            raise InputError(f"{path} is no HDF5 file (numpy arrays come in by latticeflow import)")
+            raise InputError(f"{path} is not an HDF5 file (numpy arrays come in by latticeflow import)")
         return Reader(fd, {})
     finally:
         os.close(fd)

@@ -112,7 +112,7 @@ def _verify_block(ensemble: Ensemble, draws: slice, found: Verification) -> None
 def _fails(read: Callable[[], object]) -> bool:
     try:
         read()
-    except ValueError:  # damaged data, or what is no JSON
+    except ValueError:  # damaged data, or what is not JSON
         return True
     return False
 

@@ -70,7 +70,7 @@ class Bomb:
         (["compare", "flow.pt", "exy4.h5"], "holds ExtendedXY(J=1.0, K=1.0)"),
         (["compare", "flow.pt", "stiff4.h5"], "holds XY(J=2.0)"),
         (["compare", "flow.pt", "absent.h5"], "does not exist"),
-        (["compare", "flow.pt", "flow.pt"], "is no HDF5 file"),
+        (["compare", "flow.pt", "flow.pt"], "is not an HDF5 file"),
         (["compare", "flow.pt", "xy4.h5", "--draws", "0"], "draws = 0"),
         (["compare", "flow.pt", "xy4.h5", "--plot", "c.bmp"], "its name must end in .png"),
         (["compare", "flow.pt", "xy4.h5", "--seed", "-1"], "seed = -1"),

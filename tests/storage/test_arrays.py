@@ -41,8 +41,8 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, capsys):
     np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "text.npy").write_text("0.1 0.2\n")
     for name, message in (
-        ("pickled", "is no plain array of real numbers"),
-        ("text", "is no plain array of real numbers"),
+        ("pickled", "is not a plain array of real numbers"),
+        ("text", "is not a plain array of real numbers"),
         ("missing", "does not exist"),
     ):
         arguments = ["import", f"{tmp_path}/{name}.npy", "--temperatures", "1", "--out", f"{tmp_path}/a.h5"]

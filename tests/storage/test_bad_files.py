@@ -73,7 +73,7 @@ def zeroed_header(path):
 BAD = {
     missing: "does not exist",
     empty: "is empty",
-    text: "is no HDF5 file",
+    text: "is not an HDF5 file",
     truncated: "is truncated",
     foreign: "is an HDF5 file, but no latticeflow ensemble",
     newer: "has format version 7, newer than 1: upgrade latticeflow",

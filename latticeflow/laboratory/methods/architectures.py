@@ -104,4 +104,4 @@ ARCHITECTURES: dict[str, Architecture] = {
         "flow matching", "arXiv:2210.02747", lambda d, c, width: FlowMatching(d, c, width=2 * width), pace=4.0
     ),
 }
-"""Every kind of flow; the law-book of the tests runs over this registry."""
+"""Every kind of flow; the tests of the contract run over this registry."""

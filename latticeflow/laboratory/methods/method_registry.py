@@ -132,7 +132,7 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[torch.Generator]:
 
 
 METHODS: dict[str, Method] = {}
-"""Every method by name; the law-book of the tests runs over this registry."""
+"""Every method by name; the tests of the contract run over this registry."""
 
 
 def register(method: Method) -> Method:

@@ -119,7 +119,7 @@ def _train_once(cell: Trial, effort: Effort) -> dict[str, Any]:
     torch.set_num_threads(1)
     target = find_target(cell.target)
     row: dict[str, Any] = {**cell._asdict(), "effort": asdict(effort), "diverged": None}
-    target.sample(1, condition=target.sample_conditions(1))  # what a target prepares at its first draw is no training
+    target.sample(1, condition=target.sample_conditions(1))  # what a target prepares at its first draw is not training
     started = time.process_time()
     try:
         sampler = fit(cell, effort)

@@ -36,7 +36,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "digits": StackedDigits,
     "manifold1200": GaussiansOnManifold,
 }
-"""Every density by name; the law-book of the tests runs over this registry."""
+"""Every density by name; the tests of the contract run over this registry."""
 
 
 def build_target(name: str) -> Target:

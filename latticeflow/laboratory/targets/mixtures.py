@@ -24,7 +24,7 @@ class GaussianMixture(Target):
         condition_size: features of the condition, for subclasses that heed one.
 
     Raises:
-        InputError: widths or weights that are no mixture.
+        InputError: widths or weights that do not make a mixture.
     """
 
     def __init__(
