@@ -88,7 +88,9 @@ def add_parser(verbs: Any) -> None:
     critic.add_argument(
         "--critic", default="symmetric", help="symmetric, or published: the paper's (default symmetric)"
     )
-    critic.add_argument("--critic-channels", type=int, default=32, metavar="N", help="channels of each convolution (default 32)")
+    critic.add_argument(
+        "--critic-channels", type=int, default=32, metavar="N", help="channels of each convolution (default 32)"
+    )
     critic.add_argument("--critic-packing", type=int, default=2, metavar="N", help="judged together (default 2)")
     critic.add_argument("--critic-rate", type=float, default=1e-3, help="its learning rate (default 0.001)")
     critic.add_argument("--critic-penalty", type=float, default=0.0, metavar="W", help="gradient penalty (default 0)")

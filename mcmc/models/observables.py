@@ -40,7 +40,9 @@ def checked(theta: Any) -> Any:
         if not np.issubdtype(theta.dtype, np.floating):
             raise InputError(f"angles of type {theta.dtype} are not a configuration: give float32 or float64 radians")
     if theta.ndim < 2 or min(theta.shape[-2:]) < 2:
-        raise InputError(f"an array of shape {tuple(theta.shape)} is not a configuration: give (..., Ly, Lx), sides >= 2")
+        raise InputError(
+            f"an array of shape {tuple(theta.shape)} is not a configuration: give (..., Ly, Lx), sides >= 2"
+        )
     if isinstance(theta, np.ndarray) and theta.size:
         low, high = float(theta.min()), float(theta.max())
         # float32 cannot tell pi from its nearest number, which lies above.

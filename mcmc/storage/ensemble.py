@@ -126,7 +126,7 @@ class Ensemble:
             temperatures: (T,), in units of J / k_B.
             chains: their number, or their numbers in a run of which this file holds a part.
             series: names of the measured series that every block will bring.
-            provenance: attributes that say how the draws are made; what is neither a string nor a number is kept as JSON.
+            provenance: how the draws are made; what is neither a string nor a number is kept as JSON.
             draws: how many draws are expected, to choose the size of chunks; more or fewer may come.
             whole: remove the file after an exception even if it has draws, for what cannot be gone on with.
 
