@@ -1,4 +1,4 @@
-"""``latticeflow bench head-to-head`` and ``free-energy``: flows against classical chains at equal time."""
+"""``latticeflow bench head-to-head``, ``free-energy`` and ``energy-curve``: flows and Markov chains at equal time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from latticeflow.cli import options
 
 
 def add_subjects(subjects: Any) -> None:
-    """Declare both subjects."""
+    """Declare the subjects."""
     _add_contest(
         subjects,
         "head-to-head",
@@ -27,10 +27,18 @@ def add_subjects(subjects: Any) -> None:
         "errors of free energy and entropy at equal time, by flows and by classical chains",
         10.0,
     )
+    _add_contest(
+        subjects,
+        "energy-curve",
+        run_energy_curve,
+        "errors of energies and specific heats at equal time, by Markov chains with and without a flow",
+        10.0,
+        plot=False,
+    )
 
 
-def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float) -> None:
-    example = f"latticeflow bench {name} --flows xy8.pt exy8.pt --plot {name}.png"
+def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float, *, plot: bool = True) -> None:
+    example = f"latticeflow bench {name} --flows xy8.pt exy8.pt" + (f" --plot {name}.png" if plot else "")
     duel = options.add_verb(subjects, name, run, summary, example)
     duel.set_defaults(verb=f"bench {name}")
     duel.add_argument("--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained (default: the shipped one)")
@@ -51,7 +59,8 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     duel.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
     duel.add_argument("--device", default="auto", help="of the flow: auto, cpu, cuda, ... (default auto)")
     duel.add_argument("--json", action="store_true", help="print one JSON object")
-    duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")
+    if plot:
+        duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")
 
 
 def run_head_to_head(arguments: argparse.Namespace) -> None:
@@ -88,6 +97,32 @@ def run_free_energy(arguments: argparse.Namespace) -> None:
         return
     print(f"flows on {describe(device)}")
     print(free_energy_contest.results_text(rows, gains))
+
+
+def run_energy_curve(arguments: argparse.Namespace) -> None:
+    """Measure energies along a curve by Markov chains, with and without a flow."""
+    options.require_torch()
+    from latticeflow.experiments import energy_curve_contest
+    from latticeflow.experiments.head_to_head import SHIPPED
+    from latticeflow.flows.device import choose_device, describe
+
+    device = choose_device(arguments.device)
+    rows = [
+        row
+        for path in arguments.flows or [SHIPPED]
+        for row in energy_curve_contest.curve_contest(
+            path,
+            temperatures=arguments.temperatures or ((0.9, 1.0, 1.1) if arguments.quick else None),
+            seconds=0.3 if arguments.quick else arguments.seconds,
+            seed=arguments.seed,
+            device=device,
+        )
+    ]
+    if arguments.json:
+        print(json.dumps({"device": describe(device), "rows": energy_curve_contest.as_json(rows)}))
+        return
+    print(f"flows on {describe(device)}")
+    print(energy_curve_contest.curve_text(rows))
 
 
 def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: Any) -> tuple[list[Any], list[Any]]:
