@@ -19,11 +19,17 @@ def add_subjects(subjects: Any) -> None:
         subjects,
         "flow",
         run_flow,
-        "parameters, time of a training step, draws a second and memory of flows, by lattice size",
-        "latticeflow bench flow --sizes 8,16,32",
+        "time to build, training steps, draws a second, memory and quality of flows, by lattice size",
+        "latticeflow bench flow --flows multiscale,xy8.pt --sizes 8,16,32,64,128",
     )
     flow.set_defaults(verb="bench flow")
-    flow.add_argument("--flows", type=options.words, metavar="A,B", help="kinds of flow (default: all)")
+    flow.add_argument(
+        "--flows",
+        type=options.words,
+        metavar="A,B",
+        help="kinds of flow, and files of trained ones, which are judged too (default: all kinds)",
+    )
+    flow.add_argument("--judged", type=int, default=200, metavar="N", help="draws that judge, by T (default 200)")
     flow.add_argument("--sizes", type=options.integers, default=(8, 16), metavar="L,L", help="sides (default 8,16)")
     flow.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
     flow.add_argument("--draws", type=int, default=16, help="per temperature in a batch (default 16)")
@@ -116,15 +122,17 @@ def run_flow(arguments: argparse.Namespace) -> None:
     from mcmc.runtime.progress import Progress
 
     device = choose_device(arguments.device)
-    flows = arguments.flows or tuple(FLOWS)
+    flows = [Path(name) if name.endswith(".pt") else name for name in arguments.flows or tuple(FLOWS)]
     found = []
-    with Progress("measuring", len(flows) * len(arguments.sizes), unit="flow") as progress:
+    files = sum(isinstance(flow, Path) for flow in flows)
+    with Progress("measuring", (len(flows) - files) * len(arguments.sizes) + files, unit="flow") as progress:
         for cost in flow_costs.costs(
             flows,
             arguments.sizes,
             model=arguments.model,
             draws=arguments.draws,
             seconds=arguments.seconds,
+            judged=arguments.judged,
             device=device,
         ):
             found.append(cost)

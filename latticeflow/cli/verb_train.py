@@ -36,15 +36,16 @@ def add_parser(verbs: Any) -> None:
         dest="start",
         type=Path,
         metavar="SMALLER.pt",
-        help="start from a trained flow of this size, or of half, a quarter, ... of it",
+        help="start from a trained flow of this size, or of half, a quarter, ... of it; the time is shared with trainings "
+        "on the sizes between",
     )
 
     objective = parser.add_argument_group("the objective")
     objective.add_argument(
         "--objective",
         help="forward_kl, reverse_kl, jeffreys, forward_reverse_kl, log_variance, advnf_forward, advnf_reverse, advnf "
-        "(these three with the published weights) or log_variance_critic "
-        "(default: the flow's, log_variance for multiscale, advnf for realnvp)",
+        "(these three with the published weights), log_variance_critic, forward_kl_sites or sites_first "
+        "(default: the flow's, log_variance for multiscale, from 32x32 on sites_first, advnf for realnvp)",
     )
     objective.add_argument(
         "--weight",
@@ -52,7 +53,7 @@ def add_parser(verbs: Any) -> None:
         type=options.assignment,
         default=[],
         metavar="TERM=W",
-        help="weight of nll, model, ensemble or adversarial in place of the objective's; repeat",
+        help="weight of nll, sites, model, ensemble or adversarial in place of the objective's; repeat",
     )
     objective.add_argument(
         "--schedule",
@@ -72,6 +73,7 @@ def add_parser(verbs: Any) -> None:
     either.add_argument("--minutes", type=float, help="wall time of the training (default 10)")
     either.add_argument("--steps", type=int, help="number of steps instead: the same flow every time")
     length.add_argument("--draws", type=int, default=16, help="draws per temperature in a batch (default 16)")
+    length.add_argument("--rows", type=int, default=8192, help="random sites in a step of sites_first (default 8192)")
     length.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="in a batch (default 32)")
     length.add_argument("--learning-rate", type=float, help="at its peak (default: the flow's, 0.01 for multiscale)")
     length.add_argument("--warmup", type=int, default=50, metavar="STEPS", help="until that peak (default 50)")
@@ -125,6 +127,7 @@ def execute(arguments: argparse.Namespace) -> int:
         minutes=minutes,
         temperatures=arguments.batch_temperatures,
         draws=arguments.draws,
+        rows=arguments.rows,
         learning_rate=arguments.learning_rate,
         warmup=arguments.warmup,
         clip_norm=arguments.clip_norm,

@@ -1,7 +1,13 @@
-"""What flows cost on this machine: parameters, time of a training step, draws a second, memory, by lattice size."""
+"""What flows cost on this machine, and what trained ones are worth, by lattice size.
+
+Time to build, parameters, times of training steps, draws a second, memory; acceptance and effective sample sizes on
+draws of Markov chains that no training has seen, beside the acceptance that the schedule of the multiscale flow allows
+in the harmonic limit.
+"""
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import resource
 import statistics
@@ -9,100 +15,185 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from latticeflow.flows import build_flow
+from latticeflow.flows import Flow, Multiscale, build_flow, checkpoint
+from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
+from latticeflow.flows.spin_wave import SpinWaves
+from latticeflow.quality.compare import compare
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import TrainingSettings
-from mcmc import Lattice, model_from_name
+from mcmc import Lattice, generate, model_from_name
 
 RANGE = (0.05, 2.05)
+_MOST_SITES = 2**19
+"""Of the configurations of a step on whole draws, or of a call that draws; larger steps are not measured."""
 
 
 class Cost(NamedTuple):
-    """Of one flow on one lattice."""
+    """Of one flow on one lattice; None where it was not measured."""
 
     flow: str
     size: int
     """Side of the square lattice."""
     parameters: int
-    step_milliseconds: float
-    """Median wall time of one training step by the flow's default objective, optimiser included."""
+    build_seconds: float
+    step_milliseconds: float | None
+    """Median wall time of one training step by the flow's objective on whole draws, optimiser included."""
+    sites_step_milliseconds: float | None
+    """The same of a step of the forward KL on random sites, where the flow takes such."""
     configurations: int
     """Drawn in one step, and as many read from an ensemble where the objective reads one."""
     draws_per_second: float
-    """Configurations with their log q, without gradients, in batches of as many as a step."""
+    """Configurations with their log q, without gradients."""
     peak_megabytes: float
     """Most memory held at a time beyond what the process held before: of the GPU, or resident on a CPU."""
+    ceiling: float | None
+    """Acceptance of the best flow of this schedule in the harmonic limit."""
+    acceptance: float | None = None
+    """Mean over the temperatures, of a trained flow; so are the next five."""
+    acceptance_minimum: float | None = None
+    ess_forward: float | None = None
+    ess_reverse: float | None = None
+    variance_per_site: float | None = None
+    """Of log w, over N."""
 
 
 def costs(
-    flows: Sequence[str],
+    flows: Sequence[str | Path],
     sizes: Sequence[int],
     *,
     model: str = "xy",
     draws: int = 16,
     seconds: float = 5.0,
+    judged: int = 200,
     device: torch.device | str = "cpu",
 ) -> Iterator[Cost]:
     """Measure every flow on every square lattice, each in a process of its own, whose memory is its alone.
 
     Args:
-        flows: names of `latticeflow.flows.FLOWS`.
+        flows: names of `latticeflow.flows.FLOWS`, and files of trained flows, which bring their model and size.
         sizes: sides.
         model: ``"xy"`` or ``"exy"``, with unit couplings.
         draws: per temperature in a batch, of 32 temperatures.
-        seconds: about how long to train, and how long to draw.
+        seconds: about how long to train by each kind of step, and how long to draw.
+        judged: draws of Markov chains per temperature that judge a trained flow.
         device: where.
 
     Raises:
         InputError: a flow is unknown, or cannot draw such a lattice.
     """
-    for name in flows:
-        for side in sizes:
-            arguments = (name, side, model, draws, seconds, str(device), torch.get_num_threads())
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                yield process.submit(measure, *arguments).result()
+    files = [flow for flow in flows if isinstance(flow, Path)]
+    tasks: list[tuple[str | Path, int]] = [(name, side) for name in flows if name not in files for side in sizes]
+    for name, side in tasks + [(path, 0) for path in files]:
+        arguments = (name, side, model, draws, seconds, judged, str(device), torch.get_num_threads())
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            yield process.submit(measure, *arguments).result()
 
 
-def measure(name: str, side: int, model: str, draws: int, seconds: float, device: str, threads: int) -> Cost:
+def measure(
+    name: str | Path, side: int, model: str, draws: int, seconds: float, judged: int, device: str, threads: int
+) -> Cost:
     """Measure one flow in this process; the parameters are those of `costs`."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     before = _peak_bytes(device)
-    flow = build_flow(name, model_from_name(model), Lattice(side, side), RANGE).to(device)
-    # Any angles do: the time does not depend on them.
-    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (32, draws, side, side)).astype(np.float32)
-    settings = TrainingSettings(minutes=1.0, draws=draws)
-    reference = ReferenceDraws(lambda n: theta[:, :n], np.linspace(*RANGE, 32), device=device)
-    trainer = Trainer(flow, settings, reference)
-    step = _time(trainer.step, seconds, device)
-    T = torch.linspace(*RANGE, 32, device=device).repeat_interleave(draws)
+    trained = checkpoint.load(name).flow if isinstance(name, Path) else None
+    kind = name if trained is None else trained.name
+    assert isinstance(kind, str)
+    lattice = Lattice(side, side) if trained is None else trained.lattice
+    system = model_from_name(model) if trained is None else trained.model
+    limits, sizes = (RANGE, {}) if trained is None else (trained.temperatures, trained.sizes)
+    started = time.monotonic()
+    flow = build_flow(kind, system, lattice, limits, **sizes)
+    build = time.monotonic() - started
+    flow = (trained or flow).to(device)
+    quality = _quality(flow, judged) if trained is not None else {}
+    configurations = 32 * draws
+    T = torch.linspace(*flow.temperatures, configurations, device=device)
     with torch.no_grad():
-        drawing = _time(lambda: flow.sample(len(T), T), seconds, device)
+        # As many at a time as a unit of a chain, or one batch of training where that is less.
+        n = max(1, min(configurations, _MOST_SITES // lattice.N))
+        drawing = _time(lambda: flow.sample(n, T[:n]), seconds, device) / n
+    # Any angles do: the time does not depend on them.
+    whole = None if configurations * lattice.N > _MOST_SITES else _step(flow, "log_variance", draws, seconds, device)
+    on_sites = _step(flow, "forward_kl_sites", draws, seconds, device) if isinstance(flow, Multiscale) else None
+    waves = isinstance(flow, Multiscale) and SpinWaves(flow.model, lattice).stable
     return Cost(
-        flow=name,
-        size=side,
+        flow=kind,
+        size=lattice.Lx,
         parameters=flow.parameter_count,
-        step_milliseconds=1e3 * step,
-        configurations=len(T),
-        draws_per_second=len(T) / drawing,
+        build_seconds=build,
+        step_milliseconds=whole,
+        sites_step_milliseconds=on_sites,
+        configurations=configurations,
+        draws_per_second=1 / drawing,
         peak_megabytes=(_peak_bytes(device) - before) / 1e6,
+        ceiling=harmonic_ceiling(flow.model, lattice).acceptance if waves else None,
+        **quality,
     )
 
 
+def _step(flow: Flow, objective: str, draws: int, seconds: float, device: str) -> float:
+    """Milliseconds of a training step; trains a copy."""
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (32, draws, *flow.lattice.shape)).astype(np.float32)
+    settings = TrainingSettings(minutes=1.0, draws=draws, objective=objective)
+    reference = ReferenceDraws(lambda n: theta[:, :n], np.linspace(*flow.temperatures, 32), device=device)
+    trainer = Trainer(copy.deepcopy(flow), settings, reference)
+    return 1e3 * _time(trainer.step, seconds, device)
+
+
+def _quality(flow: Flow, judged: int) -> dict[str, float]:
+    """What fresh draws of Markov chains say of a flow."""
+    ensemble = generate(
+        flow.model,
+        size=flow.lattice,
+        temperatures=np.linspace(*flow.temperatures, 32),
+        draws=-(-judged // 4),
+        chains=4,
+        seed=20261126,
+    )
+    rows = compare(flow, ensemble, draws=judged)
+    return {
+        "acceptance": rows.mean["acceptance"],
+        "acceptance_minimum": min(row.acceptance for row in rows),
+        "ess_forward": rows.mean["ess_forward"],
+        "ess_reverse": rows.mean["ess_reverse"],
+        "variance_per_site": rows.mean["log_weight_variance_per_site"],
+    }
+
+
+_COLUMNS = {
+    "size": ("size", "d"),
+    "parameters": ("parameters", ",d"),
+    "build s": ("build_seconds", ".2f"),
+    "ms a step": ("step_milliseconds", ".0f"),
+    "on sites": ("sites_step_milliseconds", ".0f"),
+    "MB": ("peak_megabytes", ".0f"),
+    "draws/s": ("draws_per_second", ",.0f"),
+    "ceiling": ("ceiling", ".4f"),
+    "acceptance": ("acceptance", ".3f"),
+    "minimum": ("acceptance_minimum", ".3f"),
+    "ESS fwd": ("ess_forward", ".3f"),
+    "ESS rev": ("ess_reverse", ".3f"),
+    "var/site": ("variance_per_site", ".1e"),
+}
+
+
 def costs_text(found: Sequence[Cost]) -> str:
-    """The costs for a terminal."""
-    lines = [f"{'flow':12}{'size':>6}{'parameters':>12}{'ms a step':>12}{'draws a second':>16}{'MB at peak':>12}"]
-    lines += [
-        f"{each.flow:12}{each.size:6}{each.parameters:12,}{each.step_milliseconds:12.1f}{each.draws_per_second:16,.0f}"
-        f"{each.peak_megabytes:12,.0f}"
-        for each in found
-    ]
+    """The costs for a terminal; columns that no row fills are left out."""
+    columns = {title: how for title, how in _COLUMNS.items() if any(getattr(row, how[0]) is not None for row in found)}
+    widths = {title: max(len(title), 7) + 2 for title in columns}
+    lines = [f"{'flow':12}" + "".join(f"{title:>{widths[title]}}" for title in columns)]
+    for row in found:
+        values = {title: getattr(row, field) for title, (field, _) in columns.items()}
+        cells = {t: "-" if value is None else format(value, columns[t][1]) for t, value in values.items()}
+        lines.append(f"{row.flow:12}" + "".join(f"{cells[title]:>{widths[title]}}" for title in columns))
     return "\n".join(lines)
 
 

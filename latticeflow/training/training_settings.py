@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from latticeflow.flows import Flow
+from latticeflow.flows import Flow, Multiscale
 from latticeflow.training.objectives import SCHEDULES, Objective, objective_from_name
 from latticeflow.training.weight_schedule import WeightSchedule
 from mcmc import InputError
@@ -15,6 +15,7 @@ from mcmc.runtime.registry import nearest
 
 CRITICS = ("symmetric", "published")
 DECAYS = ("cosine", "constant", "published")
+LARGE = 1024
 GRADIENTS = ("reparameterised", "score_function")
 
 
@@ -67,7 +68,8 @@ class TrainingSettings:
     """How to train.
 
     Args:
-        objective: a name of `objectives.OBJECTIVES`; None is the flow's default.
+        objective: a name of `objectives.OBJECTIVES`; None is the flow's default, or ``sites_first`` for a multiscale flow
+            of `LARGE` sites or more, on which a step with whole draws takes seconds.
         steps: optimiser steps; or
         minutes: wall time. Exactly one of the two is given.
         temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
@@ -140,7 +142,8 @@ class TrainingSettings:
 
     def resolved(self, flow: Flow | type[Flow]) -> Self:
         """The same with the defaults of a flow filled in."""
-        objective = self.objective or flow.objective
+        large = isinstance(flow, Multiscale) and flow.lattice.N >= LARGE
+        objective = self.objective or ("sites_first" if large else flow.objective)
         return replace(
             self,
             objective=objective,
@@ -160,7 +163,7 @@ class TrainingSettings:
 
     def terms(self, flow: Flow | type[Flow]) -> Objective:
         """Weights of the objective for a flow."""
-        return replace(objective_from_name(self.objective or flow.objective), **self.weights)
+        return replace(objective_from_name(self.resolved(flow).objective or flow.objective), **self.weights)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:

@@ -11,7 +11,7 @@ from latticeflow.experiments import flow_costs
 from latticeflow.experiments import objectives_study as study
 from latticeflow.experiments import objectives_table as study_table
 from latticeflow.experiments.objectives_study import Case, Plan, objective_cells, without_critic
-from latticeflow.flows import FLOWS, build_flow
+from latticeflow.flows import FLOWS, build_flow, checkpoint
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.runtime.stop import Stop
@@ -131,14 +131,28 @@ def test_all_flows_by_all_objectives_in_two_processes(tmp_path, monkeypatch):
 
 
 def test_costs_are_those_of_the_flow():
-    cost = flow_costs.measure("multiscale", 4, "exy", 2, 0.05, "cpu", 1)
+    cost = flow_costs.measure("multiscale", 4, "exy", 2, 0.05, 10, "cpu", 1)
     flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.05, 2.05))
     assert cost.parameters != flow.parameter_count  # EXY models more sites than XY
     assert cost.configurations == 64
     assert cost.step_milliseconds > 0
+    assert cost.sites_step_milliseconds > 0
     assert cost.draws_per_second > 64 / 60
+    assert 0.9 < cost.ceiling < 1
+    assert cost.acceptance is None
     table = flow_costs.costs_text([cost])
     assert f"{cost.parameters:,}" in table
+    assert "acceptance" not in table
+
+
+def test_a_trained_flow_is_judged_beside_its_costs(tmp_path):
+    flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16)
+    checkpoint.save(tmp_path / "xy4.pt", flow, {})
+    cost = flow_costs.measure(tmp_path / "xy4.pt", 0, "xy", 2, 0.05, 40, "cpu", 1)
+    assert (cost.size, cost.parameters) == (4, flow.parameter_count)
+    assert 0 < cost.acceptance_minimum < cost.acceptance <= 1
+    assert 0 < cost.ess_forward <= 1
+    assert "acceptance" in flow_costs.costs_text([cost])
 
 
 @pytest.mark.slow
