@@ -36,8 +36,8 @@ def add_parser(verbs: Any) -> None:
         dest="start",
         type=Path,
         metavar="SMALLER.pt",
-        help="start from a trained flow of this size, or of half, a quarter, ... of it; the time is shared with trainings "
-        "on the sizes between",
+        help="start from a trained flow of this size, or of half, a quarter, ... of it; the time is shared with "
+        "trainings on the sizes between",
     )
 
     objective = parser.add_argument_group("the objective")

@@ -68,8 +68,8 @@ class TrainingSettings:
     """How to train.
 
     Args:
-        objective: a name of `objectives.OBJECTIVES`; None is the flow's default, or ``sites_first`` for a multiscale flow
-            of `LARGE` sites or more, on which a step with whole draws takes seconds.
+        objective: a name of `objectives.OBJECTIVES`; None is the flow's default, or ``sites_first`` for a multiscale
+            flow of `LARGE` sites or more, on which a step with whole draws takes seconds.
         steps: optimiser steps; or
         minutes: wall time. Exactly one of the two is given.
         temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
