@@ -44,7 +44,7 @@ def save(
         metadata: how it was made, in JSON's types; None takes ``flow.history``.
         training: state of the trainer, tensors and plain containers, for a training that is to go on.
         half: round the parameters to half precision, for half the size. The file holds the rounded flow: its densities
-            are exact for its draws like any other's, and the variance of log w rose by less than a thousandth of itself.
+            are exact for its draws like any other's, and log w varied by less than a thousandth more.
 
     Raises:
         InputError: the flow is made of somebody's functions, which no file can hold.
