@@ -142,7 +142,7 @@ def execute(arguments: argparse.Namespace) -> int:
             spectral_norm=not arguments.no_spectral_norm,
             gradient_penalty=arguments.critic_penalty,
             weight_clip=arguments.critic_clip,
-            augment=not arguments.no_augmentation,
+            augment=False if arguments.no_augmentation else None,
             learning_rate=arguments.critic_rate,
         ),
         seed=arguments.seed,

@@ -277,4 +277,5 @@ def _critic(flow: Flow, settings: TrainingSettings, draws: int) -> Critic | Publ
         )
     if how.kind == "published":
         return PublishedCritic(flow.lattice.shape, how.channels, packing=how.packing, normalise=how.spectral_norm)
-    return Critic(how.channels, packing=how.packing, normalise=how.spectral_norm, augment=how.augment)
+    augment = flow.symmetric if how.augment is None else how.augment
+    return Critic(how.channels, packing=how.packing, normalise=how.spectral_norm, augment=augment)

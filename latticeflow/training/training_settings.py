@@ -31,7 +31,8 @@ class CriticSettings:
         gradient_penalty: weight of the penalty on its slope at ensemble draws, R1 (Mescheder, Geiger, Nowozin,
             arXiv:1801.04406); 0 for none.
         weight_clip: bound of its weights after every step (Arjovsky, Chintala, Bottou, arXiv:1701.07875); 0 for none.
-        augment: turn and reflect what it sees at random; the published critic does not.
+        augment: turn and reflect what it sees at random, which makes it blind to the direction of the magnetisation;
+            None does so for flows with these symmetries, as others must learn them. The published critic never does.
         learning_rate: of its Adam.
 
     Raises:
@@ -44,7 +45,7 @@ class CriticSettings:
     spectral_norm: bool = True
     gradient_penalty: float = 0.0
     weight_clip: float = 0.0
-    augment: bool = True
+    augment: bool | None = None
     learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:

@@ -136,6 +136,15 @@ def test_published_critic_has_the_notebooks_layers_and_sees_the_order_of_a_pack(
     assert not torch.allclose(logit[:, 0], logit[:, 2])
 
 
+def test_a_critic_of_a_flow_without_the_symmetries_sees_the_direction():
+    for name, blind in (("multiscale", True), ("realnvp", False)):
+        trainer = Trainer(make(name, XY(), 4, 4), TrainingSettings("advnf", steps=1, **QUICK), anything())
+        assert trainer.critic.augment is blind
+        how = CriticSettings(augment=True)
+        trainer = Trainer(make(name, XY(), 4, 4), TrainingSettings("advnf", steps=1, critic=how, **QUICK), anything())
+        assert trainer.critic.augment
+
+
 def test_weights_of_the_critic_are_clipped():
     how = CriticSettings(channels=8, spectral_norm=False, weight_clip=0.01)
     trainer = Trainer(
