@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,12 @@ class ReplicaBlock:
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     uncounted: int = 0
+
+    @cached_property
+    def floor(self) -> float:
+        """Energy of all sites, in units of `unit`, above which kernels measure excesses; see `mcmc.kernels.measure`."""
+        J, K = (abs(float(coupling)) for coupling in self.couplings)
+        return self.lattice.N * (2 * J + K)
 
     @property
     def size(self) -> int:
@@ -294,11 +300,10 @@ def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray 
     from mcmc.kernels import measure
 
     x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
-    excess, mx, my = measure.moments(x, y, W, block.neighbours, *block.couplings, block.lattice.Lx)[:, : block.size]
+    found = measure.moments(x, y, W, block.neighbours, *block.couplings, block.lattice.Lx)
     # Where it is cold the excess is tiny, which float32 carries beside zero but not beside the whole energy.
-    floor = sum(weight * abs(float(coupling)) for weight, coupling in zip((2, 1), block.couplings, strict=True))
-    energy = block.unit * (excess - block.lattice.N * floor)
-    series[0, block.slots, n], series[1, block.slots, n], series[2, block.slots, n] = energy, mx, my
+    found[0] = block.unit * (found[0] - block.floor)
+    series[:, block.slots, n] = found[:, : block.size]
     if theta is not None:
         out = np.empty_like(x)
         measure.angles(x, y, out)
