@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ def read(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on foreign files
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, OSError):
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, OSError, TypeError, struct.error):
         raise InputError(
             f"{path} is not a latticeflow checkpoint, or is truncated: nothing in it was executed"
         ) from None

@@ -154,8 +154,13 @@ def settings_from_dict(stored: Mapping[str, Any]) -> Settings:
     if unknown:
         raise InputError(f"the file's settings name {', '.join(unknown)}, unknown here: upgrade latticeflow")
     plain: dict[str, Any] = {"streams": 1, **stored}  # files of the first version do not name theirs
-    plain["model"], plain["lattice"] = _model(stored["model"]), Lattice(**stored["lattice"])
-    return Settings(**plain)
+    try:
+        plain["model"], plain["lattice"] = _model(stored["model"]), Lattice(**stored["lattice"])
+        return Settings(**plain)
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the file's settings are damaged ({' '.join(str(error).split())})") from None
 
 
 def _model(stored: Mapping[str, Any]) -> Model:

@@ -135,4 +135,5 @@ def require_sensible(temperatures: Any, model: Model) -> tuple[float, ...]:
 def _unit_vectors(theta: np.ndarray, axis: int) -> bool:
     moved = np.moveaxis(theta, axis, -1)
     part = np.asarray(moved[tuple(slice(0, 16) for _ in moved.shape[:-1])], np.float64)
-    return bool(np.allclose((part**2).sum(-1), 1, atol=1e-3))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.allclose((part**2).sum(-1), 1, atol=1e-3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from mcmc.storage.brought_arrays import Understood, as_angles, require_angles, r
 from mcmc.storage.ensemble import Ensemble
 
 _BLOCK_BYTES = 2**26
+# What numpy raises for a file that is not one of its own: it parses the header as Python.
+_UNREADABLE = (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError, tokenize.TokenError)
 
 
 def load(path: str | Path) -> np.ndarray:
@@ -29,7 +32,7 @@ def load(path: str | Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except (ValueError, EOFError, OSError):
+    except _UNREADABLE:
         raise InputError(f"{path} is not a plain array of real numbers: write it by numpy.save") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise InputError(f"{path} is not a plain array of real numbers: write it by numpy.save")

@@ -248,8 +248,8 @@ def attributes(file: h5py.File) -> dict[str, Any]:
 
 def attributes_checksum(attributes: Mapping[str, Any]) -> int:
     """CRC-32 of all attributes but the checksum itself."""
-    content = {name: value for name, value in attributes.items() if name != "checksum"}
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+    content = {str(name): value for name, value in attributes.items() if name != "checksum"}
+    return zlib.crc32(json.dumps(content, sort_keys=True, default=repr).encode())
 
 
 def _plain(value: Any) -> Any:
