@@ -28,6 +28,7 @@ VERBS = {
     "sample": "draw exactly from a flow, by Metropolis or by weights",
     "free-energy": "absolute free energy, entropy, energy, specific heat of a flow",
     "info": "say what is in a file, and how it was made",
+    "report": "write one HTML page about files: warnings, tables, figures",
     "verify": "check every block of a file, and cut off what is damaged",
     "merge": "join the files of a batch array, or of independent runs",
     "import": "make an ensemble file from a numpy array of angles",
