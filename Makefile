@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup demo test lint doctest slow docs notebooks clean
+.PHONY: test-oldest setup demo test lint doctest slow docs notebooks clean
 
 setup: $(VENV)/.ready
 
@@ -35,6 +35,14 @@ docs: setup
 
 notebooks: setup
 	$(BIN)/python notebooks/remake.py --check
+
+# The classical half with the oldest versions that setup.cfg admits; Python 3.11 has wheels of all of them.
+test-oldest:
+	python3.11 -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . pytest hypothesis
+	NUMBA_CACHE_DIR=.venv-oldest/kernels .venv-oldest/bin/python -m pytest tests/test_portability.py \
+		tests/kernels/test_kernels_arithmetic.py tests/storage/test_ensemble.py tests/storage/test_selection.py \
+		tests/storage/test_imported_arrays.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
