@@ -7,6 +7,7 @@ control variates (`mcmc.analysis.control_variates`). Training is not counted.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,8 +60,8 @@ class CurveGain(NamedTuple):
 def grid_of_overlapping_energies(flow: Flow, low: float, high: float) -> list[float]:
     """Temperatures one standard deviation of the energy apart, ends included."""
     beta, length = thermodynamic_length(flow.model, flow.lattice, [low, high])
-    ends = np.interp([1 / high, 1 / low], beta, length)
-    inner = np.interp(np.linspace(*ends, int(np.ceil(np.ptp(ends))) + 1), length, beta)[1:-1]
+    near, far = (float(np.interp(1 / T, beta, length)) for T in (high, low))
+    inner = np.interp(np.linspace(near, far, math.ceil(far - near) + 1), length, beta)[1:-1]
     return [low, *(1 / inner[::-1]).tolist(), high]
 
 
