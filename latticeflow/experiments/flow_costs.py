@@ -39,6 +39,7 @@ class Cost(NamedTuple):
     """Of one flow on one lattice; None where it was not measured."""
 
     flow: str
+    """Its kind, or the name of its file."""
     size: int
     """Side of the square lattice."""
     parameters: int
@@ -125,7 +126,7 @@ def measure(
     on_sites = _step(flow, "forward_kl_sites", draws, seconds, device) if isinstance(flow, Multiscale) else None
     waves = isinstance(flow, Multiscale) and SpinWaves(flow.model, lattice).stable
     return Cost(
-        flow=kind,
+        flow=name.stem if isinstance(name, Path) else name,
         size=lattice.Lx,
         parameters=flow.parameter_count,
         build_seconds=build,

@@ -370,17 +370,19 @@ def train_task(
 
 
 def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
-    """The flow to begin with, and where it comes from: the largest of the same model that is not larger."""
-    shipped = checkpoint.shipped()
+    """The flow to begin with, and where it comes from: the largest of the same model and sizes that is not larger."""
+    shipped, model = checkpoint.shipped(), model_from_name(task.model)
     lattice, side = Lattice(task.size, task.size), task.size
     while side >= 4:
         name = f"{task.model}{side}"
         if name in trained:
             return enlarge(copy.deepcopy(trained[name]), lattice), name
         if name in shipped:
-            return enlarge(checkpoint.load(shipped[name]).flow, lattice), name
+            flow = checkpoint.load(shipped[name]).flow
+            if flow.sizes == build_flow("multiscale", model, flow.lattice, RANGE).sizes:  # smaller nets would stay so
+                return enlarge(flow, lattice), name
         side //= 2
-    return build_flow("multiscale", model_from_name(task.model), lattice, RANGE), "spin waves"
+    return build_flow("multiscale", model, lattice, RANGE), "spin waves"
 
 
 def train_paper(record: Record, out: Path, device: torch.device, minutes: float) -> None:
