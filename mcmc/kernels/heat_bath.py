@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
-from mcmc.kernels.field import draw_words, local_field
+from mcmc.kernels.field import draw_words, local_field, opened, sites
 from mcmc.kernels.lanes import load, pointer, sqrt, store, where
 
 F = np.float32
@@ -53,8 +53,8 @@ def draw(hx, hy, x, y, beta, word0, word1):
 
 
 @njit(cache=True, forceinline=True)
-def _site(x, y, beta, neighbours, J, K, i, W, v, word0, word1, accepted):
-    hx, hy = local_field(x, y, neighbours, i, W, v, J, K)
+def _site(x, y, beta, interaction, i, W, v, word0, word1, accepted):
+    hx, hy = local_field(x, y, interaction, i, W, v)
     k = i * W + v
     a, b, hit = draw(hx, hy, load(x, k), load(y, k), load(beta, v), word0, word1)
     store(x, k, a)
@@ -63,15 +63,15 @@ def _site(x, y, beta, neighbours, J, K, i, W, v, word0, word1, accepted):
 
 
 @njit(cache=True, nogil=True)
-def heat_bath(x, y, beta, keys, neighbours, J, K, move, accepted):
+def heat_bath(x, y, beta, keys, interaction, move, accepted):
     """One sweep of every replica of a block, in place; see `mcmc.kernels` for the arguments."""
-    N, W = len(neighbours), len(beta)
-    x, y, beta, keys, neighbours, accepted = (
+    N, W = sites(interaction), len(beta)
+    x, y, beta, keys, interaction, accepted = (
         pointer(x),
         pointer(y),
         pointer(beta),
         pointer(keys),
-        pointer(neighbours),
+        opened(interaction),
         pointer(accepted),
     )
     # Words first, then one site of all replicas, then the next: vectors of replicas need not wait for one another.
@@ -80,10 +80,10 @@ def heat_bath(x, y, beta, keys, neighbours, J, K, move, accepted):
     for i in range(0, N, 2):
         draw_words(buffer, keys, W, move, i)
         for v in range(0, W, 16):
-            _site(x, y, beta, neighbours, J, K, i, W, v, load(buffer, v), load(buffer, W + v), accepted)
+            _site(x, y, beta, interaction, i, W, v, load(buffer, v), load(buffer, W + v), accepted)
         if i + 1 < N:
             for v in range(0, W, 16):
                 a, b = load(buffer, 2 * W + v), load(buffer, 3 * W + v)
-                _site(x, y, beta, neighbours, J, K, i + 1, W, v, a, b, accepted)
+                _site(x, y, beta, interaction, i + 1, W, v, a, b, accepted)
     # Pointers do not keep the array alive.
     words_array[0] = 0

@@ -9,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mcmc.kernels.field import local_field
+from mcmc.kernels.field import local_field, opened, sites
 from mcmc.kernels.lanes import load, pointer, store
 
 F = np.float32
 
 
 @njit(cache=True, nogil=True)
-def over_relaxation(x, y, W, neighbours, J, K):
+def over_relaxation(x, y, W, interaction):
     """One sweep of the W replicas of a block, in place; see `mcmc.kernels` for the arguments."""
-    N = len(neighbours)
-    x, y, neighbours = pointer(x), pointer(y), pointer(neighbours)
+    N = sites(interaction)
+    x, y, interaction = pointer(x), pointer(y), opened(interaction)
     for i in range(N):
         for v in range(0, W, 16):
-            hx, hy = local_field(x, y, neighbours, i, W, v, J, K)
+            hx, hy = local_field(x, y, interaction, i, W, v)
             k = i * W + v
             a, b = load(x, k), load(y, k)
             # The tiny number turns the spin round where there is no field, which keeps the energy as well.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numba.extending import overload
 
-from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATION, TWIST
+from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATION, TWIST, Square
 from mcmc.kernels.heat_bath import heat_bath
 from mcmc.kernels.lines import lines
 from mcmc.kernels.metropolis import metropolis
@@ -14,7 +15,7 @@ from mcmc.kernels.twist import twist
 
 
 @njit(cache=True, nogil=True)
-def run_steps(x, y, beta, width, keys, neighbours, J, K, Lx, step, steps, numbers_per_step, program, accepted):
+def run_steps(x, y, beta, width, keys, interaction, Lx, step, steps, numbers_per_step, program, accepted):
     """Advance a block, in place; see `mcmc.kernels` for the arguments that kernels share.
 
     Args:
@@ -36,12 +37,29 @@ def run_steps(x, y, beta, width, keys, neighbours, J, K, Lx, step, steps, number
             for again in range(times):
                 move = first + np.uint64(number + again)
                 if kernel == HEAT_BATH:
-                    heat_bath(x, y, beta, keys, neighbours, J, K, move, accepted[k])
+                    heat_bath(x, y, beta, keys, interaction, move, accepted[k])
                 elif kernel == METROPOLIS:
-                    metropolis(x, y, beta, width, keys, neighbours, J, K, move, accepted[k])
+                    metropolis(x, y, beta, width, keys, interaction, move, accepted[k])
                 elif kernel == OVER_RELAXATION:
-                    over_relaxation(x, y, W, neighbours, J, K)
-                elif kernel == LINES:
-                    lines(x, y, beta, keys, neighbours, J, Lx, axis == 0, move, accepted[k])
-                elif kernel == TWIST:
-                    twist(x, y, beta, keys, neighbours, J, Lx, axis == 0, move, accepted[k])
+                    over_relaxation(x, y, W, interaction)
+                else:
+                    _along_lines(x, y, beta, keys, interaction, Lx, kernel, axis == 0, move, accepted[k])
+
+
+def _along_lines(x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted):
+    """Moves of whole lines, which the other interactions do not have."""
+
+
+@overload(_along_lines)
+def _lines_or_twist(x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted):
+    if interaction.instance_class is not Square:
+        return lambda x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted: None
+
+    def lines_or_twist(x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted):
+        neighbours, J = interaction.neighbours, interaction.J
+        if kernel == LINES:
+            lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted)
+        elif kernel == TWIST:
+            twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted)
+
+    return lines_or_twist

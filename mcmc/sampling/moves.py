@@ -9,13 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from mcmc.kernels import conventions
+from mcmc.kernels.conventions import Square
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.sampling.interactions import pairs_of
 
 if TYPE_CHECKING:
     from mcmc.sampling.replicas import ReplicaBlock
@@ -120,8 +123,7 @@ class Program:
             block.beta,
             block.tuned.get(Metropolis.name, block.beta),
             block.keys.ravel(),
-            block.neighbours,
-            *block.couplings,
+            block.interaction,
             block.lattice.Lx,
             step,
             steps,
@@ -140,6 +142,10 @@ class HeatBath(KernelMove):
 
     name: ClassVar[str] = "heat_bath"
     kernel: ClassVar[int] = conventions.HEAT_BATH
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """It draws from von Mises laws."""
+        return _linear_obstacle(model, lattice)
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,10 @@ class OverRelaxation(KernelMove):
     kernel: ClassVar[int] = conventions.OVER_RELAXATION
     numbers: ClassVar[int] = 0
 
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """It reflects about the mean of von Mises laws."""
+        return _linear_obstacle(model, lattice)
+
     def proposals(self, lattice: Lattice) -> float:
         """Every reflection is accepted: nothing is counted."""
         return 0
@@ -176,6 +186,10 @@ class Lines(KernelMove):
 
     name: ClassVar[str] = "lines"
     kernel: ClassVar[int] = conventions.LINES
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """Its kernel knows bonds of nearest neighbours and plaquettes."""
+        return _line_obstacle(model)
 
     @property
     def number(self) -> int:
@@ -196,6 +210,10 @@ class Twist(KernelMove):
     name: ClassVar[str] = "twist"
     kernel: ClassVar[int] = conventions.TWIST
 
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """Its kernel knows bonds of nearest neighbours and plaquettes."""
+        return _line_obstacle(model)
+
     @property
     def number(self) -> int:
         """3 along x, 4 along y."""
@@ -206,10 +224,26 @@ class Twist(KernelMove):
         return 1.0
 
 
-def _no_ring_exchange(model: Model) -> str:
-    if any(len(term.charges) > 2 for term in model.terms):
-        return "a reflection of part of the spins does not keep ring exchange: use auto, or plaquette_cluster"
+def _reflection_obstacle(model: Model, lattice: Lattice) -> str:
+    """Why reflecting clusters of spins about any line would not be exact; empty if it is."""
+    if any(len(term.on(lattice.shape)[0]) > 2 for term in model.terms if term.scale):
+        return "a reflection of part of the spins does not keep terms of more than two, such as ring exchange: use auto"
+    if not model.rotation:
+        return "reflections about any line need the symmetry of turning all spins: use auto, or metropolis"
+    if not model.reflection:
+        return "reflections need bonds without phases: use auto, heat_bath or metropolis"
     return ""
+
+
+def _linear_obstacle(model: Model, lattice: Lattice) -> str:
+    """Why the conditional of one spin is not a von Mises law; empty if it is."""
+    if model.harmonics(lattice.shape) in ((), (1,)):
+        return ""
+    return "the energy of a spin depends on multiples of its angle: use auto, or metropolis"
+
+
+def _line_obstacle(model: Model) -> str:
+    return "" if model.square else "it turns lines of a model of nearest neighbours and plaquettes only: use auto"
 
 
 @dataclass(frozen=True)
@@ -220,8 +254,8 @@ class Wolff(Move):
     initial: ClassVar[float | None] = 1.0
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
-        """Reflections of clusters need pairs of spins alone."""
-        return _no_ring_exchange(model)
+        """Reflections of clusters need pairs of spins alone, and no direction of its own."""
+        return _reflection_obstacle(model, lattice)
 
     def tune(self, parameter: np.ndarray, rate: np.ndarray, lattice: Lattice) -> np.ndarray:
         """Towards one flip of every spin in a step."""
@@ -229,12 +263,16 @@ class Wolff(Move):
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
         """See `Move.advance`."""
+        from mcmc.kernels.pair_clusters import pair_wolff
         from mcmc.kernels.wolff import wolff
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
         span = block.size, step, steps, numbers_per_step, number
-        J, _ = block.couplings
-        wolff(x, y, block.beta, block.tuned[self.name], keys, block.neighbours, J, *span, block.counts[self.name])
+        tuned, counts = block.tuned[self.name], block.counts[self.name]
+        if isinstance(block.interaction, Square):
+            wolff(x, y, block.beta, tuned, keys, block.neighbours, block.interaction.J, *span, counts)
+        else:
+            pair_wolff(x, y, block.beta, tuned, keys, *pairs_of(block.model, block.lattice), *span, counts)
 
 
 @dataclass(frozen=True)
@@ -242,20 +280,24 @@ class SwendsenWang(Move):
     """Swendsen and Wang's clusters: all of them, each reflected or not."""
 
     name: ClassVar[str] = "swendsen_wang"
-    numbers: ClassVar[int] = 2
+    numbers: ClassVar[int] = 3
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
-        """Reflections of clusters need pairs of spins alone."""
-        return _no_ring_exchange(model)
+        """Reflections of clusters need pairs of spins alone, and no direction of its own."""
+        return _reflection_obstacle(model, lattice)
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
         """See `Move.advance`."""
+        from mcmc.kernels.pair_clusters import pair_swendsen_wang
         from mcmc.kernels.swendsen_wang import swendsen_wang
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
         span = block.size, step, steps, numbers_per_step, number
-        J, _ = block.couplings
-        swendsen_wang(x, y, block.beta, keys, J, block.lattice.Lx, *span, block.counts[self.name])
+        counts = block.counts[self.name]
+        if isinstance(block.interaction, Square):
+            swendsen_wang(x, y, block.beta, keys, block.interaction.J, block.lattice.Lx, *span, counts)
+        else:
+            pair_swendsen_wang(x, y, block.beta, keys, *pairs_of(block.model, block.lattice), *span, counts)
 
 
 @dataclass(frozen=True)
@@ -294,7 +336,55 @@ class PlaquetteCluster(Move):
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
         span = block.size, step, steps, numbers_per_step, number
-        plaquette_cluster(x, y, block.beta, keys, block.neighbours, *block.couplings, *span, block.counts[self.name])
+        J, K = (np.float32(value) for value in block.model.square or (0.0, 0.0))
+        plaquette_cluster(x, y, block.beta, keys, block.neighbours, J, K, *span, block.counts[self.name])
+
+
+@dataclass(frozen=True)
+class Symmetry(Move):
+    """Apply a random exact symmetry to whole configurations: a shift, a reversal of all angles, a turn.
+
+    It costs next to nothing, changes no energy, and is what keeps an order that breaks such a symmetry from freezing:
+    the sign of the staggered chirality of ring exchange, that of a frustrated model, the direction of a clock.
+    """
+
+    name: ClassVar[str] = "symmetry"
+
+    def obstacle(self, model: Model, lattice: Lattice) -> str:
+        """There must be one."""
+        trivial = _periods(model, lattice) == lattice.sides
+        if trivial and not model.reflection and model.turns <= 1:
+            return "the model has no symmetry but global rotations, which need no help: leave it out"
+        return ""
+
+    def proposals(self, lattice: Lattice) -> float:
+        """One."""
+        return 1.0
+
+    def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
+        """See `Move.advance`."""
+        from mcmc.kernels.symmetry import symmetry
+
+        x, y, keys, model = block.x.ravel(), block.y.ravel(), block.keys.ravel(), block.model
+        sides, periods = (
+            np.array([*values, 1, 1][:3], np.int64) for values in (block.lattice.sides, _periods(model, block.lattice))
+        )
+        span = block.size, step, steps, numbers_per_step, number
+        mirrored, turns = model.reflection, model.turns
+        symmetry(x, y, len(block.beta), keys, sides, periods, mirrored, turns, *span, block.counts[self.name])
+
+
+@lru_cache(maxsize=64)
+def _periods(model: Model, lattice: Lattice) -> tuple[int, ...]:
+    """Shifts along each axis, by multiples of which the couplings and phases stay as they are."""
+    arrays = [value for term in model.terms for value in (term.coupling, term.phase) if isinstance(value, np.ndarray)]
+
+    def period(axis: int, side: int) -> int:
+        shifts = (shift for shift in range(1, side) if side % shift == 0)
+        kept = (s for s in shifts if all((np.roll(each, s, -1 - axis) == each).all() for each in arrays))
+        return next(kept, side)
+
+    return tuple(period(axis, side) for axis, side in enumerate(lattice.sides))
 
 
 def counted_steps(lattice: Lattice) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.kernels.conventions import OFFSETS, WIDTH
+from mcmc.kernels.conventions import WIDTH, Interaction, Owned, Square
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, require_known
+from mcmc.sampling.interactions import interaction_of, owned_by
 from mcmc.sampling.moves import Move, counted_steps
 from mcmc.sampling.samplers import Sampler
 
@@ -29,8 +30,9 @@ class ReplicaBlock:
     Attributes:
         slots: which of all replicas they are; arrays are padded to W, a multiple of `WIDTH`.
         lattice: the periodic rectangle.
-        neighbours: int32 (N, 8), see `mcmc.kernels`.
-        couplings: float32 J and K, in units of `unit`.
+        model: the spin model, with its couplings in units of `unit`.
+        interaction: tables from which kernels compute local fields, in units of `unit`.
+        owned: tables from which they compute energies.
         unit: energy in which kernels work, a power of two near the largest coupling: so beta times an energy has the
             same bits whatever the unit in which J, K and T are given.
         x, y: float32 (N, W), the spins.
@@ -43,8 +45,9 @@ class ReplicaBlock:
 
     slots: slice
     lattice: Lattice
-    neighbours: np.ndarray
-    couplings: tuple[np.float32, np.float32]
+    model: Model
+    interaction: Interaction
+    owned: Owned
     unit: float
     x: np.ndarray
     y: np.ndarray
@@ -57,8 +60,12 @@ class ReplicaBlock:
     @cached_property
     def floor(self) -> float:
         """Energy of all sites, in units of `unit`, above which kernels measure excesses; see `mcmc.kernels.measure`."""
-        J, K = (abs(float(coupling)) for coupling in self.couplings)
-        return self.lattice.N * (2 * J + K)
+        return float(self.lattice.N * self.owned.amplitudes[..., 2].sum(-1, dtype=np.float64).mean())
+
+    @property
+    def neighbours(self) -> np.ndarray:
+        """Of every site, int32 (N, ...): those that its interaction reads."""
+        return self.interaction.neighbours
 
     @property
     def size(self) -> int:
@@ -133,12 +140,10 @@ class Replicas:
         self.accepted: dict[str, np.ndarray] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._interrupted = False
-        neighbours = lattice.neighbours(*OFFSETS)
         self._unit = 2.0 ** (math.frexp(model.scale)[1] - 1)
-        square = model.in_units_of(self._unit).square
-        if square is None:
-            raise InputError(f"{model} cannot be sampled yet: it is more than bonds and plaquettes of a rectangle")
-        couplings = np.float32(square.J), np.float32(square.K)
+        model.check(lattice.shape)
+        reduced = model.in_units_of(self._unit)
+        interaction, owned = interaction_of(reduced, lattice), owned_by(reduced, lattice)
         # One vector a block at least, four at most: wider ones leave the cache, narrower ones wait for arithmetic.
         vectors = -(-self.size // WIDTH)
         width = WIDTH * min(4, -(-vectors // threads))
@@ -151,8 +156,9 @@ class Replicas:
             block = ReplicaBlock(
                 slots,
                 lattice,
-                neighbours,
-                couplings,
+                reduced,
+                interaction,
+                owned,
                 self._unit,
                 x,
                 y,
@@ -300,7 +306,10 @@ def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray 
     from mcmc.kernels import measure
 
     x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
-    found = measure.moments(x, y, W, block.neighbours, *block.couplings, block.lattice.Lx)
+    if isinstance(block.interaction, Square):
+        found = measure.moments(x, y, W, *block.interaction, block.lattice.Lx)
+    else:
+        found = measure.term_moments(x, y, W, block.owned, block.lattice.Lx)
     # Where it is cold the excess is tiny, which float32 carries beside zero but not beside the whole energy.
     found[0] = block.unit * (found[0] - block.floor)
     series[:, block.slots, n] = found[:, : block.size]

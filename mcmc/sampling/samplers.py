@@ -38,6 +38,7 @@ from mcmc.sampling.moves import (
     PlaquetteCluster,
     Program,
     SwendsenWang,
+    Symmetry,
     Twist,
     Wolff,
     describe,
@@ -257,13 +258,33 @@ def register_sampler(name: str, sampler: Sampler, *, replace: bool = False) -> N
     SAMPLERS.register(name, sampler, replace=replace)
 
 
+def _automatic(model: Model, lattice: Lattice) -> Sampler:
+    """What ``auto`` stands for: the moves that the model allows, in the order of what they are worth."""
+    if model.square and model.ferromagnetic:
+        return SAMPLERS["auto"]
+    moves: list[Update | Move] = []
+    if model.square:
+        moves += SAMPLERS["auto"].updates
+    elif HeatBath().obstacle(model, lattice):
+        moves.append(Update(Metropolis(), times=2))
+    else:
+        moves += [HeatBath(), Update(OverRelaxation(), times=3)]
+    if model.ferromagnetic and not Wolff().obstacle(model, lattice):
+        moves.append(Wolff())
+    if not model.ferromagnetic and not Symmetry().obstacle(model, lattice):
+        # What the energy leaves open must not depend on where a chain began.
+        moves.append(Symmetry())
+    spacing, thermalisation = (5.0, 10) if not isinstance(moves[0], Update) or model.square else (30.0, 200)
+    return Sampler(moves, spacing=spacing, thermalisation=thermalisation)
+
+
 def find_sampler(name: str, model: Model, lattice: Lattice) -> Sampler:
     """The sampler of that name, or at ``module:name``.
 
     Raises:
         InputError: there is none, or one of its moves cannot sample the model.
     """
-    sampler = SAMPLERS.find(name)
+    sampler = _automatic(model, lattice) if name == "auto" else SAMPLERS.find(name)
     if not isinstance(sampler, Sampler):
         raise InputError(f"{name!r} is not a sampler: give an mcmc.Sampler")
     sampler.check(model, lattice)

@@ -191,10 +191,12 @@ def _unit_vectors(theta: np.ndarray) -> np.ndarray:
 def _trapped(replicas: Replicas, ordered: np.ndarray) -> np.ndarray:
     """Which replicas wind, or hold vortices, where that has no weight; relative to the ordered state."""
     model, lattice, beta = replicas.model, replicas.lattice, replicas.beta
+    if not model.square:
+        return np.zeros(replicas.size, bool)
     x, y = replicas.spins
     theta = wrap(np.arctan2(y, x) - ordered).astype(np.float32).reshape(replicas.size, *lattice.shape)
     wound = (np.abs(winding_numbers(theta)) > 0.5) & forbidden_winding(model, lattice, beta)
-    waves = _ferromagnetic_coupling(model, lattice) > 0 and model.square is not None and model.square.K >= 0
+    waves = _ferromagnetic_coupling(model, lattice) > 0 and model.square.K >= 0
     return wound.any(-1) | (waves & (beta * model.scale * WAVES > 1) & (vortex_density(theta) > 0))
 
 
