@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mcmc.storage.memory_ensemble import MemoryEnsemble, from_arrays
     from mcmc.storage.verify import verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Ensemble": "storage.ensemble",
