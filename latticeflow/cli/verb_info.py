@@ -97,7 +97,7 @@ def describe(ensemble: Ensemble) -> dict[str, Any]:
 def screen(ensemble: Ensemble) -> list[str]:
     """The lines for people."""
     attributes, T = ensemble.attributes, ensemble.temperatures
-    settings = attributes.get("settings", {})
+    settings = attributes.get("settings", attributes.get("common_settings", {}))
     numbers = ensemble.chain_numbers
     count = len(T) * ensemble.chains * ensemble.draws
     rows = {
