@@ -17,16 +17,20 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from mcmc.analysis.mbar import Linearised, Mbar
 from mcmc.analysis.statistics import Estimate, jackknife_error
-from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, System
+from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, System, read_moments
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.storage.selection import position_of
+
+if TYPE_CHECKING:
+    from mcmc.storage.memory_ensemble import ReadableEnsemble
 
 LEAST_SHARE = 0.1
 """Effective draws, as a share of those of one temperature, below which a reweighted value is not trusted.
@@ -114,6 +118,32 @@ class Reweighting:
         self._E, self._log_mixture = self._mbar.energies.ravel(), self._mbar.log_mixture().ravel()
         # Row 0 leaves nothing out, row b the block b - 1.
         self._factors = np.concatenate([np.ones((1, len(self._E))), self._mbar.leave_out(block)])
+
+    @classmethod
+    def from_ensemble(
+        cls, ensemble: ReadableEnsemble, temperatures: Sequence[float] | np.ndarray | None = None, *, blocks: int = 32
+    ) -> Self:
+        """Reweight the draws of an ensemble, streaming over its file.
+
+        Args:
+            ensemble: open for reading.
+            temperatures: some of the ensemble's, in units of J / k_B; None takes all.
+            blocks: about how many jackknife blocks.
+
+        Raises:
+            InputError: the ensemble has no such temperature, too few draws, or histograms that do not overlap.
+
+        Example:
+            >>> import mcmc
+            >>> ensemble = mcmc.generate(mcmc.XY(), size=4, temperatures=[0.9, 1.0], draws=50, thermalise=50)
+            >>> curve = Reweighting.from_ensemble(ensemble).curve("specific_heat", [0.92, 0.95])
+            >>> curve.value.shape, bool(curve.trusted.all())
+            ((2,), True)
+        """
+        held = ensemble.temperatures
+        rows = range(len(held)) if temperatures is None else [position_of(T, held) for T in temperatures]
+        moments = [read_moments(ensemble, t) for t in rows]
+        return cls(moments, ensemble.model, ensemble.lattice, held[[*rows]], blocks=blocks)
 
     def __repr__(self) -> str:
         """Model, size, and the temperatures and draws behind it."""

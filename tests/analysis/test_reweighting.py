@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import mcmc
 from mcmc import XY, InputError, Lattice
 from mcmc.analysis.mbar import solve
 from mcmc.analysis.reweighting import LEAST_SHARE, Reweighting
@@ -115,3 +116,14 @@ def test_bad_input(ladder):
         ladder.peak("magnetization")
     with pytest.raises(InputError, match="do not overlap"):
         solve([np.linspace(0, 1, 50), np.linspace(1e5, 1e5 + 1, 50)], np.array([10.0, 1.0]))
+
+
+def test_from_ensemble_is_the_same_as_from_its_moments():
+    T = (0.9, 1.0, 1.1)
+    ensemble = mcmc.generate(MODEL, size=4, temperatures=T, draws=100, thermalise=100)
+    moments = [measure(theta, MODEL) for theta in ensemble.theta()[1:]]
+    expected = Reweighting(moments, MODEL, LATTICE, T[1:], blocks=8).curve("susceptibility", [1.03])
+    found = Reweighting.from_ensemble(ensemble, T[1:], blocks=8).curve("susceptibility", [1.03])
+    assert [each.tolist() for each in found] == [each.tolist() for each in expected]
+    with pytest.raises(InputError, match=r"1\.05"):
+        Reweighting.from_ensemble(ensemble, [0.9, 1.05])
