@@ -293,7 +293,7 @@ def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str
         f"{'system':14}{'T':>7}{'pull':>6}"
         + "".join(f"{head:>12}" for head in heads)
         + "".join(f"{head:>10}" for head in ("all T", "one T", "all T", "one T"))
-        + f"{'pays below':>12}"
+        + f"{'break-even':>12}"
     )
     for gain in found:
         here = {row.method: row for row in rows if (row.system, row.temperature) == (gain.system, gain.temperature)}
@@ -310,7 +310,7 @@ def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str
         lines.append(f"{system}, all temperatures: {times}")
     lines.append(
         "gain: time of the better classical method over that of the better flow method for the same error; "
-        "pays below: error of f at all T from which on down the training is paid for, too"
+        "break-even: error of f at all T below which the flow is faster with its training counted, too"
     )
     return "\n".join(lines)
 

@@ -104,7 +104,7 @@ def comparison(rows: Sequence[FlowQuality]) -> Figure:
         for panel, found in zip(axes[1], worst.kinds, strict=True):
             mode_shares(panel, found)
             panel.set_title(f"$T$ = {worst.temperature:.4g}")
-        axes[1, 2].legend()
+        figure.legend(*axes[1, 2].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return figure
 
 

@@ -134,8 +134,12 @@ def heatmap(means: Sequence[Mean]) -> Figure:
     ]
     counts = {name: find_target(name).mode_count for name in targets}
     share = np.full((len(targets), len(methods)), np.nan)
+    titles = [METHODS[name].title if name in METHODS else name for name in methods]
+    longest = 0.055 * max(map(len, titles))  # inches of a title in 7 points, which is turned by 60 degrees
     with style():
-        figure, axes = new_figure(1, 1, width=max(4.0, 1.8 + 0.27 * len(methods)), height=1.9 + 0.3 * len(targets))
+        figure, axes = new_figure(
+            width=max(5.2, 1.8 + 0.27 * len(methods)), height=max(1.9, 0.7 + 0.87 * longest) + 0.3 * len(targets)
+        )
         for each in means:
             i, j = targets.index(each.target), methods.index(each.method)
             if "kept" not in each.values:
@@ -147,18 +151,17 @@ def heatmap(means: Sequence[Mean]) -> Figure:
             axes.text(j, i - 0.15, f"{kept:.3g}", ha="center", va="center", fontsize=6, color=colour)
             axes.text(j, i + 0.27, f"({count:.3g})", ha="center", va="center", fontsize=4, color=colour)
         image = axes.imshow(share, cmap=mpl.colormaps["viridis"], vmin=0, vmax=1, aspect="auto")
-        titles = [METHODS[name].title if name in METHODS else name for name in methods]
         axes.set_xticks(range(len(methods)), titles, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
         axes.set_yticks(range(len(targets)), [f"{name} ({counts[name]})" for name in targets], fontsize=7)
         axes.tick_params(length=0)
         axes.set_facecolor("0.9")  # what was not run, or cannot be
         axes.set_title("modes with a fair share of good draws (modes with one good draw)", loc="left", fontsize=8)
-        figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025, label="share of modes kept")
+        figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025).set_label("share of modes kept", fontsize=7)
     return figure
 
 
 def frontier(means: Sequence[Mean]) -> Figure:
-    """What each method pays for its modes: KL of the modes' weights and NLL less the target's entropy.
+    """What each method gives up for its modes: KL of the modes' weights and NLL less the target's entropy.
 
     A filled point keeps every mode, see `Measures.kept`; the fainter a point, the fewer.
 

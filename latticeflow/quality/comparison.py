@@ -74,7 +74,7 @@ class Comparison(Sequence[FlowQuality]):
 
     def __repr__(self) -> str:
         """The main measures by temperature, the verdict, and warnings."""
-        lines = ["".join(f"{cell:>10}" for cell in cells) for cells in (list(COLUMNS.values()), *self._cells())]
+        lines = ["".join(f"{cell:>11}" for cell in cells) for cells in (list(COLUMNS.values()), *self._cells())]
         return "\n".join([*lines, str(self.verdict), *(f"warning: {line}" for line in self.warnings)])
 
     def _repr_html_(self) -> str:

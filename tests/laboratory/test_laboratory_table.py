@@ -19,6 +19,7 @@ from latticeflow.laboratory.report.summary import (
     QUICK_TARGETS,
     Spread,
     answers,
+    read,
     spread,
     summarise,
     write,
@@ -180,6 +181,12 @@ def test_summary_counts_diverged_runs_and_answers_the_question(tmp_path):
     assert "2-1" in text
     assert "| 8, cap 3 |" in text
     assert json.loads((tmp_path / "table.json").read_text())["answers"] == [line]
+    assert read(tmp_path / "table.json") == means
+    rows = [each.as_json() for each in means]
+    (tmp_path / "fixed.json").write_text(json.dumps({"means": [{k: r[k] for k in r if k != "capped"} for r in rows]}))
+    assert read(tmp_path / "fixed.json") == [each._replace(capped=0) for each in means]
+    with pytest.raises(InputError, match="not a table of the laboratory"):
+        read(tmp_path / "table.md")
     figure = mode_plots.heatmap(means)
     plots.save(figure, tmp_path / "table.png")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from latticeflow.laboratory.methods import recipes, weight_scan
 from latticeflow.laboratory.methods.method_registry import METHODS, Effort
 from latticeflow.laboratory.report.cells import GAIN
 from latticeflow.laboratory.targets import TARGETS, build_target
+from mcmc import InputError
 
 QUICK_TARGETS = ["mog8", "ring8"]
 QUICK_METHODS = ["exact", "gaussian", "realnvp", "realnvp_reverse_kl", "realnvp_advnf", "flow_matching"]
@@ -69,6 +70,11 @@ class Mean(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """In JSON's types."""
         return {**self._asdict(), "values": {name: value._asdict() for name, value in self.values.items()}}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Mean:
+        """What `as_json` made; rows of a fixed budget may lack ``capped``."""
+        return cls(**{"capped": 0, **row, "values": {name: Spread(**value) for name, value in row["values"].items()}})
 
 
 def summarise(rows: Iterable[dict[str, Any]]) -> list[Mean]:
@@ -217,6 +223,21 @@ def write(means: Sequence[Mean], path: Path, *, effort: Effort, doublings: int =
     if found := differences(means):
         lines += ["", "## Beside the published figures", "", *(f"- {line}" for line in found), "", WHY]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read(path: str | Path) -> list[Mean]:
+    """The rows of a table that `write` has left as JSON.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))["means"]
+        return [Mean.from_json(row) for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a table of the laboratory: name the .json file that `latticeflow modes --report` writes"
+        ) from error
 
 
 def _doubled(doublings: int) -> str:
