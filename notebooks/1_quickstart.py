@@ -16,8 +16,8 @@ ensemble = mcmc.generate(mcmc.XY(), size=16, temperatures=np.linspace(0.1, 2.0, 
 ensemble
 
 # %% [markdown]
-# That drew 100 configurations in each of four Markov chains at 16 temperatures, into memory; `out="xy16.h5"` would write
-# a file that can be resumed, merged and trusted. Now measure it:
+# That drew 100 configurations in each of four Markov chains at 16 temperatures, into memory; with `out="xy16.h5"` it
+# writes a file, which can be resumed and merged with others. Now measure it:
 
 # %%
 table = mcmc.observe(ensemble)

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Thermodynamics of the XY model
 #
-# From the command's files to figures: two lattice sizes over a grid of temperatures, checked against what is known
-# exactly at both ends, then smooth curves and peak positions from all draws together.
+# From files to figures: two lattice sizes over a grid of temperatures, checked against what is known exactly at both
+# ends, then smooth curves and peak positions from all draws together. The command line makes the files; `--resume` goes
+# on with a file that exists.
 
 # %%
 # !latticeflow generate --size 8 --temperatures 0.05:2.05:32 --draws 1000 --out ../data/xy8.h5 --resume
@@ -14,13 +15,12 @@
 # %matplotlib inline
 import numpy as np
 
-from latticeflow.plots import figures as plots
-from mcmc.analysis.thermodynamics import observe, read_moments
-from mcmc.storage.ensemble import Ensemble
+import latticeflow as lf
+import mcmc
 
-ensembles = {L: Ensemble.open(f"../data/xy{L}.h5") for L in (8, 16)}
-tables = {L: observe(ensemble) for L, ensemble in ensembles.items()}
-plots.overview({f"L = {L}": table for L, table in tables.items()})
+ensembles = {L: mcmc.open(f"../data/xy{L}.h5") for L in (8, 16)}
+tables = {L: mcmc.observe(ensemble) for L, ensemble in ensembles.items()}
+lf.plot.observables({f"L = {L}": table for L, table in tables.items()})
 
 # %% [markdown]
 # Three things to see. The specific heat has a peak that hardly grows with the lattice: it is *not* the transition, it
@@ -57,7 +57,7 @@ for t in (0, 1, 2, 29, 30, 31):
         f"{e:9.5f} ({(values[t] - e) / errors[t]:+.1f} sigma)" if near else 22 * " "
         for e, near in ((low, T < 1), (high, T > 1))
     ]
-    print(f"{T:.4f}  {table.rows[t]['energy']!s:>14}  {pulls[0]}  {pulls[1]}")
+    print(f"{T:.4f}  {table['energy'][t]!s:>14}  {pulls[0]}  {pulls[1]}")
 
 # %% [markdown]
 # ## Between the grid points: reweighting
@@ -66,31 +66,27 @@ for t in (0, 1, 2, 29, 30, 31):
 # overlap, as these histograms show:
 
 # %%
+energies = ensembles[16].series("energy")
 window = [t for t, T in enumerate(table.temperatures) if 0.7 < T < 1.5]
-with plots.style():
-    figure, axes = plots.new_figure(1, 1, width=5.5)
-    shown = window[::4]
-    sets = {f"$T$ = {table.temperatures[t]:.2f}": ensembles[16].series("energy")[t] for t in shown}
-    plots.histogram(axes, sets, "energy")
-figure
+lf.plot.histograms({f"$T$ = {table.temperatures[t]:.2f}": energies[t] for t in window[::2]}, "energy")
 
 # %% [markdown]
-# so all draws can speak at every temperature in between. `Reweighting` combines them (MBAR, multiple histograms
-# without the histograms), with jackknife errors that know about autocorrelation:
+# so all draws together give observables at every temperature in between. `mcmc.Reweighting` combines them (MBAR, that
+# is multiple histograms without the histograms), with jackknife errors that take autocorrelation into account. Figures
+# of one's own are put together from the functions of `latticeflow.plots.figures`, which draw into given axes:
 
 # %%
-from mcmc.analysis.reweighting import Reweighting
+from latticeflow.plots import figures as plots
 
 grid = np.linspace(0.75, 1.45, 60)
 with plots.style():
     figure, axes = plots.new_figure(1, 2, width=4.2, height=3)
     for number, (L, ensemble) in enumerate(ensembles.items()):
-        moments = [read_moments(ensemble, t) for t in window]
-        together = Reweighting(moments, ensemble.model, ensemble.lattice, ensemble.temperatures[window])
+        T = ensemble.temperatures[window]
+        together, points = mcmc.Reweighting.from_ensemble(ensemble, T), tables[L].select(temperatures=T)
         for panel, name in zip(axes, ("specific_heat", "susceptibility"), strict=True):
-            plots.observable(panel, tables[L], name, label=f"L = {L}", series=number, joined=False)
+            plots.observable(panel, points, name, label=f"L = {L}", series=number, joined=False)
             plots.curve(panel, together.curve(name, grid), series=number)
-            panel.set_xlim(0.7, 1.5)
             peak = together.peak(name)
             print(
                 f"L = {L:2}: {name:14} peaks at T = {peak.temperature:.3f} +- {peak.temperature_error:.3f}, "

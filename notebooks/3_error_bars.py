@@ -11,15 +11,15 @@
 # %matplotlib inline
 import numpy as np
 
+import mcmc
 from latticeflow.plots import figures as plots
-from mcmc import XY, Lattice
-from mcmc.analysis.statistics import Estimate, derived, estimate, r_hat, r_hat_limit
+from mcmc import Estimate, derived, estimate
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 
 T, L, chains, draws = 1.0, 8, 600, 4000
-settings = Settings(XY(), Lattice(L, L), (T,), chains=chains, sampler="metropolis", thin=1)
-simulation = Simulation(settings)
+# mcmc.generate would keep the configurations, 600 MB; a Simulation hands them over block by block.
+simulation = Simulation(Settings(mcmc.XY(), mcmc.Lattice(L, L), (T,), chains=chains, sampler="metropolis", thin=1))
 blocks = [simulation.block(250).series for _ in range(draws // 250)]
 energy = np.concatenate([block["energy"][0] for block in blocks], axis=1)  # (chains, draws)
 print(energy.shape)
@@ -101,35 +101,34 @@ for n in (50, 200, 1000, 4000):
 
 
 # %%
-def eight_chains(temperature, thermalise, draws):
-    settings = Settings(
-        XY(), Lattice(48, 48), (temperature,), chains=8, sampler="metropolis", thermalise=thermalise, thin=5
-    )
-    return Simulation(settings).block(draws).series["energy"][0]
+def eight_chains(temperature, thermalise):
+    how = {"chains": 8, "sampler": "metropolis", "thermalise": thermalise, "thin": 5}
+    return mcmc.generate("xy", size=48, temperatures=temperature, draws=200, **how)
 
 
-good, bad = eight_chains(1.1, 3000, 200), eight_chains(1.1, 0, 200)
+good, bad = eight_chains(1.1, 3000), eight_chains(1.1, 0)
 with plots.style():
     figure, axes = plots.new_figure(1, 2, width=4.2)
-    for panel, run, title in zip(axes, (good, bad), ("thermalised", "not thermalised"), strict=True):
-        for chain in run:
-            panel.plot(chain, linewidth=0.7)
+    for panel, ensemble, title in zip(axes, (good, bad), ("thermalised", "not thermalised"), strict=True):
+        run = ensemble.series("energy")[0]  # (chains, draws)
+        panel.plot(run.T, linewidth=0.7)
         panel.set(xlabel="draw", ylabel=plots.LABELS["energy"], title=f"{title}: {estimate(run)}", ylim=(-1.7, -1))
 figure
 
 # %% [markdown]
-# The average is pulled down, and no bar knows it: statistics cannot tell a start from a fluctuation. Your eye can,
-# and so can a comparison of starts, which is what `latticeflow generate` makes: it thermalises by itself, starts
-# further chains hot and cold, and says so if they do not meet.
+# The average is pulled down, and the bar does not show it: statistics cannot tell a start from a fluctuation. Your eye
+# can, and so can a comparison of starts, which is what `mcmc.generate` makes unless `thermalise` is given: it
+# thermalises by itself, starts further chains hot and cold, and says so if they do not meet.
 #
 # Second mistake: chains that are not the same. Here one of eight was run at $T = 1.13$ instead of 1.10. Each looks
 # fine; together they do not. **R-hat** compares chains, and the halves of each, with one another: 1 if they agree.
-# `latticeflow observe` warns where it is larger than mixed chains of that length can make it by chance.
+# `mcmc.observe` warns where it is larger than mixed chains of that length can make it by chance. Here another warning
+# comes first: together, chains that disagree look like chains with a long memory, so that draws seem to be missing.
 
 # %%
-mixed = good.copy()
-mixed[3] = eight_chains(1.13, 3000, 200)[3]
-for name, run in (("as it should be", good), ("one at T = 1.13", mixed)):
-    limit = r_hat_limit(*run.shape, estimate(good).tau_int)
-    verdict = "fine" if r_hat(run) < limit else "do not use"
-    print(f"{name:16} {estimate(run)}   R-hat = {r_hat(run):.3f} (limit {limit:.3f}): {verdict}")
+theta = good.theta().copy()
+theta[0, 3] = eight_chains(1.13, 3000).theta()[0, 3]
+mixed = mcmc.from_arrays(theta, model=good.model, temperatures=good.temperatures)
+for name, ensemble in (("as it should be", good), ("one at T = 1.13", mixed)):
+    table = mcmc.observe(ensemble, observables=["energy"])
+    print(f"{name}: {table['energy'][0]}, R-hat = {table.r_hat[0, 0]:.3f}", *table.warnings(), sep="\n    ")

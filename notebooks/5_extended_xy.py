@@ -15,17 +15,12 @@
 import json
 from pathlib import Path
 
-from latticeflow.plots import figures as plots
-from mcmc.analysis.table import Table
-from mcmc.analysis.thermodynamics import observe
-from mcmc.storage.ensemble import Ensemble
+import latticeflow as lf
+import mcmc
 
-tables = {}
-for label, name in (("K = 0", "exy16_K0"), ("K = 1", "exy16_K1")):
-    with Ensemble.open(f"../data/{name}.h5") as ensemble:
-        tables[label] = observe(ensemble)
+tables = {f"K = {K}": mcmc.observe(f"../data/exy16_K{K}.h5") for K in (0, 1)}
 names = ("energy", "specific_heat", "vortex_density", "helicity_modulus", "plaquette_term", "nematic_order")
-plots.overview(tables, names)
+lf.plot.observables(tables, names)
 
 # %% [markdown]
 # With ring exchange vortices appear later and the helicity modulus holds out longer. At low temperature both start
@@ -38,7 +33,7 @@ plots.overview(tables, names)
 for label, K in (("K = 0", 0.0), ("K = 1", 1.0)):
     table = tables[label]
     T = table.temperatures[0]
-    print(f"{label}: e(T = {T:g}) = {table.rows[0]['energy']},  equipartition: {-2 - K + T / 2 * (1 - 1 / 256):.5f}")
+    print(f"{label}: e(T = {T:g}) = {table['energy'][0]},  equipartition: {-2 - K + T / 2 * (1 - 1 / 256):.5f}")
 
 # %% [markdown]
 # ## The transition line
@@ -53,14 +48,15 @@ for label, K in (("K = 0", 0.0), ("K = 1", 1.0)):
 # Fits with more and more small sizes left out show how far the formula can be trusted:
 
 # %%
-from mcmc.analysis.kosterlitz_thouless import transition
+from latticeflow.plots import figures as plots
 from mcmc.analysis.statistics import format_uncertainty
 
 SIZES = (8, 16, 32, 64)
 couplings, found = (0.0, 0.25, 0.5, 1.0), []
 for K in couplings:
-    sizes = {L: Table.from_json(json.loads(Path(f"tables/transition_K{K:g}_L{L}.json").read_text())) for L in SIZES}
-    fits = [transition([sizes[L] for L in SIZES if smallest <= L]) for smallest in (8, 16, 32)]
+    paths = {L: Path(f"tables/transition_K{K:g}_L{L}.json") for L in SIZES}
+    sizes = {L: mcmc.Table.from_json(json.loads(path.read_text())) for L, path in paths.items()}
+    fits = [mcmc.transition([sizes[L] for L in SIZES if smallest <= L]) for smallest in (8, 16, 32)]
     found.append(fits[1])
     text = "   ".join(
         f"L >= {L}: {format_uncertainty(fit.temperature, fit.error)}, chi^2 {fit.chi_square:.0f}/{fit.freedom}"
@@ -76,7 +72,7 @@ with plots.style():
 figure
 
 # %% [markdown]
-# Ring exchange lifts the transition by a quarter at $K = J$, with diminishing returns. The points are the fits from
-# $L = 16$ on. How the numbers drift from $L \ge 8$ to $L \ge 32$ grows with $K$: small lattices are farther from the
-# asymptotic formula there, and at $K = J$ that drift, two parts in a thousand, is the honest error rather than the
-# bar. Larger lattices would pin it down; the command takes `--sizes`.
+# Ring exchange raises the transition temperature by a quarter at $K = J$, and the curve flattens. The points are the
+# fits from $L = 16$ on. The larger $K$, the more the result changes when small sizes are left out: small lattices are
+# farther from the asymptotic formula there. At $K = J$ the step from $L \ge 16$ to $L \ge 32$ is two parts in a
+# thousand, and that is a better error than the bar. Larger lattices would reduce it; the command takes `--sizes`.

@@ -17,7 +17,7 @@
 # `accept` is the share of accepted proposals. `ESS rev` is the effective sample size per draw that the flow's own
 # weights promise, `s^2/site` their variance per site, `tau` the autocorrelation time in steps: measured on the chain,
 # and predicted from the weights, $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the odds to leave a
-# state of weight $w$. The last column is the free energy, which no ordinary Markov chain knows.
+# state of weight $w$. The last column is the free energy, which no ordinary Markov chain gives.
 #
 # The file is an ordinary ensemble, so everything else works on it:
 
@@ -27,7 +27,7 @@
 # %% [markdown]
 # ## Can it be trusted?
 #
-# A flow knows only what it draws. Whether it misses something shows against draws from elsewhere:
+# The weights of its own draws cannot show what a flow misses. Draws from elsewhere can:
 
 # %%
 # !latticeflow generate --size 8 --temperatures 0.3:1.8:6 --chains 4 --draws 250 --seed 5 --out ../data/classical8.h5
@@ -36,46 +36,41 @@
 # %matplotlib inline
 import torch
 
-from latticeflow.flows import checkpoint
-from latticeflow.plots import figures as plots
-from latticeflow.plots import flow_figures as flow_plots
-from latticeflow.quality.compare import compare
-from latticeflow.quality.verdict import verdict
-from mcmc.analysis.thermodynamics import observe
-from mcmc.storage.ensemble import Ensemble
+import latticeflow as lf
+import mcmc
 
 torch.set_num_threads(1)
-flow = checkpoint.load("xy8").flow
-with Ensemble.open("../data/classical8.h5") as reference, Ensemble.open("../data/neural8.h5") as chain:
-    rows = compare(flow, reference, draws=1000)
-    tables = {"classical": observe(reference), "flow + Metropolis": observe(chain)}
-print(verdict(rows, draws=1000))
+flow = lf.load("xy8", device="cpu")
+found = lf.compare(flow, "../data/classical8.h5", draws=1000)
+found
 
 # %%
-flow_plots.comparison(rows)
+lf.plot.comparison(found)
 
 # %% [markdown]
 # The two effective sample sizes agree, and the flow makes vortices and windings as often as the ensemble has them:
 # nothing is missed. (The next notebook shows what it looks like when something is.) So do the observables:
 
 # %%
-plots.overview(tables, ("energy", "magnetization", "vortex_density", "helicity_modulus"))
+files = {"classical": "../data/classical8.h5", "flow + Metropolis": "../data/neural8.h5"}
+tables = {label: mcmc.observe(path) for label, path in files.items()}
+lf.plot.observables(tables, ("energy", "magnetization", "vortex_density", "helicity_modulus"))
 
 # %% [markdown]
 # ## Larger lattices: double, and redraw a part
 #
-# The nets of a coarse-to-fine flow know distances, not the size of the lattice: `double` makes of this flow one for
-# 16x16, before any training (`latticeflow train --from` goes on from there). The acceptance of whole configurations
-# falls exponentially with the number of sites. But $q = q(\mathrm{coarse})\, q(\mathrm{fine} \mid \mathrm{coarse})$, so
-# a step may keep the coarse spins and redraw the fine ones; the Metropolis test then holds only the redrawn factors.
+# The networks of a coarse-to-fine flow depend on distances, not on the size of the lattice: `double` makes of this flow
+# one for 16x16, before any training (`latticeflow train --from` goes on from there). The acceptance of whole
+# configurations falls exponentially with the number of sites. But
+# $q = q(\mathrm{coarse})\, q(\mathrm{fine} \mid \mathrm{coarse})$, so a step may keep the coarse spins and redraw the
+# fine ones; the Metropolis test then contains only the redrawn factors.
 # A redraw that keeps the 25 groups which make up the coarse 8x8 grid is nearly always accepted:
 
 # %%
-from latticeflow.chains.neural_mcmc import NeuralChains
 from latticeflow.flows.transfer import double
 
 large = double(flow)
-chains = NeuralChains(large, [0.9], chains=64, seed=1, redraws=len(large.stages))
+chains = lf.NeuralChains(large, [0.9], chains=64, seed=1, redraws=len(large.stages))
 chains.block(6)
 report = chains.report()
 print(f"whole 16x16 configurations    {report['acceptance'][0]:.2f}")
@@ -83,9 +78,9 @@ for kept, rate in report["redraw_acceptance"].items():
     print(f"{kept:>2} groups kept               {rate[0]:.2f}")
 
 # %% [markdown]
-# ## Does it pay?
+# ## Is it worth it?
 #
-# For energies and vortices: no. A vectorised heat bath makes an independent draw in less time than any network of
+# Not for energies and vortices: a vectorised heat bath makes an independent draw in less time than any network of
 # this size makes a proposal. The table holds every way to use the flow (its proposals as a chain, weighted without a
 # chain, with a redraw or a local sweep after each) beside every classical sampler; the two columns of numbers are
 # effective draws a second, and the autocorrelation times behind them.
@@ -97,5 +92,6 @@ rows, balances = head_to_head.contest("xy8", temperatures=(0.5, 0.9, 1.4), secon
 print(head_to_head.rates_text(rows, balances))
 
 # %% [markdown]
-# What pays is what the chains cannot give: the flow knows its normalisation, and with it absolute free energies, in
-# a fraction of the time that classical chains take for the same error (notebook 8).
+# A flow is worth its training where chains have no answer: its density is normalised, so it gives absolute free
+# energies, in a fraction of the time that classical chains take for the same error
+# ([notebook 8](8_free_energy.ipynb)).

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The free energy of the XY model
 #
-# A Markov chain knows ratios of probabilities, never the partition function
-# $Z = \int e^{-E/T} d\theta_1 \dots d\theta_N$. A flow with a normalised density knows it: the mean of its weights
+# A Markov chain uses ratios of probabilities, never the partition function
+# $Z = \int e^{-E/T} d\theta_1 \dots d\theta_N$. A flow with a normalised density gives it: the mean of its weights
 # $w = e^{-E/T}/q$ is $Z$. So every draw of the shipped 8x8 flow is a measurement of the free energy and the entropy,
 #
 # $$f = -\frac{T}{N} \ln Z, \qquad s = \frac{e - f}{T},$$
@@ -21,20 +21,13 @@ import numpy as np
 import torch
 from scipy.special import ive
 
-from latticeflow.chains.importance import importance
-from latticeflow.chains.neural_mcmc import log_weights, propose
-from latticeflow.flows import checkpoint
-from latticeflow.plots import figures as plots
-from mcmc import XY, Lattice
-from mcmc.analysis.free_energy import bridge, integrate
-from mcmc.analysis.statistics import block_means, format_uncertainty, jackknife
-from mcmc.sampling.settings import Settings
-from mcmc.sampling.simulation import Simulation
+import latticeflow as lf
+import mcmc
 
 torch.set_num_threads(1)
-flow, lattice = checkpoint.load("xy8").flow, Lattice(8, 8)
+flow, N = lf.load("xy8", device="cpu"), 64
 grid = np.linspace(0.2, 2.0, 25)
-table = importance(flow, grid[::3], draws=1000)
+table = lf.importance(flow, grid[::3], draws=1000)
 
 # %% [markdown]
 # ## 1. High temperatures: the series
@@ -49,7 +42,7 @@ def series(T):
     return -T * (np.log(2 * np.pi) + 2 * (np.log(ive(0, 1 / T)) + 1 / T) + 2 * t**4 + 4 * t**6)
 
 
-print("T = 2: flow", table.rows[-1]["free_energy"], "  series", round(series(2.0), 6))
+print("T = 2: flow", table["free_energy"][-1], "  series", round(series(2.0), 6))
 
 # %% [markdown]
 # The difference that remains is the size of the first term left out, $2 t^8$ or so, and of the finite lattice.
@@ -60,23 +53,26 @@ print("T = 2: flow", table.rows[-1]["free_energy"], "  series", round(series(2.0
 # temperatures; here the anchor is the flow's value at the hottest one.
 
 # %%
-chains = Simulation(Settings(XY(), lattice, tuple(grid), chains=16, seed=1))
-energy = chains.block(400).series["energy"]
+from mcmc.analysis.free_energy import integrate
+from mcmc.analysis.statistics import block_means, format_uncertainty, jackknife
+
+chains = mcmc.generate(mcmc.XY(), size=8, temperatures=grid, chains=16, draws=400, seed=1)
+energy = chains.series("energy")
 moments = block_means(np.stack([energy, energy**2], -1).transpose(1, 2, 0, 3), 64)
 
 
 def log_z(mean):
     e, square = mean.T
-    found = integrate(grid, e, lattice.N * (square - e**2) / grid**2)
+    found = integrate(grid, e, N * (square - e**2) / grid**2)
     return found - found[-1]
 
 
 change, error = jackknife(log_z, moments)
-anchor = table.rows[-1]["free_energy"].value / -grid[-1]
+anchor = table["free_energy"][-1] / -grid[-1]
 print("     T       flow   integration   difference / error")
-for t, row in zip(range(0, len(grid), 3), table.rows, strict=True):
-    T, f = grid[t], row["free_energy"]
-    other, bar = -T * (anchor + change[t]), np.hypot(T * error[t], T / grid[-1] * table.rows[-1]["free_energy"].error)
+for t, f in zip(range(0, len(grid), 3), table["free_energy"], strict=True):
+    T = grid[t]
+    other, bar = -T * (anchor.value + change[t]), T * np.hypot(error[t], anchor.error)
     pull = (f.value - other) / np.hypot(f.error, bar) if t < len(grid) - 1 else 0.0
     print(f"{T:6.3f}  {f!s:>12}  {format_uncertainty(other, bar):>12}  {pull:8.1f}")
 
@@ -88,12 +84,11 @@ for t, row in zip(range(0, len(grid), 3), table.rows, strict=True):
 
 # %%
 T = 0.9
-reference = Simulation(Settings(XY(), lattice, (T,), chains=4, seed=2)).block(500).theta[0]
-weights = log_weights(flow, reference.reshape(-1, *lattice.shape), T).reshape(reference.shape[:2])
-drawn = propose(flow, T, 2000, generator=torch.Generator().manual_seed(3))
-both = bridge(drawn.log_weight, weights)
-one = importance(flow, [T], draws=2000, seed=4).rows[0]["free_energy"]
-print(f"T = {T}: from weights {one}, by the bridge", format_uncertainty(-T * both.value / 64, T * both.error / 64))
+reference = mcmc.generate(mcmc.XY(), size=8, temperatures=T, draws=500, seed=2)
+[both] = lf.compare(flow, reference, draws=2000, seed=3)
+bridged = format_uncertainty(both.free_energy_bridge, both.free_energy_bridge_error)
+weighted = lf.importance(flow, T, draws=2000, seed=4).at(T)["free_energy"]
+print(f"T = {T}: from weights {weighted}, by the bridge {bridged}")
 
 # %% [markdown]
 # ## Free energy and entropy
@@ -102,6 +97,8 @@ print(f"T = {T}: from weights {one}, by the bridge", format_uncertainty(-T * bot
 # constant, the spin waves; where vortices appear it rises faster.
 
 # %%
+from latticeflow.plots import figures as plots
+
 with plots.style():
     figure, axes = plots.new_figure(1, 2)
     T = grid[::3]
@@ -112,17 +109,17 @@ with plots.style():
     axes[0].plot(grid[12:], [series(T) for T in grid[12:]], color=plots.COLOURS[1], label="series")
     axes[0].legend()
     s = table["entropy"].values[0]
-    waves = s + 0.5 * (1 - 1 / lattice.N) * np.log(grid / grid[0])
+    waves = s + 0.5 * (1 - 1 / N) * np.log(grid / grid[0])
     axes[1].plot(grid, waves, color=plots.COLOURS[1], label="spin waves")
     axes[1].legend()
 figure
 
 # %% [markdown]
-# ## Does it pay?
+# ## How much time does it save?
 #
-# Classical chains can find $Z$, too: where all angles are free it is $(2\pi)^N$, and a ladder of temperatures leads
-# down from there. But the error grows with the whole way, while a flow needs the one temperature that is asked for.
-# At equal time, thermalisation counted (`latticeflow bench free-energy` does it at length):
+# Classical chains can find $Z$, too: at infinite temperature it is $(2\pi)^N$, and a ladder of temperatures leads down
+# from there. But the error adds up along the ladder, while a flow needs only the one temperature that is asked for. At
+# equal time, thermalisation counted (`latticeflow bench free-energy` takes longer and finds it more precisely):
 
 # %%
 from latticeflow.experiments import free_energy_contest
@@ -131,6 +128,6 @@ rows, gains = free_energy_contest.contest("xy8", temperatures=(0.3, 0.9, 1.5), s
 print(free_energy_contest.results_text(rows, gains))
 
 # %% [markdown]
-# A gain of 10 means that the classical ladder would need ten times the time for the same error of $f$. `pays below` is
-# the error from which on the flow is ahead with the time of its training added. For the entropy there is much less to
+# A gain of 10 means that the classical ladder would need ten times the time for the same error of $f$. `break-even`
+# is the error below which the flow is faster with the time of its training added. For the entropy there is much less to
 # gain: most of its error is that of the energy, which classical chains measure best.

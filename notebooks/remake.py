@@ -20,7 +20,7 @@ SECONDS = 60
 
 def sources() -> list[Path]:
     """The notebooks' sources, in reading order."""
-    return sorted(FOLDER.glob("[0-9]*.py"))
+    return sorted(FOLDER.glob("[0-9]*.py"), key=lambda path: int(path.stem.partition("_")[0]))
 
 
 def execute(source: Path) -> Any:

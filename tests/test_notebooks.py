@@ -1,6 +1,7 @@
 """The notebooks are what their sources say, and run."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def test_committed_notebook_belongs_to_its_source(source):
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert source.with_suffix(".ipynb").stat().st_size < 600_000
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorials/index.md"])
+def test_every_notebook_is_linked(page):
+    text = (FOLDER.parent / page).read_text()
+    links = re.findall(r"\(notebooks/(\w+)\.ipynb\)", text)
+    assert sorted(links) == [source.stem for source in SOURCES]
+
+
+def test_toctree_holds_every_notebook_in_reading_order():
+    text = (FOLDER.parent / "docs" / "tutorials" / "index.md").read_text()
+    listed = re.findall(r"^notebooks/(\w+)$", text, re.MULTILINE)
+    assert listed == sorted((source.stem for source in SOURCES), key=lambda stem: int(stem.partition("_")[0]))
 
 
 @pytest.mark.slow
