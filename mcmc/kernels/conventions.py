@@ -12,6 +12,8 @@ OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Columns of a table of neighbours, as (dx, dy): east, west, south, north, then the diagonals SE, NE, SW, NW."""
 HEAT_BATH, METROPOLIS, OVER_RELAXATION, LINES, TWIST = range(5)
 """Kernels that `mcmc.kernels.steps` runs in one call, by number."""
+STRIPS = (1, 2, 4, 8, 16)
+"""Into how many strips a lattice may be cut, one a lane; see `mcmc.kernels.strips`."""
 
 
 class Square(NamedTuple):

@@ -180,6 +180,12 @@ def whole(builder: Any, a: Any) -> Any:
     return builder.fptosi(a, _vector(U32))
 
 
+@_function(U32, MASK)
+def ones(builder: Any, mask: Any) -> Any:
+    """1 where the mask holds, else 0."""
+    return builder.zext(mask, _vector(U32))
+
+
 @_function(F32, U32)
 def as_float(builder: Any, a: Any) -> Any:
     """Reinterpret bits as float."""
@@ -202,6 +208,63 @@ def narrow(builder: Any, a: Any) -> Any:
 def count_up(builder: Any, a: Any) -> Any:
     """A plus the lane's number 0, 1, ..."""
     return builder.add(a, ir.Constant(a.type, list(range(WIDTH))))
+
+
+def _shuffle(source: Callable[[int], int]) -> Any:
+    """A function of lanes whose lane k is lane ``source(k)`` of its argument."""
+    order = [source(k) for k in range(WIDTH)]
+
+    def emit(builder: Any, a: Any) -> Any:
+        return builder.shuffle_vector(a, a, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), order))
+
+    return _function(F32, F32)(emit)
+
+
+def _rotation(group: int, by: int) -> Any:
+    return _shuffle(lambda k: k // group * group + (k + by) % group)
+
+
+_next2, _next4, _next8, _next16 = (_rotation(group, 1) for group in (2, 4, 8, 16))
+_last2, _last4, _last8, _last16 = (_rotation(group, -1) for group in (2, 4, 8, 16))
+_swap1, _swap2, _swap4, _swap8 = (_shuffle(bit.__xor__) for bit in (1, 2, 4, 8))
+
+
+@njit(forceinline=True)
+def from_next(a: Any, group: Any) -> Any:
+    """Each lane receives the lane after it, the last of every ``group`` (2, 4, 8 or 16) the first."""
+    if group == 2:
+        return _next2(a)
+    if group == 4:
+        return _next4(a)
+    if group == 8:
+        return _next8(a)
+    return _next16(a)
+
+
+@njit(forceinline=True)
+def from_last(a: Any, group: Any) -> Any:
+    """Each lane receives the lane before it, the first of every ``group`` (2, 4, 8 or 16) the last."""
+    if group == 2:
+        return _last2(a)
+    if group == 4:
+        return _last4(a)
+    if group == 8:
+        return _last8(a)
+    return _last16(a)
+
+
+@njit(forceinline=True)
+def group_sum(a: Any, group: Any) -> Any:
+    """Every lane receives the sum over its ``group`` (1, 2, 4, 8 or 16) of lanes, the same bits in each."""
+    if group > 1:
+        a = a + _swap1(a)
+    if group > 2:
+        a = a + _swap2(a)
+    if group > 4:
+        a = a + _swap4(a)
+    if group > 8:
+        a = a + _swap8(a)
+    return a
 
 
 @intrinsic

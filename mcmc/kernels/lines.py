@@ -13,20 +13,26 @@ from numba import njit
 
 from mcmc.kernels.field import normalised, words
 from mcmc.kernels.heat_bath import draw
-from mcmc.kernels.lanes import load, pointer, store
+from mcmc.kernels.lanes import group_sum, load, pointer, store
 
 F = np.float32
 
 
 @njit(cache=True, nogil=True)
-def lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted):
-    """Turn every column (or every row) once, in place; see `mcmc.kernels` for the arguments."""
+def lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, first, last, strips):
+    """Turn every column (or the rows from ``first`` to ``last``) once, in place.
+
+    Each of the ``strips`` lanes of a replica holds a part of a column: there ``keys`` must be the same for them. For
+    the other arguments see `mcmc.kernels`.
+    """
     N, W = len(neighbours), len(beta)
-    count, length = (Lx, N // Lx) if columns else (N // Lx, Lx)
+    length = N // Lx if columns else Lx
     across, along, side = (1, Lx, 0) if columns else (Lx, 1, 2)
+    group = strips if columns else 1
+    share = F(1.0) / F(group)
     x, y, beta, keys = pointer(x), pointer(y), pointer(beta), pointer(keys)
     neighbours, accepted = pointer(neighbours), pointer(accepted)
-    for k in range(count):
+    for k in range(first, last):
         for v in range(0, W, 16):
             zero = load(beta, v) * F(0.0)
             gx, gy = zero, zero
@@ -37,9 +43,10 @@ def lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted):
                 hx, hy = load(x, before) + load(x, after), load(y, before) + load(y, after)
                 a, b = load(x, i * W + v), load(y, i * W + v)
                 gx, gy = gx + J * (hx * a + hy * b), gy + J * (hy * a - hx * b)
+            gx, gy = group_sum(gx, group), group_sum(gy, group)
             w0, w1, _, _ = words(keys, W, v, move, k)
             c, s, hit = draw(gx, gy, zero + F(1.0), zero, load(beta, v), w0, w1)
-            store(accepted, v, load(accepted, v) + hit)
+            store(accepted, v, load(accepted, v) + share * hit)
             for j in range(length):
                 i = (k * across + j * along) * W + v
                 a, b = load(x, i), load(y, i)

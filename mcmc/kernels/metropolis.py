@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
-from mcmc.kernels.field import draw_words, energy_gain, normalised, opened, sites
+from mcmc.kernels.field import draw_words, energy_gain, normalised, opened
 from mcmc.kernels.lanes import load, pointer, store, where
 
 F = np.float32
@@ -27,9 +27,9 @@ def _site(x, y, beta, step, interaction, i, W, v, word0, word1, accepted):
 
 
 @njit(cache=True, nogil=True)
-def metropolis(x, y, beta, step, keys, interaction, move, accepted):
+def metropolis(x, y, beta, step, keys, interaction, move, accepted, order):
     """One sweep of every replica of a block, in place; ``step``: float32 (W,) in (0, 1], else see `mcmc.kernels`."""
-    N, W = sites(interaction), len(beta)
+    W = len(beta)
     x, y, beta, step, keys, interaction, accepted = (
         pointer(x),
         pointer(y),
@@ -42,13 +42,17 @@ def metropolis(x, y, beta, step, keys, interaction, move, accepted):
     # Words first, then one site of all replicas, then the next: vectors of replicas need not wait for one another.
     words_array = np.empty(4 * W, np.uint32)
     buffer = pointer(words_array)
-    for i in range(0, N, 2):
-        draw_words(buffer, keys, W, move, i)
-        for v in range(0, W, 16):
-            _site(x, y, beta, step, interaction, i, W, v, load(buffer, v), load(buffer, W + v), accepted)
-        if i + 1 < N:
-            for v in range(0, W, 16):
-                a, b = load(buffer, 2 * W + v), load(buffer, 3 * W + v)
-                _site(x, y, beta, step, interaction, i + 1, W, v, a, b, accepted)
+    first, last, length, stride = order
+    for start in range(first, last, length):
+        for offset in range(stride):
+            for i in range(start + offset, start + length, 2 * stride):
+                draw_words(buffer, keys, W, move, i)
+                for v in range(0, W, 16):
+                    a, b = load(buffer, v), load(buffer, W + v)
+                    _site(x, y, beta, step, interaction, i, W, v, a, b, accepted)
+                if i + stride < start + length:
+                    for v in range(0, W, 16):
+                        a, b = load(buffer, 2 * W + v), load(buffer, 3 * W + v)
+                        _site(x, y, beta, step, interaction, i + stride, W, v, a, b, accepted)
     # Pointers do not keep the array alive.
     words_array[0] = 0

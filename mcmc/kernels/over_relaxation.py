@@ -9,23 +9,25 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mcmc.kernels.field import local_field, opened, sites
+from mcmc.kernels.field import local_field, opened
 from mcmc.kernels.lanes import load, pointer, store
 
 F = np.float32
 
 
 @njit(cache=True, nogil=True)
-def over_relaxation(x, y, W, interaction):
-    """One sweep of the W replicas of a block, in place; see `mcmc.kernels` for the arguments."""
-    N = sites(interaction)
+def over_relaxation(x, y, W, interaction, order):
+    """One sweep of the W lanes of a block, in place; see `mcmc.kernels` for the arguments."""
     x, y, interaction = pointer(x), pointer(y), opened(interaction)
-    for i in range(N):
-        for v in range(0, W, 16):
-            hx, hy = local_field(x, y, interaction, i, W, v)
-            k = i * W + v
-            a, b = load(x, k), load(y, k)
-            # The tiny number turns the spin round where there is no field, which keeps the energy as well.
-            p = F(2.0) * (hx * a + hy * b) / (hx * hx + hy * hy + F(1e-30))
-            store(x, k, p * hx - a)
-            store(y, k, p * hy - b)
+    first, last, length, stride = order
+    for start in range(first, last, length):
+        for offset in range(stride):
+            for i in range(start + offset, start + length, stride):
+                for v in range(0, W, 16):
+                    hx, hy = local_field(x, y, interaction, i, W, v)
+                    k = i * W + v
+                    a, b = load(x, k), load(y, k)
+                    # The tiny number turns the spin round where there is no field, which keeps the energy as well.
+                    p = F(2.0) * (hx * a + hy * b) / (hx * hx + hy * hy + F(1e-30))
+                    store(x, k, p * hx - a)
+                    store(y, k, p * hy - b)

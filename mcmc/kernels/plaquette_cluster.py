@@ -60,7 +60,9 @@ def _frozen(px, py, a, b, c, d, rx, ry, strength, u):
 
 
 @njit(cache=True, nogil=True)
-def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps, numbers_per_step, number, largest):
+def plaquette_cluster(
+    x, y, beta, keys, neighbours, J, K, replicas, strips, step, steps, numbers_per_step, number, largest
+):
     """Make ``steps`` steps of every replica, in place; ``largest`` (W,) receives the size of each largest cluster.
 
     For the other arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
@@ -69,8 +71,9 @@ def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps,
     px, py = np.empty(N, F), np.empty(N, F)
     parent, sizes = np.empty(N, np.int32), np.empty(N, np.int32)
     for r in range(replicas):
-        key = keys.reshape(4, W)[:, r].astype(np.uint64)
-        take(x, y, W, r, px, py)
+        lane = r * strips
+        key = keys.reshape(4, W)[:, lane].astype(np.uint64)
+        take(x, y, W, r, px, py, strips)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
@@ -79,12 +82,12 @@ def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps,
             for i in range(N):
                 e, s, se = neighbours[i, 0], neighbours[i, 2], neighbours[i, 4]
                 w0, w1, w2, _ = scalar_words(key, move + np.uint64(1), i)
-                own = F(2.0) * beta[r] * J * (px[i] * rx + py[i] * ry)
+                own = F(2.0) * beta[lane] * J * (px[i] * rx + py[i] * ry)
                 if fraction(w0) < -math.expm1(-own * (px[e] * rx + py[e] * ry)):
                     join(parent, i, e)
                 if fraction(w1) < -math.expm1(-own * (px[s] * rx + py[s] * ry)):
                     join(parent, i, s)
-                if _frozen(px, py, i, e, se, s, rx, ry, beta[r] * K, fraction(w2)):
+                if _frozen(px, py, i, e, se, s, rx, ry, beta[lane] * K, fraction(w2)):
                     join(parent, i, e)
                     join(parent, i, s)
                     join(parent, i, se)
@@ -95,5 +98,5 @@ def plaquette_cluster(x, y, beta, keys, neighbours, J, K, replicas, step, steps,
                     s2 = F(2.0) * (px[i] * rx + py[i] * ry)
                     px[i] -= s2 * rx
                     py[i] -= s2 * ry
-            largest[r] += sizes.max()
-        put(x, y, W, r, px, py)
+            largest[lane] += sizes.max()
+        put(x, y, W, r, px, py, strips)

@@ -40,18 +40,24 @@ def mirror(word):
 
 
 @njit(cache=True)
-def take(x, y, W, r, px, py):
-    """Copy replica r of a block to px, py."""
-    for i in range(len(px)):
-        px[i], py[i] = x[i * W + r], y[i * W + r]
+def take(x, y, W, r, px, py, strips=1):
+    """Copy replica r of a block, in ``strips`` lanes, to px, py."""
+    sites = len(px) // strips
+    for i in range(sites):
+        for s in range(strips):
+            k = i * W + r * strips + s
+            px[s * sites + i], py[s * sites + i] = x[k], y[k]
 
 
 @njit(cache=True)
-def put(x, y, W, r, px, py):
-    """Copy px, py to replica r of a block, with lengths made one again."""
-    for i in range(len(px)):
-        scale = F(1.5) - F(0.5) * (px[i] * px[i] + py[i] * py[i])
-        x[i * W + r], y[i * W + r] = px[i] * scale, py[i] * scale
+def put(x, y, W, r, px, py, strips=1):
+    """Copy px, py to replica r of a block, in ``strips`` lanes, with lengths made one again."""
+    sites = len(px) // strips
+    for i in range(sites):
+        for s in range(strips):
+            k, j = i * W + r * strips + s, s * sites + i
+            scale = F(1.5) - F(0.5) * (px[j] * px[j] + py[j] * py[j])
+            x[k], y[k] = px[j] * scale, py[j] * scale
 
 
 @njit(cache=True)

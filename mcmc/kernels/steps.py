@@ -7,19 +7,25 @@ from numba import njit
 from numba.extending import overload
 
 from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATION, TWIST, Square
+from mcmc.kernels.field import sites
 from mcmc.kernels.heat_bath import heat_bath
 from mcmc.kernels.lines import lines
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
+from mcmc.kernels.strips import copy_first_row, copy_last_row, copy_rows
 from mcmc.kernels.twist import twist
 
 
 @njit(cache=True, nogil=True)
-def run_steps(x, y, beta, width, keys, interaction, Lx, step, steps, numbers_per_step, program, accepted):
+def run_steps(
+    x, y, beta, width, keys, shared, interaction, Lx, strips, step, steps, numbers_per_step, program, accepted
+):
     """Advance a block, in place; see `mcmc.kernels` for the arguments that kernels share.
 
     Args:
         width: float32 (W,), step widths of Metropolis.
+        shared: uint32 (4 * W,), keys that the lanes of a replica have in common.
+        strips: lanes of a replica; see `mcmc.kernels.strips`.
         step: number of the first step since the start of the run.
         steps: how many to make.
         numbers_per_step: random moves that a step owns.
@@ -27,7 +33,9 @@ def run_steps(x, y, beta, width, keys, interaction, Lx, step, steps, numbers_per
             the first of the step's random moves that it uses, and an axis.
         accepted: float32 (n, W), to which each line's accepted proposals are added.
     """
-    W = len(beta)
+    W, N = len(beta), sites(interaction)
+    # All rows but the last of every strip, then the last; or one sequence of sites.
+    parts = 2 if strips > 1 else 1
     for n in range(step, step + steps):
         first = np.uint64(n) * np.uint64(numbers_per_step)
         for k in range(len(program)):
@@ -36,30 +44,57 @@ def run_steps(x, y, beta, width, keys, interaction, Lx, step, steps, numbers_per
                 continue
             for again in range(times):
                 move = first + np.uint64(number + again)
-                if kernel == HEAT_BATH:
-                    heat_bath(x, y, beta, keys, interaction, move, accepted[k])
-                elif kernel == METROPOLIS:
-                    metropolis(x, y, beta, width, keys, interaction, move, accepted[k])
-                elif kernel == OVER_RELAXATION:
-                    over_relaxation(x, y, W, interaction)
-                else:
-                    _along_lines(x, y, beta, keys, interaction, Lx, kernel, axis == 0, move, accepted[k])
+                if kernel == TWIST or (kernel == LINES and axis == 0):
+                    _across(x, y, beta, shared, interaction, Lx, strips, kernel, axis == 0, move, accepted[k])
+                    copy_rows(x, y, W, N, Lx, strips)
+                    continue
+                for part in range(parts):
+                    begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
+                    order = (begin, end, Lx, 2) if strips > 1 else (0, N, N, 1)
+                    if kernel == HEAT_BATH:
+                        heat_bath(x, y, beta, keys, interaction, move, accepted[k], order)
+                    elif kernel == METROPOLIS:
+                        metropolis(x, y, beta, width, keys, interaction, move, accepted[k], order)
+                    elif kernel == OVER_RELAXATION:
+                        over_relaxation(x, y, W, interaction, order)
+                    else:
+                        _rows(x, y, beta, keys, interaction, Lx, strips, move, accepted[k], begin // Lx, end // Lx)
+                    if strips > 1 and part == 0:
+                        copy_first_row(x, y, W, N, Lx, strips)
+                    elif strips > 1:
+                        copy_last_row(x, y, W, N, Lx, strips)
 
 
-def _along_lines(x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted):
-    """Moves of whole lines, which the other interactions do not have."""
+def _across(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):
+    """Moves that reach across strips, of columns or of whole lattices; the other interactions have none."""
 
 
-@overload(_along_lines)
-def _lines_or_twist(x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted):
+@overload(_across)
+def _columns_or_twist(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):
     if interaction.instance_class is not Square:
-        return lambda x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted: None
+        return lambda x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted: None
 
-    def lines_or_twist(x, y, beta, keys, interaction, Lx, kernel, columns, move, accepted):
+    def columns_or_twist(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):
         neighbours, J = interaction.neighbours, interaction.J
-        if kernel == LINES:
-            lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted)
-        elif kernel == TWIST:
-            twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted)
+        if kernel == TWIST:
+            twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips)
+        else:
+            lines(x, y, beta, keys, neighbours, J, Lx, True, move, accepted, 0, Lx, strips)
 
-    return lines_or_twist
+    return columns_or_twist
+
+
+def _rows(x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last):
+    """Turns of rows, which the other interactions do not have."""
+
+
+@overload(_rows)
+def _rows_of_a_square(x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last):
+    if interaction.instance_class is not Square:
+        return lambda x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last: None
+
+    def rows(x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last):
+        neighbours, J = interaction.neighbours, interaction.J
+        lines(x, y, beta, keys, neighbours, J, Lx, False, move, accepted, first, last, strips)
+
+    return rows

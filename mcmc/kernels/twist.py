@@ -14,20 +14,30 @@ from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, uniform
 from mcmc.kernels.field import normalised, words
-from mcmc.kernels.lanes import any_lane, load, pointer, signed, store, where
+from mcmc.kernels.lanes import any_lane, group_sum, load, pointer, signed, store, where
 
 F = np.float32
 
 
 @njit(cache=True, nogil=True)
-def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted):
-    """Propose one twist along x (``columns``) or y, in place; see `mcmc.kernels` for the arguments."""
+def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips):
+    """Propose one twist along x (``columns``) or y, in place.
+
+    ``keys`` must be the same for the ``strips`` lanes of a replica; for the other arguments see `mcmc.kernels`.
+    """
     N, W = len(neighbours), len(beta)
-    side, length = (0, Lx) if columns else (2, N // Lx)
+    side, length = (0, Lx) if columns else (2, N // Lx * strips)
     delta = 2 * math.pi / length
-    cost, slope = F(math.cos(delta) - 1), F(math.sin(delta))
+    cost, slope, share = F(math.cos(delta) - 1), F(math.sin(delta)), F(1.0) / F(strips)
+    # Where each lane's strip begins: along y its angles start from there.
+    starts = np.zeros((2, 16), F)
+    for lane in range(16):
+        angle = 0.0 if columns else delta * (N // Lx) * (lane % strips)
+        starts[0, lane], starts[1, lane] = math.cos(angle), math.sin(angle)
+    origin = pointer(starts)
     x, y, beta, keys = pointer(x), pointer(y), pointer(beta), pointer(keys)
     neighbours, accepted = pointer(neighbours), pointer(accepted)
+    c_start, s_start = load(origin, 0), load(origin, 16)
     for v in range(0, W, 16):
         zero = load(beta, v) * F(0.0)
         cosines, sines = zero, zero
@@ -40,15 +50,19 @@ def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted):
                 a_next, b_next = load(x, j), load(y, j)
                 c, s = c + (a * a_next + b * b_next), s + (a * b_next - b * a_next)
             cosines, sines = cosines + c, sines + s
+        cosines, sines = group_sum(cosines, strips), group_sum(sines, strips)
         w0, w1, _, _ = words(keys, W, v, move, 0)
         sign = where(signed(w0) < F(0.0), zero - F(1.0), zero + F(1.0))
         accept = uniform(w1) < exponential(load(beta, v) * J * (cost * cosines - slope * (sign * sines)))
         if any_lane(accept):
-            store(accepted, v, load(accepted, v) + where(accept, F(1.0), F(0.0)))
+            store(accepted, v, load(accepted, v) + where(accept, zero + share, zero))
             for i in range(N):
                 k = i % Lx if columns else i // Lx
-                c, s = F(math.cos(delta * k)), sign * F(math.sin(delta * k))
+                c_row, s_row = F(math.cos(delta * k)), F(math.sin(delta * k))
+                c, s = c_row * c_start - s_row * s_start, sign * (s_row * c_start + c_row * s_start)
                 a, b = load(x, i * W + v), load(y, i * W + v)
                 a_new, b_new = normalised(a * c - b * s, a * s + b * c)
                 store(x, i * W + v, where(accept, a_new, a))
                 store(y, i * W + v, where(accept, b_new, b))
+    # Pointers do not keep the array alive.
+    starts[0, 0] = 0

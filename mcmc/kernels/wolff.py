@@ -56,12 +56,13 @@ def _grow(px, py, coupling, key, neighbours, move, words_used, stack, components
 
 
 @njit(cache=True, nogil=True)
-def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, numbers_per_step, number, flipped):
-    """Flip ``clusters[r]`` clusters a step, in place; the number must not depend on the run's later course.
+def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, strips, step, steps, numbers_per_step, number, flipped):
+    """Flip ``clusters`` clusters a step, in place; the number must not depend on the run's later course.
 
     Args:
         clusters: float32 (W,), whole numbers.
-        replicas: how many of the W replicas are real.
+        replicas: how many replicas there are.
+        strips: lanes of each, see `mcmc.kernels.strips`; parameters and counts are those of its first lane.
         step, steps: number of the first step, and how many.
         numbers_per_step, number: random moves that a step owns, and the first of them that is used.
         flipped: float32 (W,), to which the flipped spins are added.
@@ -72,16 +73,17 @@ def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, numb
     px, py, components = np.empty(N, F), np.empty(N, F), np.empty(N, F)
     stack, joined, cluster = np.empty(N, np.int32), np.zeros(N, np.int64), 0
     for r in range(replicas):
-        key = keys.reshape(4, W)[:, r].astype(np.uint64)
-        take(x, y, W, r, px, py)
+        lane = r * strips
+        key = keys.reshape(4, W)[:, lane].astype(np.uint64)
+        take(x, y, W, r, px, py, strips)
         for n in range(step, step + steps):
             words_used, total = 0, 0
-            for _ in range(np.int64(clusters[r])):
+            for _ in range(np.int64(clusters[lane])):
                 cluster += 1
                 size, words_used = _grow(
                     px,
                     py,
-                    F(2.0) * beta[r] * J,
+                    F(2.0) * beta[lane] * J,
                     key,
                     neighbours,
                     np.uint64(n * numbers_per_step + number),
@@ -92,5 +94,5 @@ def wolff(x, y, beta, clusters, keys, neighbours, J, replicas, step, steps, numb
                     cluster,
                 )
                 total += size
-            flipped[r] += total
-        put(x, y, W, r, px, py)
+            flipped[lane] += total
+        put(x, y, W, r, px, py, strips)

@@ -142,7 +142,7 @@ def _refuse_strangers(files: Sequence[Ensemble]) -> None:
 
 def _common(file: Ensemble) -> dict[str, Any]:
     """The settings in which files that are merged must agree."""
-    own = {"temperatures", "chains", "seed", "first_temperature", "first_chain", "streams"}
+    own = {"temperatures", "chains", "seed", "first_temperature", "first_chain", "streams", "strips"}
     settings = file.attributes.get("settings", file.attributes.get("common_settings", {}))
     return {name: value for name, value in settings.items() if name not in own}
 
@@ -255,6 +255,9 @@ def _settings(
     if len(versions) > 1 or versions == {0}:
         return None
     if versions == {1} and not _in_order_of_version_1(files, temperatures.tolist()):
+        return None
+    layouts = [settings_from_dict(file.attributes["settings"]).strips for file in files]
+    if len({*layouts}) > 1:
         return None
     settings = settings_from_dict(files[0].attributes["settings"])
     if settings.tempering and any(len(place.rows) < len(temperatures) for place in places):

@@ -33,11 +33,14 @@ class Move(ABC):
         name: under which its acceptance is reported and its tuned parameter stored.
         numbers: how many random moves it uses each time; see `mcmc.kernels`.
         initial: starting value of its tuned parameter, one for each replica; None where nothing is tuned.
+        strips: whether it can advance lattices that are cut into strips, see `mcmc.kernels.strips`; if not, every
+            replica of its sampler has one lane.
     """
 
     name: ClassVar[str]
     numbers: ClassVar[int] = 1
     initial: ClassVar[float | None] = None
+    strips: ClassVar[bool] = False
 
     @property
     def number(self) -> int:
@@ -76,7 +79,8 @@ class Move(ABC):
         """Make ``steps`` steps of this move alone, in place.
 
         Args:
-            block: the replicas; add what is counted to ``block.counts[self.name]``, float32 (W,).
+            block: the replicas; add what is counted to ``block.counts[self.name]``, float32 (W,), where the lanes
+                of a replica are summed.
             step: number of the first step since the start of the run.
             steps: how many.
             numbers_per_step: random moves that a step owns: those of step n begin at ``n * numbers_per_step``.
@@ -94,6 +98,7 @@ class KernelMove(Move):
 
     kernel: ClassVar[int]
     axis: int = 0
+    strips: ClassVar[bool] = True
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
         """See `Move.advance`."""
@@ -123,8 +128,10 @@ class Program:
             block.beta,
             block.tuned.get(Metropolis.name, block.beta),
             block.keys.ravel(),
+            block.shared_keys.ravel(),
             block.interaction,
             block.lattice.Lx,
+            block.strips,
             step,
             steps,
             numbers_per_step,
@@ -251,6 +258,7 @@ class Wolff(Move):
     """Wolff's single clusters; about as many in a step as flip every spin once."""
 
     name: ClassVar[str] = "wolff"
+    strips: ClassVar[bool] = True
     initial: ClassVar[float | None] = 1.0
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
@@ -267,12 +275,15 @@ class Wolff(Move):
         from mcmc.kernels.wolff import wolff
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
-        span = block.size, step, steps, numbers_per_step, number
+        span = step, steps, numbers_per_step, number
         tuned, counts = block.tuned[self.name], block.counts[self.name]
         if isinstance(block.interaction, Square):
-            wolff(x, y, block.beta, tuned, keys, block.neighbours, block.interaction.J, *span, counts)
+            wolff(
+                x, y, block.beta, tuned, keys, block.sites, block.interaction.J, block.size, block.strips, *span, counts
+            )
+            block.copy_rows()
         else:
-            pair_wolff(x, y, block.beta, tuned, keys, *pairs_of(block.model, block.lattice), *span, counts)
+            pair_wolff(x, y, block.beta, tuned, keys, *pairs_of(block.model, block.lattice), block.size, *span, counts)
 
 
 @dataclass(frozen=True)
@@ -280,6 +291,7 @@ class SwendsenWang(Move):
     """Swendsen and Wang's clusters: all of them, each reflected or not."""
 
     name: ClassVar[str] = "swendsen_wang"
+    strips: ClassVar[bool] = True
     numbers: ClassVar[int] = 3
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
@@ -292,12 +304,15 @@ class SwendsenWang(Move):
         from mcmc.kernels.swendsen_wang import swendsen_wang
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
-        span = block.size, step, steps, numbers_per_step, number
+        span = step, steps, numbers_per_step, number
         counts = block.counts[self.name]
         if isinstance(block.interaction, Square):
-            swendsen_wang(x, y, block.beta, keys, block.interaction.J, block.lattice.Lx, *span, counts)
+            sides = block.lattice.Lx, block.lattice.Ly
+            J = block.interaction.J
+            swendsen_wang(x, y, block.beta, keys, J, *sides, block.size, block.strips, *span, counts)
+            block.copy_rows()
         else:
-            pair_swendsen_wang(x, y, block.beta, keys, *pairs_of(block.model, block.lattice), *span, counts)
+            pair_swendsen_wang(x, y, block.beta, keys, *pairs_of(block.model, block.lattice), block.size, *span, counts)
 
 
 @dataclass(frozen=True)
@@ -308,6 +323,7 @@ class PlaquetteCluster(Move):
     """Mean share of sites in the largest cluster above which the move is called useless."""
 
     name: ClassVar[str] = "plaquette_cluster"
+    strips: ClassVar[bool] = True
     numbers: ClassVar[int] = 3
 
     @property
@@ -335,9 +351,10 @@ class PlaquetteCluster(Move):
         from mcmc.kernels.plaquette_cluster import plaquette_cluster
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
-        span = block.size, step, steps, numbers_per_step, number
+        span = block.size, block.strips, step, steps, numbers_per_step, number
         J, K = (np.float32(value) for value in block.model.square or (0.0, 0.0))
-        plaquette_cluster(x, y, block.beta, keys, block.neighbours, J, K, *span, block.counts[self.name])
+        plaquette_cluster(x, y, block.beta, keys, block.sites, J, K, *span, block.counts[self.name])
+        block.copy_rows()
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,20 @@ from typing import Any
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.kernels.conventions import WIDTH, Interaction, Owned, Square
+from mcmc.kernels.conventions import OFFSETS, STRIPS, WIDTH, Interaction, Owned, Square
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, require_known
 from mcmc.sampling.interactions import interaction_of, owned_by
 from mcmc.sampling.moves import Move, counted_steps
+from mcmc.sampling.rng import lane_keys
 from mcmc.sampling.samplers import Sampler
 
 _AT_ONCE = 2**20
 """Updates of each replica in one call, which no signal can end: less than a second."""
+LEAST_HEIGHT = 2
+"""Rows of a strip at least: no bond and no plaquette then holds the same row of two strips."""
+LEAST_SITES = 256
+"""Sites of a lattice that is cut into strips, at least: smaller ones are cheap, and take more chains instead."""
 
 
 @dataclass
@@ -28,16 +33,20 @@ class ReplicaBlock:
     """Replicas that a kernel advances together: what a `Move` is given.
 
     Attributes:
-        slots: which of all replicas they are; arrays are padded to W, a multiple of `WIDTH`.
+        slots: which of all replicas they are; lanes are padded to W, a multiple of `WIDTH`.
         lattice: the periodic rectangle.
         model: the spin model, with its couplings in units of `unit`.
         interaction: tables from which kernels compute local fields, in units of `unit`.
         owned: tables from which they compute energies.
+        strips: lanes of each replica, see `mcmc.kernels.strips`; 1 where every lane is a replica. With more, the
+            tables of the interaction are those of the n = N / `strips` sites of a strip.
+        sites: int32 (N, ...), the tables' neighbours of the whole lattice.
         unit: energy in which kernels work, a power of two near the largest coupling: so beta times an energy has the
             same bits whatever the unit in which J, K and T are given.
-        x, y: float32 (N, W), the spins.
+        x, y: float32 (n, W), the spins; with strips two rows of copies follow.
         beta: float32 (W,), inverse temperatures in 1 / `unit`.
-        keys: uint32 (4, W), keys of the random streams.
+        keys: uint32 (4, W), keys of the random streams of the lanes.
+        shared_keys: uint32 (4, W), keys that the lanes of a replica have in common.
         tuned: float32 (W,) by name of the move, its tuned parameter.
         counts: float32 (W,) by name of the move, what it has counted since the block was last read out.
         uncounted: steps since then.
@@ -48,11 +57,14 @@ class ReplicaBlock:
     model: Model
     interaction: Interaction
     owned: Owned
+    strips: int
+    sites: np.ndarray
     unit: float
     x: np.ndarray
     y: np.ndarray
     beta: np.ndarray
     keys: np.ndarray
+    shared_keys: np.ndarray
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     uncounted: int = 0
@@ -72,12 +84,61 @@ class ReplicaBlock:
         """How many replicas there are, without the padding."""
         return self.slots.stop - self.slots.start
 
+    def lanes(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of all lanes (..., W), without the padding, by replica and strip: (..., size, strips)."""
+        used = values[..., : self.size * self.strips]
+        return used.reshape(*used.shape[:-1], self.size, self.strips)
+
+    def copy_rows(self) -> None:
+        """Bring the copies of rows at the seams of strips up to date; see `mcmc.kernels.strips`."""
+        if self.strips > 1:
+            from mcmc.kernels.strips import copy_rows
+
+            copy_rows(
+                self.x.ravel(), self.y.ravel(), len(self.beta), len(self.neighbours), self.lattice.Lx, self.strips
+            )
+
     def prepare(self, move: Move) -> None:
         """Make room for what a move counts and tunes."""
         if move.name not in self.counts:
             self.counts[move.name] = aligned_zeros(len(self.beta))
         if move.initial is not None and move.name not in self.tuned:
             self.tuned[move.name] = aligned_zeros(len(self.beta)) + np.float32(move.initial)
+
+
+def strip_neighbours(lattice: Lattice, strips: int) -> np.ndarray:
+    """Neighbours within a strip and its copies of rows, int32 (N / strips, 8); see `mcmc.kernels.strips`."""
+    height = lattice.Ly // strips
+    y, x = np.divmod(np.arange(height * lattice.Lx), lattice.Lx)
+    # Row h is a copy of the next strip's first one, row h + 1 of the last one of the strip before.
+    columns = [(y + dy) % (height + 2) * lattice.Lx + (x + dx) % lattice.Lx for dx, dy in OFFSETS]
+    return np.stack(columns, axis=1).astype(np.int32)
+
+
+def fits(strips: int, lattice: Lattice) -> bool:
+    """Whether a lattice may be cut into that many strips."""
+    rectangle = lattice.dimensions == 2 and strips in STRIPS
+    return strips == 1 or (rectangle and not lattice.Ly % strips and lattice.Ly // strips >= LEAST_HEIGHT)
+
+
+def choose_strips(lattice: Lattice, replicas: int) -> int:
+    """Into how many strips to cut every lattice, so that the vectors are full and threads have vectors to share.
+
+    The time of a sweep goes as the number of vectors times the rows of a strip, and half a row more for the copies at
+    the seams. Among those within an eighth of the least time the largest number is taken.
+
+    Example:
+        >>> [choose_strips(Lattice(64, 64), replicas) for replicas in (1, 4, 16, 1000)]
+        [16, 16, 16, 16]
+        >>> [choose_strips(Lattice(16, 16), replicas) for replicas in (1, 4, 16, 1000)]
+        [8, 4, 2, 2]
+    """
+    possible = [strips for strips in STRIPS if fits(strips, lattice)] if lattice.N >= LEAST_SITES else [1]
+    times = {
+        strips: -(-replicas * strips // WIDTH) * (lattice.Ly // strips + (0.5 if strips > 1 else 0.0))
+        for strips in possible
+    }
+    return max(strips for strips, time in times.items() if time <= 1.125 * min(times.values()))
 
 
 def lowest_temperature(model: Model) -> float:
@@ -126,13 +187,16 @@ class Replicas:
         beta: (R,) inverse temperatures.
         keys: (R, 4) uint32, keys of the random streams; see `mcmc.sampling.rng.key`.
         threads: how many threads advance the blocks.
+        strips: lanes of each replica; see `choose_strips`.
 
     Attributes:
         step: steps made since the start of the run; it names the random numbers of the next one.
         accepted: float64 (R,) by name of the move, what it has counted so far.
     """
 
-    def __init__(self, model: Model, lattice: Lattice, beta: np.ndarray, keys: np.ndarray, *, threads: int = 1):
+    def __init__(
+        self, model: Model, lattice: Lattice, beta: np.ndarray, keys: np.ndarray, *, threads: int = 1, strips: int = 1
+    ):
         require_known(model)
         self.model, self.lattice, self.size, self.threads = model, lattice, len(beta), threads
         self.step = 0
@@ -140,41 +204,52 @@ class Replicas:
         self.accepted: dict[str, np.ndarray] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._interrupted = False
+        self.strips = strips
+        copies = 2 * lattice.Lx if strips > 1 else 0
         self._unit = 2.0 ** (math.frexp(model.scale)[1] - 1)
         model.check(lattice.shape)
         reduced = model.in_units_of(self._unit)
         interaction, owned = interaction_of(reduced, lattice), owned_by(reduced, lattice)
+        sites = interaction.neighbours
+        if strips > 1 and isinstance(interaction, Square):
+            interaction = interaction._replace(neighbours=strip_neighbours(lattice, strips))
         # One vector a block at least, four at most: wider ones leave the cache, narrower ones wait for arithmetic.
-        vectors = -(-self.size // WIDTH)
-        width = WIDTH * min(4, -(-vectors // threads))
+        vectors = -(-self.size * strips // WIDTH)
+        width = WIDTH // strips * min(4, -(-vectors // threads))
         self.blocks: list[ReplicaBlock] = []
         for start in range(0, self.size, width):
             slots = slice(start, min(start + width, self.size))
-            W = -(-(slots.stop - slots.start) // WIDTH) * WIDTH
-            x, y = aligned_zeros(lattice.N, W), aligned_zeros(lattice.N, W)
+            used = (slots.stop - slots.start) * strips
+            W = -(-used // WIDTH) * WIDTH
+            x, y = (aligned_zeros(len(interaction.neighbours) + copies, W) for _ in range(2))
             x[:] = 1
             block = ReplicaBlock(
-                slots,
-                lattice,
-                reduced,
-                interaction,
-                owned,
-                self._unit,
-                x,
-                y,
-                aligned_zeros(W) + 1,
-                np.zeros((4, W), np.uint32),
+                slots=slots,
+                lattice=lattice,
+                model=reduced,
+                interaction=interaction,
+                owned=owned,
+                strips=strips,
+                sites=sites,
+                unit=self._unit,
+                x=x,
+                y=y,
+                beta=aligned_zeros(W) + 1,
+                keys=np.zeros((4, W), np.uint32),
+                shared_keys=np.zeros((4, W), np.uint32),
             )
-            block.keys[:, : block.size] = keys[slots].T
+            block.shared_keys[:, :used] = np.repeat(keys[slots].T, strips, axis=1)
+            block.keys[:, :used] = lane_keys(keys[slots], strips)
             self.blocks.append(block)
         self.beta = beta
 
     def _gather(self, arrays: Callable[[ReplicaBlock], np.ndarray]) -> np.ndarray:
-        return np.concatenate([arrays(block)[..., : block.size] for block in self.blocks], axis=-1)
+        """One number of each replica, (R,)."""
+        return np.concatenate([block.lanes(arrays(block))[..., 0] for block in self.blocks])
 
     def _scatter(self, arrays: Callable[[ReplicaBlock], np.ndarray], values: np.ndarray) -> None:
         for block in self.blocks:
-            arrays(block)[..., : block.size] = values[..., block.slots]
+            block.lanes(arrays(block))[...] = values[block.slots, None]
 
     @property
     def beta(self) -> np.ndarray:
@@ -204,16 +279,25 @@ class Replicas:
     @property
     def spins(self) -> np.ndarray:
         """Unit vectors, float32 (2, R, N); set them to start from a configuration."""
-        return np.stack([self._gather(lambda block: block.x).T, self._gather(lambda block: block.y).T])
+        spins = np.empty((2, self.size, self.lattice.N), np.float32)
+        for block in self.blocks:
+            for values, own in zip(spins, (block.x, block.y), strict=True):
+                values[block.slots] = by_replica(block, own)
+        return spins
 
     @spins.setter
     def spins(self, values: np.ndarray) -> None:
-        self._scatter(lambda block: block.x, values[0].T)
-        self._scatter(lambda block: block.y, values[1].T)
+        for block in self.blocks:
+            for given, own in zip(values, (block.x, block.y), strict=True):
+                strips = given[block.slots].reshape(block.size, self.strips, -1)
+                block.lanes(own[: strips.shape[-1]])[...] = strips.transpose(2, 0, 1)
+            block.copy_rows()
 
     def subset(self, size: int) -> Replicas:
         """The first ``size`` replicas, to go on as they would have done here."""
-        few = Replicas(self.model, self.lattice, self.beta[:size], self.keys[:size], threads=self.threads)
+        few = Replicas(
+            self.model, self.lattice, self.beta[:size], self.keys[:size], threads=self.threads, strips=self.strips
+        )
         few.spins, few.step = self.spins[:, :size], self.step
         few.tuned = {name: values[:size] for name, values in self.tuned.items()}
         few.accepted = {name: values[:size].copy() for name, values in self.accepted.items()}
@@ -266,7 +350,7 @@ class Replicas:
 
     def _read_counts(self, block: ReplicaBlock) -> None:
         for name, counted in block.counts.items():
-            self.accepted[name][block.slots] += counted[: block.size]
+            self.accepted[name][block.slots] += block.lanes(counted).sum(-1, dtype=np.float64)
             counted[:] = 0
         block.uncounted = 0
 
@@ -302,18 +386,24 @@ class Replicas:
         return series[..., 0]
 
 
+def by_replica(block: ReplicaBlock, values: np.ndarray) -> np.ndarray:
+    """Numbers of all sites in a block's layout, (n or more, W), in the lattice's order, (size, N)."""
+    return block.lanes(values[: len(block.neighbours)]).transpose(1, 2, 0).reshape(block.size, -1)
+
+
 def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray | None) -> None:
     from mcmc.kernels import measure
 
     x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
     if isinstance(block.interaction, Square):
-        found = measure.moments(x, y, W, *block.interaction, block.lattice.Lx)
+        lanes = measure.moments(x, y, W, *block.interaction, block.lattice.Lx)
     else:
-        found = measure.term_moments(x, y, W, block.owned, block.lattice.Lx)
+        lanes = measure.term_moments(x, y, W, block.owned, block.lattice.Lx)
+    found = block.lanes(lanes).sum(-1)
     # Where it is cold the excess is tiny, which float32 carries beside zero but not beside the whole energy.
     found[0] = block.unit * (found[0] - block.floor)
-    series[:, block.slots, n] = found[:, : block.size]
+    series[:, block.slots, n] = found
     if theta is not None:
-        out = np.empty_like(x)
-        measure.angles(x, y, out)
-        theta[block.slots, n] = out.reshape(-1, W).T[: block.size]
+        out = np.empty_like(block.x)
+        measure.angles(x, y, out.ravel())
+        theta[block.slots, n] = by_replica(block, out)

@@ -27,3 +27,19 @@ def key(seed: int, *path: int) -> np.ndarray:
     if seed < 0:
         raise InputError(f"seed = {seed} must not be negative")
     return np.random.SeedSequence(seed, spawn_key=path).generate_state(4, np.uint32)
+
+
+def lane_keys(keys: np.ndarray, strips: int) -> np.ndarray:
+    """Keys of the lanes of lattices that are cut into strips, see `mcmc.kernels.strips`.
+
+    Args:
+        keys: uint32 (R, 4), of the replicas.
+        strips: lanes of each replica.
+
+    Returns:
+        uint32 (4, R * strips): the fourth word counts up along the strips. Two of 128-bit keys are that close to one
+        another by chance once in 10^36.
+    """
+    lanes = np.repeat(keys.T, strips, axis=1)
+    lanes[3] += np.tile(np.arange(strips, dtype=np.uint32), len(keys))
+    return lanes

@@ -128,6 +128,11 @@ class Sampler:
         """Names of the moves, each once, in order."""
         return tuple(dict.fromkeys(move.name for move in self.moves))
 
+    @property
+    def strips(self) -> bool:
+        """Whether every move can advance lattices that are cut into strips."""
+        return all(move.strips for move in self.moves)
+
     @cached_property
     def _plan(self) -> _Plan:
         placed = _place(self.updates)

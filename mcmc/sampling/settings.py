@@ -14,8 +14,8 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
-from mcmc.sampling.replicas import lowest_temperature, too_cold
-from mcmc.sampling.samplers import find_sampler
+from mcmc.sampling.replicas import LEAST_HEIGHT, choose_strips, fits, lowest_temperature, too_cold
+from mcmc.sampling.samplers import Sampler, find_sampler
 from mcmc.sampling.streams import DESCRIPTIONS, LATEST
 from mcmc.storage.provenance import origin
 
@@ -39,6 +39,8 @@ class Settings:
         first_chain: number of the first chain in that run.
         streams: version of the rule that names random streams, see `mcmc.sampling.streams`; None takes the latest, or
             that of the file which is gone on with.
+        strips: lanes of a vector that hold one lattice, 1, 2, 4, 8 or 16, see `mcmc.kernels.strips`; None chooses by
+            the lattice and the number of replicas, see `mcmc.sampling.replicas.choose_strips`.
 
     Raises:
         InputError: naming the value and the remedy.
@@ -56,6 +58,7 @@ class Settings:
     first_temperature: int = 0
     first_chain: int = 0
     streams: int | None = None
+    strips: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sampled; what came from numpy becomes plain Python."""
@@ -65,6 +68,7 @@ class Settings:
         self.model.check(self.lattice.shape)
         for name, least in (
             ("streams", 1),
+            ("strips", 1),
             ("chains", 1),
             ("thermalise", 0),
             ("thin", 1),
@@ -87,7 +91,20 @@ class Settings:
         object.__setattr__(self, "tempering", bool(self.tempering))
         if self.tempering and len(grid) < 2:
             raise InputError("tempering needs at least 2 temperatures: name more, or do without")
-        find_sampler(self.sampler, self.model, self.lattice)
+        sampler = find_sampler(self.sampler, self.model, self.lattice)
+        if self.strips is not None and not fits(self.strips, self.lattice):
+            raise InputError(
+                f"strips = {self.strips} must be 1, 2, 4, 8 or 16, and leave strips of at least {LEAST_HEIGHT} rows of "
+                f"{self.lattice}"
+            )
+        if (self.strips or 1) > 1 and not self._may_be_cut(sampler):
+            raise InputError(
+                f"strips = {self.strips}: {self.sampler} or the model needs whole lattices, set strips = 1"
+            )
+
+    def _may_be_cut(self, sampler: Sampler) -> bool:
+        """Whether the kernels can advance strips of the lattice: they know bonds and plaquettes of neighbours."""
+        return sampler.strips and self.model.square is not None
 
     def part(self, temperatures: range, chains: range) -> Settings:
         """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
@@ -113,11 +130,13 @@ class Settings:
         """The same settings with every choice made."""
         thin, thermalise = self.thin, self.thermalise
         sampler = find_sampler(self.sampler, self.model, self.lattice)
+        replicas = len(self.temperatures) * self.chains
         return replace(
             self,
             thermalise=sampler.default_thermalise(self.lattice) if thermalise is None else thermalise,
             thin=sampler.default_thin(self.lattice) if thin is None else thin,
             streams=LATEST if self.streams is None else self.streams,
+            strips=self.strips or (choose_strips(self.lattice, replicas) if self._may_be_cut(sampler) else 1),
         )
 
 
@@ -153,7 +172,8 @@ def settings_from_dict(stored: Mapping[str, Any]) -> Settings:
     unknown = sorted(set(stored) - known)
     if unknown:
         raise InputError(f"the file's settings name {', '.join(unknown)}, unknown here: upgrade latticeflow")
-    plain: dict[str, Any] = {"streams": 1, **stored}  # files of the first version do not name theirs
+    # Files of earlier versions name neither.
+    plain: dict[str, Any] = {"streams": 1, "strips": 1, **stored}
     try:
         plain["model"], plain["lattice"] = _model(stored["model"]), Lattice(**stored["lattice"])
         return Settings(**plain)

@@ -52,10 +52,13 @@ class Simulation:
                 steps=settings.thermalise or 0,
                 name=settings.sampler,
                 threads=threads,
+                strips=settings.strips or 1,
             )
         else:
             beta = np.repeat(1 / temperatures, settings.chains)
-            self._replicas = Replicas(settings.model, settings.lattice, beta, keys, threads=threads)
+            self._replicas = Replicas(
+                settings.model, settings.lattice, beta, keys, threads=threads, strips=settings.strips or 1
+            )
             self._restore(state)
         self._ladder: Ladder | None = None
         if settings.tempering:

@@ -80,4 +80,6 @@ def _origin(settings: Settings) -> int:
     """A number for everything that determines the draws, but temperatures, chains and seed."""
     run = settings.resolved()
     words = [*_words(run.model), str(run.lattice), run.sampler, f"{run.thermalise}", f"{run.thin}", f"{run.tempering}"]
+    if run.strips != 1:
+        words.append(f"strips={run.strips}")
     return zlib.crc32("|".join(words).encode())

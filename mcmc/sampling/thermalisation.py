@@ -100,6 +100,7 @@ def thermalise(
     steps: int,
     threads: int,
     name: str = "",
+    strips: int = 1,
 ) -> tuple[Replicas, dict[str, np.ndarray]]:
     """Replicas in equilibrium, after ``steps`` steps.
 
@@ -118,6 +119,7 @@ def thermalise(
         steps: how many; 0 returns ordered chains, unchecked.
         threads: how many to use.
         name: of the sampler, for messages.
+        strips: lanes of each chain, see `mcmc.sampling.replicas.choose_strips`.
 
     Returns:
         The T * C chains, and what was found, arrays (T * C,): ``disagreement`` of the starts at the chain's
@@ -129,10 +131,10 @@ def thermalise(
     cold[R:] = np.tile(np.arange(2 * PROBES) < PROBES, T)
     ordered = ground_state(model, lattice)
     if not steps:
-        replicas = Replicas(model, lattice, beta[:R], keys, threads=threads)
+        replicas = Replicas(model, lattice, beta[:R], keys, threads=threads, strips=strips)
         replicas.spins = np.broadcast_to(_unit_vectors(ordered)[:, None], (2, R, lattice.N))
         return replicas, {}
-    everything = Replicas(model, lattice, beta, np.concatenate([keys, probe_keys]), threads=threads)
+    everything = Replicas(model, lattice, beta, np.concatenate([keys, probe_keys]), threads=threads, strips=strips)
     hot = np.stack([np.random.default_rng(key).uniform(-np.pi, np.pi, lattice.N) for key in everything.keys])
     hot[cold] = ordered
     everything.spins = _unit_vectors(hot)

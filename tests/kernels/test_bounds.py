@@ -46,7 +46,7 @@ def overstep() -> None:
     neighbours = lattice.neighbours(*OFFSETS)
     neighbours[8, 0] = 9
     with pytest.raises(IndexError):
-        heat_bath(x, y, ones, keys, Square(neighbours, f(1), f(0)), np.uint64(0), counts)
+        heat_bath(x, y, ones, keys, Square(neighbours, f(1), f(0)), np.uint64(0), counts, (0, 9, 9, 1))
     with pytest.raises(IndexError):
         _grow(x[:9], y[:9], f(50), key, lattice.neighbours(*OFFSETS), np.uint64(0), 0, stack, counts, joined, 1)
 

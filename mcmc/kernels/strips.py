@@ -1,0 +1,49 @@
+"""One lattice in several lanes: strips of rows, one a lane.
+
+The layout of lattice QCD (Boyle et al., Grid, arXiv:1512.03487): a lattice of Ly rows is cut into S = 2, 4, 8 or 16
+strips of h = Ly / S >= 2 rows. Lane ``r * S + s`` holds strip s of replica r, so that a site's neighbours are whole
+vectors, like those of S replicas. Only the first and the last row of a strip have neighbours in another lane: two more
+rows follow the strip's own, row h with a copy of the next strip's first row, and row h + 1 with a copy of the last row
+of the strip before. ``neighbours`` (h * Lx, 8) points to them.
+
+A sweep visits the rows in order, the same row of all strips at once. These are h >= 2 rows apart, so no bond and no
+plaquette holds two of them, and every spin is updated in the field of its neighbours as they are at that moment: the
+first row is copied to the strips before once it is done, and the last row to the strips that follow. So a sweep is one
+of the sequential ones, in a fixed order. Lanes have streams of their own, see `mcmc.sampling.rng.lane_keys`.
+
+Along a row even columns go first, then odd ones: neighbours along the row would wait for one another, where there is
+one vector of lanes.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from mcmc.kernels.lanes import from_last, from_next, load, pointer, store
+
+
+@njit(cache=True, nogil=True)
+def copy_first_row(x, y, W, sites, Lx, strips):
+    """Copy every strip's first row to the strip before; ``sites`` is the number of sites of a strip."""
+    x, y = pointer(x), pointer(y)
+    for k in range(0, Lx * W, 16):
+        store(x, sites * W + k, from_next(load(x, k), strips))
+        store(y, sites * W + k, from_next(load(y, k), strips))
+
+
+@njit(cache=True, nogil=True)
+def copy_last_row(x, y, W, sites, Lx, strips):
+    """Copy every strip's last row to the strip that follows; ``sites`` is the number of sites of a strip."""
+    x, y = pointer(x), pointer(y)
+    last, to = (sites - Lx) * W, (sites + Lx) * W
+    for k in range(0, Lx * W, 16):
+        store(x, to + k, from_last(load(x, last + k), strips))
+        store(y, to + k, from_last(load(y, last + k), strips))
+
+
+@njit(cache=True, nogil=True)
+def copy_rows(x, y, W, sites, Lx, strips):
+    """Bring all copies of rows up to date, after a move that does not do it; nothing to do for one strip."""
+    if strips > 1:
+        copy_first_row(x, y, W, sites, Lx, strips)
+        copy_last_row(x, y, W, sites, Lx, strips)
