@@ -62,19 +62,19 @@ def _runs(right, below, start, upper, Lx, N):
     Returns:
         How many there are in ``upper``.
     """
-    count = 0
+    count = np.int64(0)
     for row in range(0, N, Lx):
         under = row + Lx if row + Lx < N else 0
-        first, joined, doubled = np.int32(row), np.int32(0), np.int32(0)
+        first, joined, doubled = np.int64(row), np.int64(0), np.int64(0)
         for x in range(Lx):
-            i = np.int32(row + x)
+            i = np.int64(row + x)
             first = i ^ ((first ^ i) & -joined)
             start[i] = first
-            bond = np.int32(below[i])
+            bond = np.int64(below[i])
             upper[count] = i
             count += bond & ~(doubled & joined)
-            joined = np.int32(right[i])
-            doubled = bond & np.int32(right[under + x])
+            joined = np.int64(right[i])
+            doubled = bond & np.int64(right[under + x])
     return count
 
 

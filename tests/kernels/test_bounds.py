@@ -15,7 +15,7 @@ from mcmc.sampling.samplers import SAMPLERS
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 
-SIDES = ((2, 2), (2, 3), (3, 2), (3, 3), (4, 5), (5, 5), (7, 4), (16, 3), (17, 2))
+SIDES = ((2, 2), (2, 3), (3, 2), (3, 3), (4, 5), (5, 5), (7, 4), (16, 3), (17, 2), (3, 8))
 MODELS = [XY(J) for J in (1.0, -1.0, 0.0)] + [ExtendedXY(J, K) for J in (1.0, -1.0, 0.0) for K in (0.7, -0.7)]
 
 
@@ -26,7 +26,14 @@ def run_everything() -> int:
         for model in MODELS:
             for sides in SIDES:
                 try:
-                    settings = Settings(model, Lattice(*sides), (0.05, 0.5, 5.0), sampler=sampler, thermalise=40)
+                    settings = Settings(
+                        model,
+                        Lattice(*sides),
+                        (0.05, 0.5, 5.0),
+                        sampler=sampler,
+                        thermalise=40,
+                        strips=4 if sides == (3, 8) else 1,
+                    )
                 except InputError:
                     continue
                 assert np.isfinite(Simulation(settings, threads=1).block(1).theta).all()
