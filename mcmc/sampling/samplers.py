@@ -18,9 +18,9 @@ Intel Xeon with AVX-512 that others used too, 2026-11-26; short single runs, unc
     swendsen_wang                                 189 / 148   925 / 669    3906 / 2583
     heat bath, 3 over-relaxations, swendsen_wang  95 / 88     566 / 618    3220 / 3235
 
-At T = 1.1 Swendsen-Wang needs 1623 instead of 4528 for abs(m) at L = 128, 461 instead of 638 at L = 64, but two to four
-times as much for the energy everywhere. So ``auto`` stays without clusters: take ``swendsen_wang`` for magnetisations of
-large lattices near and above the transition.
+At T = 1.1 Swendsen-Wang needs 1623 instead of 4528 for abs(m) at L = 128, 461 instead of 638 at L = 64, but two to
+four times as much for the energy everywhere. So ``auto`` stays without clusters: take ``swendsen_wang`` for
+magnetisations of large lattices near and above the transition.
 
 Lines matter most where ring exchange is strong or frustrates: at L = 16 they bring tau(m^2) from 27 to 7.2 at K = 3,
 from 61 to 18 at K = 10, and tau(E) from more than 1000 to 24 at K = -2. Energies forget in a time that grows as the
