@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice, wrap
-from mcmc.models.presets import XY, ExtendedXY, Model, model_from_name
+from mcmc.models.presets import XY, ExtendedXY, Model, build_model, load_model, model_from_name, register_model
+from mcmc.models.terms import Term
 
 if TYPE_CHECKING:
     from mcmc.analysis.correlations import correlation_function
@@ -74,19 +75,23 @@ __all__ = [
     "Reweighting",
     "Sampler",
     "Table",
+    "Term",
     "Update",
     "autocorrelation",
+    "build_model",
     "correlation_function",
     "derived",
     "estimate",
     "from_arrays",
     "generate",
     "independent",
+    "load_model",
     "merge",
     "model_from_name",
     "observables",
     "observe",
     "open",
+    "register_model",
     "register_observable",
     "register_sampler",
     "transition",

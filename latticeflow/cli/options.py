@@ -9,7 +9,7 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from mcmc.runtime.install import require
 from mcmc.runtime.text import bytes_in_words
 
 if TYPE_CHECKING:
+    from mcmc import Model
     from mcmc.runtime.stop import Stop
 
 
@@ -84,8 +85,8 @@ def temperatures(text: str) -> tuple[float, ...]:
     return tuple(values.tolist())
 
 
-def lattice_size(text: str) -> tuple[int, int]:
-    """Parse ``16`` or ``16x32`` to (Lx, Ly).
+def lattice_size(text: str) -> tuple[int, ...]:
+    """Parse ``16`` or ``16x32`` to (Lx, Ly), ``8x8x8`` to (Lx, Ly, Lz).
 
     Example:
         >>> lattice_size("16x8")
@@ -95,9 +96,9 @@ def lattice_size(text: str) -> tuple[int, int]:
         sides = [int(word) for word in text.lower().split("x")]
     except ValueError:
         sides = []
-    if len(sides) not in (1, 2) or min(sides) < 2:
+    if len(sides) not in (1, 2, 3) or min(sides) < 2:
         raise argparse.ArgumentTypeError(f"{text!r} is not a lattice size: give 16, or 16x32, with sides of at least 2")
-    return sides[0], sides[-1]
+    return (sides[0], sides[0]) if len(sides) == 1 else tuple(sides)
 
 
 def assignment(text: str) -> tuple[str, int | float]:
@@ -165,15 +166,51 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _option(text: str) -> tuple[str, int | float | str]:
+    return size(text)
+
+
 def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> None:
-    """``--model``, ``--J``, ``--K``, and ``--size`` unless the configurations tell it."""
+    """``--model``, ``--J``, ``--K``, ``--set``, and ``--size`` unless the configurations tell it."""
     parser.add_argument(
-        "--model", type=str.lower, choices=("xy", "exy"), default="xy", help="XY, or extended XY with ring exchange"
+        "--model",
+        default="xy",
+        metavar="NAME|FILE",
+        help="xy, exy, another preset such as clock, a sum such as xy+field, or a .toml or .json file of terms",
+    )
+    parser.add_argument(
+        "--set",
+        dest="model_options",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the preset, such as q=6 of clock; may be repeated",
     )
     if size:
-        parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, or 8x16 for Lx x Ly")
-    parser.add_argument("--J", type=float, default=1.0, help="nearest-neighbour coupling (default 1)")
+        parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, 8x16, or 8x8x8")
+    parser.add_argument("--J", type=float, help="nearest-neighbour coupling (default 1)")
     parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")
+
+
+def model_of(arguments: argparse.Namespace, sides: Sequence[int]) -> Model:
+    """The model that ``--model``, ``--J``, ``--K`` and ``--set`` name, for a lattice of these sides.
+
+    Raises:
+        InputError: an unknown model or option.
+    """
+    from mcmc.models.presets import build_model, load_model
+
+    options = {name: value for name in ("J", "K") if (value := getattr(arguments, name)) is not None}
+    options |= dict(arguments.model_options)
+    if arguments.model.endswith((".toml", ".json")):
+        if options:
+            raise InputError(f"{arguments.model} tells the couplings by itself: leave out {', '.join(options)}")
+        return load_model(arguments.model, tuple(sides))
+    name = arguments.model if ":" in arguments.model else arguments.model.lower()
+    if name == "xy" and options.get("K") == 0:
+        del options["K"]
+    return build_model(name, tuple(sides), **options)
 
 
 def add_temperatures(parser: argparse.ArgumentParser, *, default: str | None = None, help: str) -> None:

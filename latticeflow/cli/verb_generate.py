@@ -64,14 +64,14 @@ def add_parser(verbs: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Generate; 0 if the file is complete, 75 if time was up, 128 + signal after a signal."""
-    from mcmc import InputError, Lattice, model_from_name
+    from mcmc import InputError, Lattice
     from mcmc.runtime.stop import Stop, Stopped
     from mcmc.sampling.executors import hire, share
     from mcmc.sampling.generate import generate_file
     from mcmc.sampling.settings import Settings
 
     settings = Settings(
-        model=model_from_name(arguments.model, arguments.J, arguments.K),
+        model=options.model_of(arguments, arguments.size),
         lattice=Lattice(*arguments.size),
         temperatures=arguments.temperatures,
         chains=arguments.chains,

@@ -29,14 +29,14 @@ def add_parser(verbs: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Import; 128 + signal after a signal, which leaves no file."""
-    from mcmc import InputError, model_from_name
+    from mcmc import InputError
     from mcmc.runtime.stop import Stop, Stopped
     from mcmc.storage.from_numpy import from_array, load
 
-    model = model_from_name(arguments.model, arguments.J, arguments.K)
     if arguments.temperatures is None:
         raise InputError("the array does not say at which temperatures it was drawn: give -T")
     theta = load(arguments.array)
+    model = options.model_of(arguments, theta.shape[:-3:-1])
     complete = False
     with Stop() as stop, suppress(Stopped), stop.at_once():
         understood = from_array(

@@ -57,26 +57,45 @@ def measure(
     """
     if extra is None:
         extra = _extra(OBSERVABLES.values())
-    helicity, waves = observables.helicity_terms(theta, model), observables.long_wave_factors(theta)
+    helicity = observables.helicity_terms(theta, model)
+    names = "xyz"[: model.dimensions]
+    columns = [f"{kind}_{axis}" for kind in ("cos", "sin2") for axis in names]
+    found = {"energy": observables.energy(theta, model), **{n: helicity[..., k] for k, n in enumerate(columns)}}
+    found |= _square_moments(theta) if model.dimensions == 2 else _cubic_moments(theta)
+    return found | {name: _measured(name, function, theta, model) for name, function in extra.items()}
+
+
+def _square_moments(theta: np.ndarray) -> dict[str, np.ndarray]:
+    waves = observables.long_wave_factors(theta)
     return {
-        "energy": observables.energy(theta, model),
         "magnetization": observables.magnetization(theta),
         "vortex_density": observables.vortex_density(theta),
         "nematic_order": observables.nematic_order(theta),
         "plaquette_term": observables.plaquette_term(theta),
         "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
-        **{name: helicity[..., k] for k, name in enumerate(("cos_x", "cos_y", "sin2_x", "sin2_y"))},
         **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
-        **{name: _measured(name, function, theta) for name, function in extra.items()},
     }
 
 
-def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray) -> np.ndarray:
+def _cubic_moments(theta: np.ndarray) -> dict[str, np.ndarray]:
+    rows = [observables.seen_along(theta, axis) for axis in range(3)]
+    layers = observables.planes(theta)
+    return {
+        "magnetization": observables.magnetization(rows[0]),
+        "vortex_density": np.mean([observables.vortex_density(each).mean(-1) for each in layers], axis=0),
+        "nematic_order": observables.nematic_order(rows[0]),
+        "plaquette_term": np.mean([observables.plaquette_term(each).mean(-1) for each in layers], axis=0),
+        "winding_square": np.sum([observables.winding_numbers(each)[..., 0] ** 2 for each in rows], axis=0),
+        **{f"long_wave_{a}": observables.long_wave_factors(each)[..., 0] for a, each in zip("xyz", rows, strict=True)},
+    }
+
+
+def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray, model: Model) -> np.ndarray:
     values = np.asarray(function(theta))
-    if values.shape != theta.shape[:-2]:
+    if values.shape != theta.shape[: -model.dimensions]:
         raise InputError(
             f"observable {name!r} made an array of shape {values.shape} of configurations {theta.shape}: it must give "
-            f"one number for each, shape {theta.shape[:-2]}"
+            f"one number for each, shape {theta.shape[: -model.dimensions]}"
         )
     return values.astype(np.float64)
 
@@ -178,17 +197,20 @@ def _helicity_modulus(*axes: str) -> Observable:
         return cos - sin2 / system.temperature
 
     def over_axes(moments: Moments, name: str) -> np.ndarray:
-        return np.mean([moments[f"{name}_{axis}"] for axis in axes], axis=0)
+        return np.mean([moments[f"{name}_{axis}"] for axis in axes or _axes(moments)], axis=0)
 
     return Observable(lambda moments: (over_axes(moments, "cos"), over_axes(moments, "sin2")), helicity)
 
 
-def _correlation_length(system: System, square: float, along_x: float, along_y: float) -> float:
-    momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in system.lattice.shape) / 2
-    if not along_x > 0 or not along_y > 0:
-        return math.nan
-    ratio = system.lattice.N * square * (1 / along_x + 1 / along_y) / 2
-    return math.sqrt((ratio - 1) / momentum) if ratio >= 1 else math.nan
+def _axes(moments: Moments) -> str:
+    """Axes of the lattice of which these are moments."""
+    return "xyz" if "cos_z" in moments else "xy"
+
+
+def _correlation_length(system: System, square: float, *along: float) -> float:
+    momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in system.lattice.shape) / len(along)
+    ratio = system.lattice.N * square * sum(1 / each for each in along) / len(along)
+    return math.sqrt(max(ratio - 1, 0.0) / momentum)
 
 
 OBSERVABLES = Registry[Observable]("observable")
@@ -204,11 +226,12 @@ for _name, _observable in {
         lambda moments: (moments["magnetization"] ** 2, moments["magnetization"] ** 4), _binder_cumulant
     ),
     "vortex_density": _mean_of("vortex_density"),
-    "helicity_modulus": _helicity_modulus("x", "y"),
+    "helicity_modulus": _helicity_modulus(),
     "helicity_modulus_x": _helicity_modulus("x"),
     "helicity_modulus_y": _helicity_modulus("y"),
+    "helicity_modulus_z": _helicity_modulus("z"),
     "correlation_length": Observable(
-        lambda moments: (moments["magnetization"] ** 2, moments["long_wave_x"], moments["long_wave_y"]),
+        lambda moments: (moments["magnetization"] ** 2, *(moments[f"long_wave_{axis}"] for axis in _axes(moments))),
         _correlation_length,
     ),
     "nematic_order": _mean_of("nematic_order"),
@@ -280,7 +303,10 @@ def thermodynamics(
         wanted: observables by name; None takes all of `OBSERVABLES`.
     """
     system = System(model, lattice, temperature)
-    wanted = OBSERVABLES if wanted is None else wanted
+    if wanted is None or wanted == OBSERVABLES:
+        wanted = {
+            name: each for name, each in OBSERVABLES.items() if name != "helicity_modulus_z" or "cos_z" in moments
+        }
     found = {name: observable.estimate(moments, system) for name, observable in wanted.items()}
     if WEIGHT in moments:
         found |= from_weights(moments[WEIGHT], moments["energy"], lattice.N, temperature)

@@ -58,18 +58,31 @@ def _per_configuration(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(theta: Any, *arguments: Any) -> Any:
         theta = checked(theta)
-        step = max(1, PIECE // (theta.shape[-1] * theta.shape[-2]))
-        if not isinstance(theta, np.ndarray) or math.prod(theta.shape[:-2]) <= step:
+        d = next((each.dimensions for each in arguments if isinstance(each, Model)), 2)
+        shape = theta.shape[-d:]
+        step = max(1, PIECE // math.prod(shape))
+        if not isinstance(theta, np.ndarray) or math.prod(theta.shape[:-d]) <= step:
             return function(theta, *arguments)
-        flat = theta.reshape(-1, *theta.shape[-2:])
+        flat = theta.reshape(-1, *shape)
         first = function(flat[:step], *arguments)
         result = np.empty((len(flat), *first.shape[1:]), first.dtype)
         result[:step] = first
         for start in range(step, len(flat), step):
             result[start : start + step] = function(flat[start : start + step], *arguments)
-        return result.reshape(*theta.shape[:-2], *first.shape[1:])
+        return result.reshape(*theta.shape[:-d], *first.shape[1:])
 
     return wrapper
+
+
+def seen_along(theta: np.ndarray, axis: int) -> np.ndarray:
+    """Configurations (..., Lz, Ly, Lx) as rows along one axis (0 is x): (..., N / L, L)."""
+    moved = np.moveaxis(theta, -1 - axis, -1)
+    return np.ascontiguousarray(moved).reshape(*theta.shape[:-3], -1, moved.shape[-1])
+
+
+def planes(theta: np.ndarray) -> list[np.ndarray]:
+    """Configurations (..., Lz, Ly, Lx) as layers in the planes xy, xz and yz: the plane's axes last."""
+    return [np.ascontiguousarray(np.moveaxis(theta, -1 - across, -3)) for across in (2, 1, 0)]
 
 
 def _mean(values: Any) -> Any:
@@ -85,13 +98,14 @@ def _stack(xp: Any, *values: Any) -> Any:
 @_per_configuration
 def energy(theta: Any, model: Model) -> Any:
     """Energy per site e = E / N, in units of energy; ``(..., Ly, Lx) -> (...)``."""
-    return model.energy(theta) / (theta.shape[-1] * theta.shape[-2])
+    return model.energy(theta) / math.prod(theta.shape[-model.dimensions :])
 
 
 @_per_configuration
-def magnetization(theta: Any) -> Any:
-    """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; ``(..., Ly, Lx) -> (...)``."""
+def magnetization(theta: Any, model: Model = _XY) -> Any:
+    """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; ``(..., Ly, Lx) -> (...)``; a model of three axes takes three."""
     xp = namespace(theta)
+    theta = theta.reshape(*theta.shape[: -model.dimensions], -1, theta.shape[-1])
     c, s = _mean(xp.cos(theta)), _mean(xp.sin(theta))
     m = xp.hypot(c, s)
     if xp is not np or not (ordered := m > _ORDERED).any():
@@ -131,14 +145,15 @@ def helicity_terms(theta: Any, model: Model = _XY) -> Any:
     """
     xp, d = namespace(theta), model.dimensions
     N = math.prod(theta.shape[-d:])
-    zero = 0.0 * _mean(theta)
+    axes = tuple(range(-d, 0))
+    zero = 0.0 * theta.mean(axes, dtype=xp.float64)
     stiffness, current = [zero] * d, [zero] * d
     for term in model.terms:
         if not any(term.dipole):
             continue
         angle = term.angle(theta)
         J = term.values("coupling", theta)
-        cosine, sine = (_mean(J * function(angle)) for function in (xp.cos, xp.sin))
+        cosine, sine = ((J * function(angle)).mean(axes, dtype=xp.float64) for function in (xp.cos, xp.sin))
         for axis, p in enumerate(term.dipole):
             if p:
                 stiffness[axis], current[axis] = stiffness[axis] + p * p * cosine, current[axis] + p * sine

@@ -7,9 +7,12 @@ the lattice, and of a seed where they are drawn at random.
 from __future__ import annotations
 
 import inspect
+import json
 import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -347,6 +350,50 @@ def build_model(name: str, size: Size | None = None, **options: Any) -> Model:
         if key not in known:
             raise InputError(f"the model {name} has no option {key!r}: {nearest(key, sorted(known))}")
     return sum(parts[1:], start=parts[0])
+
+
+def load_model(path: str | Path, size: Size | None = None) -> Model:
+    """A model from a TOML or JSON file: its terms, or the name of a preset with options.
+
+    A file holds ``name`` and ``terms``, each with ``charges``, ``offsets`` and, unless they are 1, 0 and ``"J"``,
+    ``coupling``, ``phase`` and ``name``; or ``preset`` and whatever else `build_model` takes.
+
+    Args:
+        path: ends in ``.toml`` or ``.json``.
+        size: of the lattice, for presets that depend on it.
+
+    Raises:
+        InputError: the file cannot be read, or describes no model.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "mine.toml"
+        >>> _ = path.write_text('''
+        ... name = "nematic_in_field"
+        ... [[terms]]
+        ... charges = [2, -2]
+        ... offsets = [[0, 0], [1, 0]]
+        ... [[terms]]
+        ... charges = [1]
+        ... offsets = [[0, 0]]
+        ... coupling = 0.2
+        ... name = "h"
+        ... ''')
+        >>> load_model(path)
+        nematic_in_field(J=1.0, h=0.2)
+    """
+    path = Path(path)
+    if path.suffix not in (".toml", ".json"):
+        raise InputError(f"{path} is neither a .toml nor a .json file: models come in one of these")
+    try:
+        text = path.read_text("utf-8")
+        stored = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a model: {' '.join(str(error).split())}") from None
+    if isinstance(stored, dict) and "preset" in stored:
+        preset = stored.pop("preset")
+        return build_model(str(preset), size, **{str(key): value for key, value in stored.items()})
+    return Model.from_json(stored)
 
 
 def model_from_name(name: str, J: float = 1.0, K: float | None = None) -> Model:

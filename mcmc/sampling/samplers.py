@@ -256,6 +256,10 @@ SAMPLERS.register("swendsen_wang", Sampler((SwendsenWang(),), spacing=5.0, therm
 SAMPLERS.register("plaquette_cluster", Sampler((HeatBath(), *_windings(), PlaquetteCluster())))
 
 
+_WITH_WINDINGS = ("metropolis", "heat_bath", "over_relaxation")
+"""Samplers that propose changes of winding beside their own move, where the model has such moves."""
+
+
 def register_sampler(name: str, sampler: Sampler, *, replace: bool = False) -> None:
     """Let a sampler be known by name, for settings, files and the command line.
 
@@ -304,5 +308,9 @@ def find_sampler(name: str, model: Model, lattice: Lattice) -> Sampler:
     sampler = _automatic(model, lattice) if name == "auto" else SAMPLERS.find(name)
     if not isinstance(sampler, Sampler):
         raise InputError(f"{name!r} is not a sampler: give an mcmc.Sampler")
+    if name in _WITH_WINDINGS and not model.square:
+        # Changes of winding are a help where there are some; the other moves are exact without them.
+        rest = [update for update in sampler.updates if not isinstance(update.move, Twist)]
+        sampler = Sampler(rest, sampler.spacing, sampler.thermalisation)
     sampler.check(model, lattice)
     return sampler

@@ -76,7 +76,7 @@ class Simulation:
         """Model, size, temperatures, chains, and how far they are."""
         settings, T, lattice = self.settings, self.settings.temperatures, self.settings.lattice
         return (
-            f"Simulation of {settings.model} on {lattice.Lx}x{lattice.Ly} sites by {settings.sampler}\n"
+            f"Simulation of {settings.model} on {lattice} sites by {settings.sampler}\n"
             f"  {len(T)} temperatures, {min(T):g} to {max(T):g}; {settings.chains} chains at each; "
             f"step {self._replicas.step}"
         )

@@ -47,9 +47,9 @@ class Understood:
 
     def __str__(self) -> str:
         """Shape, range of the angles, and energy per site by temperature."""
-        T, C, n, Ly, Lx = self.shape
+        T, C, n, *sides = self.shape
         lines = [
-            f"{T} temperatures x {C} chains x {n} draws on {Lx} x {Ly} sites",
+            f"{T} temperatures x {C} chains x {n} draws on {' x '.join(str(side) for side in reversed(sides))} sites",
             f"angles from {self.smallest:.4g} to {self.largest:.4g} rad",
             "energy per site:",
             *(f"  T = {t:<8g} {e:.5g}" for t, e in zip(self.temperatures, self.energies, strict=True)),
@@ -60,20 +60,21 @@ class Understood:
         return "\n".join(lines)
 
 
-def with_all_axes(theta: np.ndarray, temperatures: int) -> np.ndarray:
-    """Configurations with the axes (T, C, n, Ly, Lx), of which the first ones may be missing.
+def with_all_axes(theta: np.ndarray, temperatures: int, dimensions: int = 2) -> np.ndarray:
+    """Configurations with the axes (T, C, n, [Lz,] Ly, Lx), of which the first ones may be missing.
 
     Raises:
         InputError: the shape does not fit the number of temperatures.
     """
     shape = theta.shape
-    if theta.ndim == 3 and temperatures == 1:
+    if theta.ndim == 1 + dimensions and temperatures == 1:
         theta = theta[None, None]
-    elif theta.ndim == 4:
+    elif theta.ndim == 2 + dimensions:
         theta = theta[:, None]
-    if theta.ndim != 5 or theta.shape[0] != temperatures or not theta.size:
+    if theta.ndim != 3 + dimensions or theta.shape[0] != temperatures or not theta.size:
         text = f"an array of shape {shape} does not fit {temperatures} temperatures"
-        raise InputError(f"{text}: bring (T, chains, draws, Ly, Lx), (T, draws, Ly, Lx), or (draws, Ly, Lx) for one T")
+        s = "Ly, Lx" if dimensions == 2 else "Lz, Ly, Lx"
+        raise InputError(f"{text}: bring (T, chains, draws, {s}), (T, draws, {s}), or (draws, {s}) for one T")
     return theta
 
 

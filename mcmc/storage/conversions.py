@@ -21,7 +21,7 @@ def to_xarray(ensemble: Ensemble | MemoryEnsemble, draws: Positions) -> Any:
     """See `Ensemble.to_xarray`."""
     xarray = require("xarray", "to_xarray")
     numbers = ensemble.coordinate("draw")[draws]
-    axes = [axis for axis in layout.AXES if axis != "draw" or numbers.ndim]
+    axes = [axis for axis in layout.axes(ensemble.lattice.shape) if axis != "draw" or numbers.ndim]
     coordinates = {axis: ensemble.coordinate(axis) for axis in axes if axis != "draw"} | {"draw": numbers}
     arrays = {"theta": ensemble.theta(draws)}
     arrays |= {name: ensemble.series(name, draws) for name in ensemble.series_names}

@@ -295,8 +295,9 @@ class Ensemble:
         Raises:
             InputError: there is no such axis.
         """
-        if name not in layout.AXES:
-            raise InputError(f"unknown axis {name!r}: choose one of {', '.join(layout.AXES)}")
+        known = layout.axes(self.lattice.shape)
+        if name not in known:
+            raise InputError(f"unknown axis {name!r}: choose one of {', '.join(known)}")
         return self._read(lambda file: file[name][: self.draws] if name == "draw" else file[name][...])
 
     def blocks(self, max_bytes: int = 2**26) -> Iterator[Block]:
@@ -367,7 +368,7 @@ class Ensemble:
         return {
             "file": f"{self.path}, {size}{'' if self._open else ', closed'}",
             "model": repr(self.model),
-            "lattice": f"{self.lattice.Lx} x {self.lattice.Ly}, periodic",
+            "lattice": f"{' x '.join(str(side) for side in self.lattice.sides)}, periodic",
             "temperatures": f"{len(T)} from {T[0]:g} to {T[-1]:g}" if len(T) > 1 else f"{T[0]:g}",
             "draws": f"{self.chains} chains x {self.draws} draws at each temperature, {', '.join(self.series_names)}",
         }

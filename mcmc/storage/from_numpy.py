@@ -67,10 +67,10 @@ def from_array(
     """
     grid = np.array(require_sensible(temperatures, model), np.float64)
     require_angles(theta)
-    theta = with_all_axes(theta, len(grid))
+    theta = with_all_axes(theta, len(grid), model.dimensions)
     order = np.argsort(grid)
-    T, C, draws, Ly, Lx = theta.shape
-    lattice = Lattice(Lx, Ly)
+    T, C, draws = theta.shape[:3]
+    lattice = Lattice(*theta.shape[:2:-1])
     attributes = {"sampler": "imported", "note": note, **provenance.origin(command)}
     energies = np.empty((T, C, draws))
     n = max(1, _BLOCK_BYTES // (4 * T * C * lattice.N))
@@ -87,7 +87,7 @@ def from_array(
         for start in range(0, draws, n):
             part = as_angles(theta[:, :, start : start + n][order])
             energies[:, :, start : start + n] = energy = model.energy(part) / lattice.N
-            ensemble.append(Block(part, {"energy": energy, "magnetization": observables.magnetization(part)}))
+            ensemble.append(Block(part, {"energy": energy, "magnetization": observables.magnetization(part, model)}))
     return Understood(
         shape=theta.shape,
         smallest=float(theta.min()),

@@ -25,18 +25,31 @@ from mcmc.storage.descriptors import open_descriptor
 from mcmc.storage.journal import Overlay, Record
 
 FORMAT = "latticeflow ensemble"
-VERSION = 1
+VERSION = 2
+"""Version 2 stores the terms of the model and lattices of three axes; see data/ensemble-format.md."""
 LIBVER = ("earliest", "v110")
-AXES = ("temperature", "chain", "draw", "y", "x")
+AXES = ("temperature", "chain", "draw", "z", "y", "x")
+"""Of lattices of three axes; those of two have no z."""
 UNITS = {"theta": "rad", "temperature": "J / k_B", "energy": "energy per site, in the unit of J and K"}
 
 _CHUNK = 2**18  # bytes of a chunk at most
 _SMALL_CHUNK = 2**16  # chunks below this size span several chains
+_LONG_TEXT = 2**15  # bytes of an attribute at most, of which HDF5 allows twice as many: longer ones are datasets
 _ROW = 2**25  # bytes of one row of chunks, through all temperatures and chains, at most
 
 # What h5py raises when it reads damaged bytes: in the data an OSError, in the description of the data anything.
 _NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, getattr(errno, "ESTALE", -1), errno.ENOENT)
 DAMAGE = (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError)
+
+
+def axes(shape: Sequence[Any]) -> tuple[str, ...]:
+    """Names of the axes of configurations on a lattice of ``shape``, (Ly, Lx) or (Lz, Ly, Lx).
+
+    Example:
+        >>> axes((8, 8))
+        ('temperature', 'chain', 'draw', 'y', 'x')
+    """
+    return (*AXES[:3], *AXES[6 - len(shape) :])
 
 
 def chunk_shape(T: int, C: int, shape: tuple[int, ...], draws: int) -> tuple[int, ...]:
@@ -59,7 +72,7 @@ def empty_file(
     """The bytes of a file with all datasets and attributes and no draws.
 
     Args:
-        shape: (Ly, Lx).
+        shape: (Ly, Lx) or (Lz, Ly, Lx).
         temperatures: float64 (T,).
         chains: int64 (C,), numbers of the chains.
         series: names of the measured series.
@@ -71,18 +84,22 @@ def empty_file(
     with h5py.File(content, "w", libver=LIBVER) as file:
         file.attrs.update({"format": FORMAT, "format_version": VERSION, "file_id": secrets.randbits(63)})
         for name, value in {**provenance, "series": list(series)}.items():
-            file.attrs[name] = _storable(value) if isinstance(value, str | int | float) else json.dumps(value)
+            plain = _storable(value) if isinstance(value, str | int | float) else json.dumps(value)
+            if isinstance(plain, str) and len(plain.encode()) > _LONG_TEXT:
+                text = np.frombuffer(plain.encode(), np.uint8)
+                file.create_dataset(f"attributes/{name}", data=text, chunks=True, fletcher32=True)
+            else:
+                file.attrs[name] = plain
         file.attrs["checksum"] = attributes_checksum(attributes(file))
         scales = {
             "temperature": temperatures,
             "chain": chains.astype(np.int64),
-            "y": np.arange(shape[0], dtype=np.int32),
-            "x": np.arange(shape[1], dtype=np.int32),
+            **{axis: np.arange(side, dtype=np.int32) for axis, side in zip(axes(shape)[3:], shape, strict=True)},
         }
         for name, values in scales.items():
             file.create_dataset(name, data=values, chunks=True, fletcher32=True)
         file.create_dataset("draw", (0,), np.int64, chunks=(4096,), maxshape=(None,), fletcher32=True)
-        for name in AXES:
+        for name in axes(shape):
             file[name].make_scale(name)
         limits = (T, C, None, *shape)
         chunks = chunk_shape(T, C, shape, draws)
@@ -104,7 +121,7 @@ def _storable(value: Any) -> Any:
 
 def _create(file: h5py.File, name: str, shape: tuple, dtype: Any, limits: tuple, chunks: tuple) -> None:
     dataset = file.create_dataset(name, shape, dtype, maxshape=limits, chunks=chunks, fletcher32=True)
-    for axis, scale in enumerate(AXES[: len(shape)]):
+    for axis, scale in enumerate(axes(limits[3:])[: len(shape)]):
         dataset.dims[axis].attach_scale(file[scale])
     dataset.attrs["units"] = UNITS.get(name, "1")
 
@@ -236,14 +253,17 @@ def _check_format(path: Path, file: h5py.File) -> None:
     version = int(file.attrs["format_version"])
     if version > VERSION:
         raise InputError(f"{path} has format version {version}, newer than {VERSION}: upgrade latticeflow to read it")
-    missing = [name for name in (*AXES, "theta", "committed", "run/report") if name not in file]
+    missing = [name for name in (*axes((0, 0)), "theta", "committed", "run/report") if name not in file]
     if missing:
         raise InputError(f"{path} is damaged: it has no {', '.join(missing)}")
 
 
 def attributes(file: h5py.File) -> dict[str, Any]:
     """The attributes of the file in Python's types."""
-    return {name: _plain(value) for name, value in file.attrs.items()}
+    found = {name: _plain(value) for name, value in file.attrs.items()}
+    for name, text in file.get("attributes", {}).items():
+        found[name] = _plain(text[...].tobytes().decode())
+    return found
 
 
 def attributes_checksum(attributes: Mapping[str, Any]) -> int:
@@ -265,10 +285,11 @@ def check(block: Block, size: tuple[int, int], lattice: Lattice, series: Sequenc
     Raises:
         InputError: naming what is wrong.
     """
-    n = block.theta.shape[2] if block.theta.ndim == 5 else 0
+    n = block.theta.shape[2] if block.theta.ndim == 3 + lattice.dimensions else 0
     expected = (*size, n, *lattice.shape)
     if block.theta.shape != expected or not n:
-        raise InputError(f"configurations of shape {block.theta.shape} do not fit (T, C, n, Ly, Lx) = {expected}")
+        sides = "Ly, Lx" if lattice.dimensions == 2 else "Lz, Ly, Lx"
+        raise InputError(f"configurations of shape {block.theta.shape} do not fit (T, C, n, {sides}) = {expected}")
     for name in series:
         if name not in block.series:
             raise InputError(f"the block lacks the series {name!r}")

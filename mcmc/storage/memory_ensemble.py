@@ -129,12 +129,17 @@ class MemoryEnsemble:
         array = np.asarray(theta)
         require_angles(array)
         order = np.argsort(T)
-        T, array = T[order], with_all_axes(array, len(T))[order]
-        Ly, Lx = array.shape[-2:]
-        ensemble = cls(model, Lattice(Lx, Ly), T, chains=array.shape[1], attributes={"sampler": "arrays", "note": note})
+        T, array = T[order], with_all_axes(array, len(T), model.dimensions)[order]
+        ensemble = cls(
+            model,
+            Lattice(*array.shape[:2:-1]),
+            T,
+            chains=array.shape[1],
+            attributes={"sampler": "arrays", "note": note},
+        )
         angles = as_angles(array)
         series = {"energy": model.energy(angles) / ensemble.lattice.N}
-        series["magnetization"] = observables.magnetization(angles)
+        series["magnetization"] = observables.magnetization(angles, model)
         ensemble.append(Block(angles, series))
         # The same arrays are the same ensemble.
         digest = hashlib.blake2b(np.ascontiguousarray(angles).data, digest_size=8).digest()
@@ -145,7 +150,7 @@ class MemoryEnsemble:
         """What the ensemble holds."""
         T = np.sort(self.temperatures)
         return (
-            f"MemoryEnsemble of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites\n"
+            f"MemoryEnsemble of {self.model} on {self.lattice} sites\n"
             f"  {len(T)} temperatures, {T[0]:g} to {T[-1]:g}; {self.chains} chains x {self.draws} draws at each\n"
             f"  series {', '.join(self.series_names)}"
         )
@@ -222,13 +227,11 @@ class MemoryEnsemble:
         Raises:
             InputError: there is no such axis.
         """
-        Ly, Lx = self.lattice.shape
         known = {
             "temperature": self.temperatures,
             "chain": self.chain_numbers,
             "draw": np.arange(self.draws),
-            "y": np.arange(Ly),
-            "x": np.arange(Lx),
+            **{name: np.arange(side) for name, side in zip(("x", "y", "z"), self.lattice.sides, strict=False)},
         }
         if name not in known:
             raise InputError(f"unknown axis {name!r}: choose one of {', '.join(known)}")

@@ -54,8 +54,8 @@ def verify(path: str | Path) -> Verification:
         for name, read in (("state", ensemble.state), ("report", ensemble.report)):
             if _fails(read):
                 found.note(f"the {name} is damaged", ensemble.draws)
-        Ly, Lx = ensemble.lattice.shape
-        for name, n in (("draw", ensemble.draws), ("y", Ly), ("x", Lx)):
+        sides = dict(zip(("x", "y", "z"), ensemble.lattice.sides, strict=False))
+        for name, n in {"draw": ensemble.draws, **sides}.items():
             numbers = _try(partial(ensemble.coordinate, name))
             if numbers is None or not np.array_equal(numbers, np.arange(n)):
                 found.note(f"the numbers along axis {name} are damaged", ensemble.draws)
@@ -96,7 +96,7 @@ def _verify_block(ensemble: Ensemble, draws: slice, found: Verification) -> None
         return
     measures: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "energy": lambda theta: ensemble.model.energy(theta) / ensemble.lattice.N,
-        "magnetization": observables.magnetization,
+        "magnetization": lambda theta: observables.magnetization(theta, ensemble.model),
     }
     for name in [name for name in measures if name in ensemble.series_names]:
         stored = _try(partial(ensemble.series, name, draws))

@@ -76,7 +76,7 @@ BAD = {
     text: "is not an HDF5 file",
     truncated: "is truncated",
     foreign: "is an HDF5 file, but no latticeflow ensemble",
-    newer: "has format version 7, newer than 1: upgrade latticeflow",
+    newer: "has format version 7, newer than 2: upgrade latticeflow",
     without_draws: "is damaged: it has no theta",
     counts_too_many: "is damaged: it counts 21 draws but holds 20",
     zeroed_header: "is damaged",
