@@ -105,7 +105,8 @@ def energy(theta: Any, model: Model) -> Any:
 def magnetization(theta: Any, model: Model = _XY) -> Any:
     """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; ``(..., Ly, Lx) -> (...)``; a model of three axes takes three."""
     xp = namespace(theta)
-    theta = theta.reshape(*theta.shape[: -model.dimensions], -1, theta.shape[-1])
+    lead = theta.shape[: -model.dimensions]
+    theta = theta.reshape(*lead, math.prod(theta.shape[len(lead) : -1]), theta.shape[-1])
     c, s = _mean(xp.cos(theta)), _mean(xp.sin(theta))
     m = xp.hypot(c, s)
     if xp is not np or not (ordered := m > _ORDERED).any():
