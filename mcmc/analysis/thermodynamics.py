@@ -229,7 +229,6 @@ for _name, _observable in {
     "helicity_modulus": _helicity_modulus(),
     "helicity_modulus_x": _helicity_modulus("x"),
     "helicity_modulus_y": _helicity_modulus("y"),
-    "helicity_modulus_z": _helicity_modulus("z"),
     "correlation_length": Observable(
         lambda moments: (moments["magnetization"] ** 2, *(moments[f"long_wave_{axis}"] for axis in _axes(moments))),
         _correlation_length,
@@ -239,6 +238,10 @@ for _name, _observable in {
     "winding_square": _mean_of("winding_square"),
 }.items():
     OBSERVABLES.register(_name, _observable)
+
+
+_OF_THREE_AXES = {"helicity_modulus_z": _helicity_modulus("z")}
+"""Observables that only lattices of three axes have."""
 
 
 def register_observable(
@@ -304,9 +307,7 @@ def thermodynamics(
     """
     system = System(model, lattice, temperature)
     if wanted is None or wanted == OBSERVABLES:
-        wanted = {
-            name: each for name, each in OBSERVABLES.items() if name != "helicity_modulus_z" or "cos_z" in moments
-        }
+        wanted = {**OBSERVABLES, **_OF_THREE_AXES} if "cos_z" in moments else OBSERVABLES
     found = {name: observable.estimate(moments, system) for name, observable in wanted.items()}
     if WEIGHT in moments:
         found |= from_weights(moments[WEIGHT], moments["energy"], lattice.N, temperature)

@@ -51,7 +51,7 @@ def test_help_fits_80_columns(monkeypatch):
         (["observe", "--plto", "x.png", "a.h5"], "unknown option --plto: did you mean '--plot'?"),
         (["bench", "kernel"], "unknown subject 'kernel' of latticeflow bench: did you mean 'kernels'?"),
         (["generate", "--draws", "1.5", "--out", "a.h5"], "'1.5' is not a whole number"),
-        (["generate", "--model", "xz", "--out", "a.h5"], "invalid choice: 'xz' (choose from"),
+        (["generate", "--model", "xz", "--out", "a.h5"], "unknown model 'xz': known: xy, exy"),
         (["generate", "--sampler", "wolf", "--out", "a.h5"], "did you mean 'wolff'"),
     ],
 )
