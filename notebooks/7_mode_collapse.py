@@ -30,7 +30,7 @@ choices = {"batch_temperatures": 8, "batch_draws": 16, "learning_rate": 2e-3, "d
 # %%
 flows, sizes = {}, {"couplings": 8, "filters": 16}
 for objective in ("forward_kl", "reverse_kl", "advnf"):
-    flows[objective] = lf.train(known, flow="realnvp", sizes=sizes, objective=objective, steps=200, **choices)
+    flows[objective] = lf.train(known, flow="realnvp", sizes=sizes, objective=objective, steps=150, **choices)
     print(objective, lf.compare(flows[objective], unseen), "", sep="\n")
 
 # %% [markdown]
