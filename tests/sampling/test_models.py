@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import i0, i1
 
 from mcmc import Lattice
 from mcmc.models import presets
@@ -10,7 +11,7 @@ from mcmc.models.terms import Model, Term
 from mcmc.sampling import rng
 from mcmc.sampling.moves import HeatBath, Metropolis, OverRelaxation, SwendsenWang, Symmetry, Wolff
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import Sampler, Update, find_sampler
+from mcmc.sampling.samplers import SAMPLERS, Sampler, Update, find_sampler
 from tests.oracle import cube, torus
 
 SQUARE = Lattice(2, 2)
@@ -109,3 +110,31 @@ def test_published_values_of_the_small_torus():
     assert torus(MODELS["generalised"], 1.0, 40)["energy"] == pytest.approx(-1.3606708761, abs=1e-9)
     assert torus(MODELS["exy"], 1.0, 40)["energy"] == pytest.approx(-1.0949867887, abs=1e-9)
     assert torus(MODELS["nematic"], 1.0, 40)["energy"] == pytest.approx(torus(XY(), 1.0, 40)["energy"], abs=1e-9)
+
+
+def test_symmetry_moves_keep_a_broken_symmetry_from_freezing():
+    """K = -1: two sublattices canted by +- arccos(J / 2 |K|); the energy leaves the sign open."""
+    model, lattice = ExtendedXY(1.0, -1.0), Lattice(8, 8)
+    y, x = np.indices(lattice.shape)
+
+    def changes(sampler):
+        energies, theta = run(model, lattice, sampler, beta=5.0, replicas=16, draws=60)
+        assert energies.mean() == pytest.approx(-1 - 1 / 2 + 0.1, abs=0.03)  # ground state + T / 2
+        chirality = (np.sin(theta - np.roll(theta, 1, -1)) * (-1.0) ** (x + y)).mean((-1, -2))
+        assert np.abs(chirality).mean() > 0.6
+        return (np.sign(chirality[:, 1:]) != np.sign(chirality[:, :-1])).mean()
+
+    assert 0.4 < changes(find_sampler("auto", model, lattice)) < 0.6
+    assert changes(SAMPLERS["auto"]) < 0.02  # the same moves without it
+
+
+def test_the_nishimori_line():
+    """Gauge glass: E / N = -2 I1 / I0 (beta), averaged over realisations, for any size."""
+    glasses = (presets.gauge_glass(4, concentration=1.0, seed=seed) for seed in range(100))
+    sampler = SAMPLER["over_relaxation"]
+    means = np.array([run(glass, Lattice(4, 4), sampler, draws=20)[0].mean() for glass in glasses])
+    exact = -2 * i1(1.0) / i0(1.0)
+    error = means.std(ddof=1) / 10
+    assert abs(means.mean() - exact) < 5 * error
+    assert error < 0.01
+    assert abs(means.mean() - 1.05 * exact) > 5 * error
