@@ -281,7 +281,8 @@ def register_sampler(name: str, sampler: Sampler, *, replace: bool = False) -> N
 
 def _automatic(model: Model, lattice: Lattice) -> Sampler:
     """What ``auto`` stands for: the moves that the model allows, in the order of what they are worth."""
-    if model.square and model.ferromagnetic:
+    if model.square and model.square.K >= 0:
+        # A ferromagnet, or by turning every other spin an antiferromagnet: rotations join all ordered states.
         return SAMPLERS["auto"]
     moves: list[Update | Move] = []
     if model.square:

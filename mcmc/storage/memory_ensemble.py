@@ -227,11 +227,12 @@ class MemoryEnsemble:
         Raises:
             InputError: there is no such axis.
         """
+        axes = layout.axes(self.lattice.shape)
         known = {
             "temperature": self.temperatures,
             "chain": self.chain_numbers,
             "draw": np.arange(self.draws),
-            **{name: np.arange(side) for name, side in zip(("x", "y", "z"), self.lattice.sides, strict=False)},
+            **{name: np.arange(side) for name, side in zip(axes[3:], self.lattice.shape, strict=True)},
         }
         if name not in known:
             raise InputError(f"unknown axis {name!r}: choose one of {', '.join(known)}")

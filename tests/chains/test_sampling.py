@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     (folder / "text.pt").write_text("no flow at all")
     content = torch.load(folder / "flow.pt", weights_only=True)
     description = json.loads(content["json"])
-    large = {**description, "recipe": {**description["recipe"], "Lx": 8, "Ly": 8}}
+    large = {**description, "recipe": {**description["recipe"], "sides": [8, 8]}}
     damaged = {
         "newer": {"version": 99},
         "versionless": {"version": None},
@@ -66,7 +66,7 @@ class Bomb:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["compare", "flow.pt", "xy6.h5"], "the flow is for XY(J=1.0) on Lattice(Lx=4, Ly=4), but"),
+        (["compare", "flow.pt", "xy6.h5"], "the flow is for XY(J=1.0) on 4x4, but"),
         (["compare", "flow.pt", "exy4.h5"], "holds ExtendedXY(J=1.0, K=1.0)"),
         (["compare", "flow.pt", "stiff4.h5"], "holds XY(J=2.0)"),
         (["compare", "flow.pt", "absent.h5"], "does not exist"),
@@ -79,7 +79,7 @@ class Bomb:
             "is not a latticeflow checkpoint, or is truncated: nothing in it",
         ),
         (["sample", "text.pt", "--out", "new.h5"], "is not a latticeflow checkpoint"),
-        (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 2: update latticeflow"),
+        (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 3: update latticeflow"),
         (["sample", "empty.pt", "--out", "new.h5"], "is not a latticeflow checkpoint"),
         (["sample", "folder.pt", "--out", "new.h5"], "no flow at folder.pt"),
         (["sample", "versionless.pt", "--out", "new.h5"], "versionless.pt is damaged"),

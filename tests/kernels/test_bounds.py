@@ -63,4 +63,6 @@ def test_no_kernel_reaches_beyond_its_arrays():
     environment = {**os.environ, "LATTICEFLOW_CHECK_KERNELS": "1", "NUMBA_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) >= len(SIDES) * (4 * len(MODELS) + 2 * 3 + 6)
+    # Whole configurations are shifted where K < 0, which strips of a lattice cannot be.
+    uncut = sum(model.square.K < 0 for model in MODELS)
+    assert int(done.stdout) >= len(SIDES) * (4 * len(MODELS) + 2 * 3 + 6) - uncut
