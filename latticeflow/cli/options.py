@@ -220,7 +220,8 @@ def add_temperatures(parser: argparse.ArgumentParser, *, default: str | None = N
 
 def say(message: str) -> None:
     """Say one line on stderr: what was done, and what comes next."""
-    print(message, file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(message, file=sys.stderr)
 
 
 def wrote(path: Path, what: str, *, next_command: str) -> None:

@@ -29,6 +29,7 @@ from mcmc.storage.memory_ensemble import MemoryEnsemble
 logger = logging.getLogger(__name__)
 
 _BLOCK_SECONDS, _BLOCK_BYTES = 4.0, 2**26
+_LARGE = 10**6  # bytes of a file whose size is announced
 _COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
 
 
@@ -256,7 +257,8 @@ def _announce(settings: Settings, path: Path, draws: int) -> None:
     words = f"{path} will take {bytes_in_words(size)}"
     if size > disk.free and disk.total:  # file systems such as /proc have no size
         raise InputError(f"{words}, but the disk has {bytes_in_words(disk.free)} left: draw fewer, or write elsewhere")
-    logger.info("%s", words)
+    if size >= _LARGE:
+        logger.info("%s", words)
 
 
 def _replay(simulation: Simulation | Team, ensemble: Ensemble) -> None:

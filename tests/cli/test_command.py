@@ -127,7 +127,8 @@ def test_a_disk_that_is_too_small_is_seen_before_sampling(tmp_path, capsys, monk
     assert not [*tmp_path.iterdir()]
 
 
-def test_the_size_of_the_file_is_announced(tmp_path, caplog):
+def test_the_size_of_the_file_is_announced(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("mcmc.sampling.generate._LARGE", 1000)
     with caplog.at_level("INFO"):
         assert main([*GENERATE, "--draws", "500", "--out", str(tmp_path / "a.h5")]) == 0
     said = next(line for line in caplog.messages if "will take" in line)
