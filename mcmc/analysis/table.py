@@ -70,7 +70,7 @@ class Column:
         >>> column = Column("energy", (Estimate(-1.5, 0.1, 0.5, 0.0, 100), Estimate(-1.0, 0.2, 0.5, 0.0, 100)))
         >>> column.values, column.errors
         (array([-1.5, -1. ]), array([0.1, 0.2]))
-        >>> np.mean(column)
+        >>> float(np.mean(column))
         -1.25
     """
 

@@ -263,6 +263,7 @@ def register_observable(
         >>> register_observable("pairs", nearest_pairs)
         >>> "pairs" in OBSERVABLES
         True
+        >>> OBSERVABLES.remove("pairs")
     """
     OBSERVABLES.register(name, _as_observable(observable), replace=replace)
 

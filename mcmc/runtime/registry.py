@@ -56,6 +56,15 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             raise InputError(f"{self.kind} {name!r} exists already: choose another name, or pass replace=True")
         self._things[name] = thing
 
+    def remove(self, name: str) -> None:
+        """Forget a name.
+
+        Raises:
+            InputError: there is none.
+        """
+        self.find(name)
+        del self._things[name]
+
     def find(self, name: str) -> Thing:
         """The object of that name; ``module:name`` imports it, in every process that is asked for it.
 

@@ -131,7 +131,7 @@ def choose_strips(lattice: Lattice, replicas: int) -> int:
         >>> [choose_strips(Lattice(64, 64), replicas) for replicas in (1, 4, 16, 1000)]
         [16, 16, 16, 16]
         >>> [choose_strips(Lattice(16, 16), replicas) for replicas in (1, 4, 16, 1000)]
-        [8, 4, 2, 2]
+        [8, 8, 4, 4]
     """
     possible = [strips for strips in STRIPS if fits(strips, lattice)] if lattice.N >= LEAST_SITES else [1]
     times = {

@@ -146,7 +146,7 @@ def corner(theta):
 def registered():
     register_observable("corner", corner, replace=True)
     yield
-    OBSERVABLES._things.pop("corner")
+    OBSERVABLES.remove("corner")
 
 
 def test_a_function_of_ones_own_in_tables_curves_and_figures(ensemble, registered):
