@@ -13,17 +13,34 @@ F = np.float32
 
 
 @njit(cache=True, forceinline=True)
+def proposed(step, word0):
+    """Cosine less 1, and sine, of a random turn; from half the angle, which is exact for small steps."""
+    s, c = sine_cosine(centred(word0) * step)
+    return F(-2.0) * s * s, F(2.0) * s * c
+
+
+@njit(cache=True, forceinline=True)
+def decided(a, b, dc, ds, gain, word1):
+    """The unit vector (a, b), turned if the test says so; ``gain`` is beta times the fall of the energy.
+
+    Returns:
+        The vector and a 0/1 of acceptance, all lanes.
+    """
+    accept = uniform(word1) < exponential(gain)
+    new_a, new_b = normalised(a + (dc * a - ds * b), b + (dc * b + ds * a))
+    return where(accept, new_a, a), where(accept, new_b, b), where(accept, F(1.0), F(0.0))
+
+
+@njit(cache=True, forceinline=True)
 def _site(x, y, beta, step, interaction, i, W, v, word0, word1, accepted):
     k = i * W + v
     a, b = load(x, k), load(y, k)
-    # The change of the spin from half the angle: exact for small steps.
-    s, c = sine_cosine(centred(word0) * load(step, v))
-    dc, ds = F(-2.0) * s * s, F(2.0) * s * c
-    accept = uniform(word1) < exponential(load(beta, v) * energy_gain(x, y, interaction, i, W, v, a, b, dc, ds))
-    new_a, new_b = normalised(a + (dc * a - ds * b), b + (dc * b + ds * a))
-    store(x, k, where(accept, new_a, a))
-    store(y, k, where(accept, new_b, b))
-    store(accepted, v, load(accepted, v) + where(accept, F(1.0), F(0.0)))
+    dc, ds = proposed(load(step, v), word0)
+    gain = load(beta, v) * energy_gain(x, y, interaction, i, W, v, a, b, dc, ds)
+    a, b, hit = decided(a, b, dc, ds, gain, word1)
+    store(x, k, a)
+    store(y, k, b)
+    store(accepted, v, load(accepted, v) + hit)
 
 
 @njit(cache=True, nogil=True)

@@ -119,13 +119,15 @@ def _always(hx, hy, x, y, beta, word0, word1):
 
 @njit
 def _metropolis(hx, hy, x, y, beta, word0, word1):
-    return metropolis.turn(hx, hy, x, y, beta, np.float32(0.7), word0, word1)
+    dc, ds = metropolis.proposed(np.float32(0.7), word0)
+    gain = beta * (hx * (dc * x - ds * y) + hy * (dc * y + ds * x))
+    return metropolis.decided(x, y, dc, ds, gain, word1)
 
 
 @njit
 def _reluctant(hx, hy, x, y, beta, word0, word1):
     """A broken twin: tests for half of the energy."""
-    return metropolis.turn(hx, hy, x, y, beta / np.float32(2.0), np.float32(0.7), word0, word1)
+    return _metropolis(hx, hy, x, y, beta * np.float32(0.5), word0, word1)
 
 
 def stationarity(move, kappa, points=64):
