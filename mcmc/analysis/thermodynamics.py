@@ -210,7 +210,7 @@ def _axes(moments: Moments) -> str:
 def _correlation_length(system: System, square: float, *along: float) -> float:
     momentum = sum((2 * math.sin(math.pi / L)) ** 2 for L in system.lattice.shape) / len(along)
     ratio = system.lattice.N * square * sum(1 / each for each in along) / len(along)
-    return math.sqrt(max(ratio - 1, 0.0) / momentum)
+    return math.sqrt((ratio - 1) / momentum) if ratio >= 1 else math.nan
 
 
 OBSERVABLES = Registry[Observable]("observable")

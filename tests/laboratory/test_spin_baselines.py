@@ -149,7 +149,7 @@ def test_command_compares_spins(capsys):
     assert main(words) == 0
     assert "ovl e %" in capsys.readouterr().out
     assert main(["modes", "--spins", "--target", "xy8", "ring8", "--method", "exact"]) == 2
-    assert "ring8 is no lattice" in capsys.readouterr().err
+    assert "ring8 is not a lattice" in capsys.readouterr().err
     assert main([*words, "--plot", "a.png"]) == 2
     assert "leave out --plot" in capsys.readouterr().err
 
