@@ -43,6 +43,7 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     duel.set_defaults(verb=f"bench {name}")
     duel.add_argument("--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained (default: the shipped one)")
     duel.add_argument(
+        "-T",
         "--temperatures",
         type=options.temperatures,
         metavar="A:B:N",

@@ -108,7 +108,9 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-draws", type=int, default=16, metavar="N", help="per temperature (default 16)")
     parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
     parser.add_argument("--size", type=int, default=8, metavar="L", help="side of the lattice (default 8)")
-    parser.add_argument("--temperatures", type=options.temperatures, metavar="A:B:N", help="(default 0.05:2.05:32)")
+    parser.add_argument(
+        "-T", "--temperatures", type=options.temperatures, metavar="A:B:N", help="(default 0.05:2.05:32)"
+    )
     parser.add_argument("--judged", type=int, default=1000, help="unseen draws per temperature (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
 

@@ -21,6 +21,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("flow", metavar="FLOW.pt", help="a trained flow, from train, or the name of a shipped one: xy8")
     parser.add_argument(
+        "-T",
         "--temperatures",
         type=options.temperatures,
         metavar="A:B:N",

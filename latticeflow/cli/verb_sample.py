@@ -38,6 +38,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="steps per chain and temperature in all (default 1000)")
     parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
     parser.add_argument(
+        "-T",
         "--temperatures",
         type=options.temperatures,
         metavar="A:B:N",

@@ -151,3 +151,11 @@ def test_help_is_quick():
     done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True)
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not loaded & {"torch", "numba", "scipy", "matplotlib", "h5py", "tqdm"}
+
+
+def test_every_verb_that_takes_temperatures_takes_them_by_their_letter():
+    for verb in VERBS:
+        for parser in (verb_parser(verb), *(verb_parser(verb).verbs or {}).values()):
+            options = parser._option_string_actions
+            if "--temperatures" in options:
+                assert options.get("-T") is options["--temperatures"], parser.prog
