@@ -366,7 +366,7 @@ class Flow(nn.Module, ABC):
             InputError: the flow has no such depth.
         """
         if not 0 <= keep < self.depths:
-            raise InputError(f"flow {self.name!r} has {self.depths} depths of redrawing; there is no depth {keep}")
+            raise InputError(f"flow {self.name!r} has {self.depths} depths of redrawing: depth {keep} does not exist")
         return self._redraw(theta, self._temperatures(len(theta), temperature), keep, generator)
 
     def _redraw(

@@ -264,7 +264,7 @@ def test_redrawing_keeps_the_coarse_sites_and_follows_its_density(model):
         assert not bool(same[:, np.setdiff1d(np.arange(16), kept)].any())
         # What is kept has the same density before and after.
         torch.testing.assert_close(new - old, flow.log_prob(drawn, 1.0) - flow.log_prob(theta, 1.0), atol=1e-3, rtol=0)
-    with pytest.raises(InputError, match="there is no depth"):
+    with pytest.raises(InputError, match="does not exist"):
         flow.redraw(theta, 1.0, flow.depths)
 
 
