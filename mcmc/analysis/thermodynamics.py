@@ -20,8 +20,8 @@ from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat
 from mcmc.analysis.table import MIXING, Row, Table
 from mcmc.errors import InputError
-from mcmc.models import observables
 from mcmc.models.lattice import Lattice
+from mcmc.models.moments import basic_moments
 from mcmc.models.presets import Model
 from mcmc.runtime.registry import Registry
 from mcmc.storage.ensemble import Ensemble
@@ -48,46 +48,15 @@ def measure(
         extra: further moments by name, functions of ``theta``; None takes those of the registered observables.
 
     Returns:
-        float64 arrays of shape (...): energy (per site), magnetization, vortex_density, nematic_order, plaquette_term;
-        cos_x, cos_y, sin2_x, sin2_y (`mcmc.models.observables.helicity_terms`); long_wave_x, long_wave_y (S at the
-        smallest wave vectors); winding_square (sum of both squared winding numbers); and the further ones.
+        float64 arrays of shape (...): those of `mcmc.models.moments.basic_moments`, and the further ones.
 
     Raises:
         InputError: ``theta`` holds no configurations, or a further moment has another shape.
     """
     if extra is None:
         extra = _extra(OBSERVABLES.values())
-    helicity = observables.helicity_terms(theta, model)
-    names = "xyz"[: model.dimensions]
-    columns = [f"{kind}_{axis}" for kind in ("cos", "sin2") for axis in names]
-    found = {"energy": observables.energy(theta, model), **{n: helicity[..., k] for k, n in enumerate(columns)}}
-    found |= _square_moments(theta) if model.dimensions == 2 else _cubic_moments(theta)
-    return found | {name: _measured(name, function, theta, model) for name, function in extra.items()}
-
-
-def _square_moments(theta: np.ndarray) -> dict[str, np.ndarray]:
-    waves = observables.long_wave_factors(theta)
-    return {
-        "magnetization": observables.magnetization(theta),
-        "vortex_density": observables.vortex_density(theta),
-        "nematic_order": observables.nematic_order(theta),
-        "plaquette_term": observables.plaquette_term(theta),
-        "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
-        **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
-    }
-
-
-def _cubic_moments(theta: np.ndarray) -> dict[str, np.ndarray]:
-    rows = [observables.seen_along(theta, axis) for axis in range(3)]
-    layers = observables.planes(theta)
-    return {
-        "magnetization": observables.magnetization(rows[0]),
-        "vortex_density": np.mean([observables.vortex_density(each).mean(-1) for each in layers], axis=0),
-        "nematic_order": observables.nematic_order(rows[0]),
-        "plaquette_term": np.mean([observables.plaquette_term(each).mean(-1) for each in layers], axis=0),
-        "winding_square": np.sum([observables.winding_numbers(each)[..., 0] ** 2 for each in rows], axis=0),
-        **{f"long_wave_{a}": observables.long_wave_factors(each)[..., 0] for a, each in zip("xyz", rows, strict=True)},
-    }
+    found = {name: _measured(name, function, theta, model) for name, function in extra.items()}
+    return basic_moments(theta, model) | found
 
 
 def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray, model: Model) -> np.ndarray:
