@@ -47,6 +47,9 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--thin", type=options.count, metavar="N", help="steps between draws (default: chosen)")
     parser.add_argument("--seed", type=options.count, default=0, help="root of the random streams (default 0)")
+    parser.add_argument(
+        "--series-only", action="store_true", help="keep the measured series of every draw, no configurations"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="the ensemble file")
     parser.add_argument("--resume", action="store_true", help="go on with FILE.h5 if it exists")
     parser.add_argument(
@@ -100,13 +103,16 @@ def execute(arguments: argparse.Namespace) -> int:
             settings,
             path,
             draws=arguments.draws,
+            series_only=arguments.series_only,
             resume=arguments.resume,
             workers=workers,
             stop=stop,
             command=arguments.command,
         )
     if complete:
-        options.wrote(path, _content(settings, arguments.draws), next_command=f"latticeflow observe {path}")
+        content = _content(settings, arguments.draws)
+        content += ", series only" if arguments.series_only else ""
+        options.wrote(path, content, next_command=f"latticeflow observe {path}")
     return options.stopped(stop, complete)
 
 

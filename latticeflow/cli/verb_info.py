@@ -87,6 +87,7 @@ def describe(ensemble: Ensemble) -> dict[str, Any]:
         "chains": ensemble.chain_numbers.tolist(),
         "draws": ensemble.draws,
         "series": list(ensemble.series_names),
+        "series_only": ensemble.series_only,
         "resumable": ensemble.state() is not None,
         "report": ensemble.report(),
         "warnings": ensemble.warnings(),
@@ -106,7 +107,7 @@ def screen(ensemble: Ensemble) -> list[str]:
         "temperatures": f"{len(T)} from {T[0]:g} to {T[-1]:g}" if len(T) > 1 else f"{T[0]:g}",
         "chains": f"{ensemble.chains} at each temperature (number {numbers[0]} to {numbers[-1]})",
         "draws": f"{ensemble.draws} of each chain, {count} in all",
-        "series": ", ".join(ensemble.series_names),
+        "series": ", ".join(ensemble.series_names) + (" (no configurations)" if ensemble.series_only else ""),
         "sampler": attributes.get("sampler", "unknown"),
         "settings": ", ".join(
             f"{name} = {value}"

@@ -45,7 +45,8 @@ def execute(arguments: argparse.Namespace) -> int:
         for problem in found.problems:
             print(f"{path}: {problem}")
         if not found.problems:
-            print(f"{path}: sound, {found.draws} draws of each chain")
+            kind = ", series only" if found.series_only else ""
+            print(f"{path}: sound, {found.draws} draws of each chain{kind}")
         elif cut:
             print(f"{path}: cut to {found.intact} of {found.draws} draws; generate --resume makes the others again")
         elif found.intact < found.draws:

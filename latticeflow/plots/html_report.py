@@ -125,7 +125,8 @@ def _ensemble_section(path: Path, ensemble: Ensemble, table: Table) -> str:
         "model": ensemble.model,
         "lattice": " x ".join(map(str, reversed(ensemble.lattice.shape))),
         "temperatures": f"{len(T)}, {T.min():g} to {T.max():g}",
-        "draws": f"{ensemble.draws} of each of {ensemble.chains} chains at each temperature",
+        "draws": f"{ensemble.draws} of each of {ensemble.chains} chains at each temperature"
+        f"{', without configurations' if ensemble.series_only else ''}",
         "sampler": attributes.get("sampler", "unknown"),
         "made by": attributes.get("command", ""),
         "on": attributes.get("created", ""),
@@ -142,7 +143,8 @@ def _ensemble_section(path: Path, ensemble: Ensemble, table: Table) -> str:
         if ensemble.draws >= 8:
             figures.autocorrelations(axes[1], {f"energy, {label}": series for label, series in energies.items()})
         parts.append(_picture(figure, "histograms and autocorrelations of the energy"))
-        if len(ensemble.lattice.shape) == 2 and max(ensemble.lattice.shape) <= LARGEST_PICTURE:
+        small = len(ensemble.lattice.shape) == 2 and max(ensemble.lattice.shape) <= LARGEST_PICTURE
+        if small and not ensemble.series_only:
             figure, axes = figures.new_figure(1, len(picked), width=4.2, height=3.9)
             for panel, t in zip(np.atleast_1d(axes), picked, strict=True):
                 theta = ensemble.theta(slice(ensemble.draws - 1, None), temperatures=slice(t, t + 1))[0, 0, 0]

@@ -25,6 +25,7 @@ from mcmc.models.moments import basic_moments
 from mcmc.models.presets import Model
 from mcmc.runtime.registry import Registry
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.selection import no_configurations
 
 if TYPE_CHECKING:
     from mcmc.sampling.settings import Settings
@@ -121,11 +122,19 @@ class Observable:
         return derived(partial(self.function, system), *series) if self.function else estimate(*series)
 
     def series_of(self, sets: Sequence[Moments]) -> list[tuple[np.ndarray, ...]]:
-        """The series whose means enter, for each set of moments; deviations are from the mean of all sets."""
-        if self.spread_of is not None:
-            centre = float(np.mean([np.mean(moments[self.spread_of]) for moments in sets]))
-            sets = [{**moments, self.spread_of: moments[self.spread_of] - centre} for moments in sets]
-        return [self.series(moments) for moments in sets]
+        """The series whose means enter, for each set of moments; deviations are from the mean of all sets.
+
+        Raises:
+            InputError: a moment is lacking.
+        """
+        try:
+            if self.spread_of is not None:
+                centre = float(np.mean([np.mean(moments[self.spread_of]) for moments in sets]))
+                sets = [{**moments, self.spread_of: moments[self.spread_of] - centre} for moments in sets]
+            return [self.series(moments) for moments in sets]
+        except KeyError as error:
+            name = str(error.args[0]).partition("#")[0]
+            raise InputError(f"the moment {name} was not measured with these draws: it needs configurations") from None
 
 
 def _square_and_mean(name: str) -> Callable[[Moments], tuple[np.ndarray, ...]]:
@@ -303,8 +312,8 @@ def observe(
         report: called with the number of draws, of all chains, that have been measured since the last call.
 
     Raises:
-        InputError: the ensemble is empty or does not have such a temperature, an observable is unknown, or what is held
-            is not a configuration.
+        InputError: the ensemble is empty or does not have such a temperature, an observable is unknown, what is held
+            is not a configuration, or the ensemble keeps series only and an observable is a function of configurations.
 
     Example:
         >>> import mcmc
@@ -322,12 +331,29 @@ def observe(
     if not ensemble.draws:
         raise InputError(f"{ensemble.path} holds no draws yet: generate some first")
     wanted = chosen(observables)
+    notes = ensemble.warnings()
+    if ensemble.series_only:
+        lost = [name for name, each in wanted.items() if not _follows(each, ensemble.series_names)]
+        if lost and observables is not None:
+            raise InputError(f"{', '.join(lost)} cannot be told from the series: {no_configurations(ensemble.path)}")
+        wanted = {name: each for name, each in wanted.items() if name not in lost}
+        notes += [f"{name} is left out: it cannot be told from the series" for name in lost]
     extra = _extra(wanted.values())
     held = ensemble.temperatures
     picked = range(len(held)) if temperatures is None else [_position(held, T) for T in temperatures]
     moments = (read_moments(ensemble, t, extra=extra, max_bytes=max_bytes, report=report) for t in picked)
     table = tabulate(moments, ensemble.model, ensemble.lattice, held[[*picked]], wanted)
-    return changed(table, notes=tuple(ensemble.warnings()))
+    return changed(table, notes=tuple(notes))
+
+
+def _follows(observable: Observable, names: Sequence[str]) -> bool:
+    """Whether these moments are all that an observable needs."""
+    try:
+        with np.errstate(all="ignore"):
+            observable.series_of([{name: np.zeros((1, 1)) for name in names}])
+    except InputError:
+        return False
+    return True
 
 
 def _position(held: np.ndarray, temperature: float) -> int:
@@ -397,6 +423,9 @@ def read_moments(
     report: Callable[[int], None] = lambda draws: None,
 ) -> dict[str, np.ndarray]:
     """Moments (chains, draws) of the ensemble at temperature number ``t``; see `measure` and `observe`."""
+    if ensemble.series_only:
+        report(ensemble.chains * ensemble.draws)
+        return {name: ensemble.series(name, temperatures=slice(t, t + 1))[0] for name in ensemble.series_names}
     step = max(1, max_bytes // (4 * ensemble.lattice.N * ensemble.chains))
     moments: dict[str, np.ndarray] = {}
     for start in range(0, ensemble.draws, step):

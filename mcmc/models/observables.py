@@ -272,7 +272,8 @@ def long_wave_factors(theta: Any) -> Any:
         # One product makes the waves along x and the plain sums of every row, from which those along y follow.
         rows = _float64(values).reshape(-1, Lx) @ along_x
         rows = rows.reshape(*theta.shape[:-1], 3)
-        return rows[..., :2].sum(-2), rows[..., 2] @ along_y[:, :2]
+        # A product of matrices would add up in another order for one configuration than for many.
+        return rows[..., :2].sum(-2), xp.einsum("...y,yk->...k", rows[..., 2], along_y[:, :2])
 
     factors = []
     for c, s in zip(transform(xp.cos(theta)), transform(xp.sin(theta)), strict=True):

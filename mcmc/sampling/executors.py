@@ -81,9 +81,11 @@ def _split(length: int, count: int) -> list[range]:
     return [range(start, stop) for start, stop in pairwise(edges)]
 
 
-def advance(settings: Settings, state: State | None, draws: int) -> tuple[Block | None, State, dict[str, Any]]:
+def advance(
+    settings: Settings, state: State | None, draws: int, series_only: bool = False
+) -> tuple[Block | None, State, dict[str, Any]]:
     """One task: go on from a state (None thermalises first) by some draws, which may be none."""
-    simulation = Simulation(settings, state)
+    simulation = Simulation(settings, state, series_only=series_only)
     block = simulation.block(draws) if draws else None
     return block, simulation.state(), simulation.report()
 
@@ -95,14 +97,15 @@ class Team:
         settings: of the whole run.
         state: where to go on; None starts and thermalises.
         workers: where to run.
+        series_only: as in `Simulation`.
 
     Raises:
         ChildProcessError: a part failed on every attempt.
     """
 
-    def __init__(self, settings: Settings, state: State | None, workers: Workers):
+    def __init__(self, settings: Settings, state: State | None, workers: Workers, *, series_only: bool = False):
         self.settings = settings.resolved()
-        self._workers = workers
+        self._workers, self._series_only = workers, series_only
         self._parts = partition(self.settings, workers.tasks)
         self._states: list[State | None] = [
             None if state is None else {name: part.of(array) for name, array in state.items()} for part in self._parts
@@ -140,7 +143,8 @@ class Team:
                 for k, part in enumerate(self._parts):
                     if k not in done:
                         settings = self.settings.part(part.temperatures, part.chains)
-                        futures[k] = self._workers.executor.submit(advance, settings, self._states[k], draws)
+                        task = (settings, self._states[k], draws, self._series_only)
+                        futures[k] = self._workers.executor.submit(advance, *task)
             except Exception as error:  # an executor that lost a worker takes no more tasks
                 failure = error
             for k, future in futures.items():

@@ -14,6 +14,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice, as_lattice
+from mcmc.models.moments import moment_names
 from mcmc.models.presets import Model, model_from_name
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
@@ -46,6 +47,7 @@ def generate(
     thin: int | None = None,
     tempering: bool = False,
     seed: int = 0,
+    series_only: bool = False,
     resume: bool = False,
     workers: int | None = None,
     max_minutes: float | None = None,
@@ -66,6 +68,8 @@ def generate(
         thin: steps between draws; None chooses by sampler and size.
         tempering: whether the replicas of a chain exchange their temperatures.
         seed: root of the random streams.
+        series_only: keep the series of all measured moments (`mcmc.models.moments.basic_moments`, from which `observe`
+            makes the same tables) and no configurations.
         resume: go on with ``out`` if it exists.
         workers: processes on this machine; None uses threads of this one. Only for files.
         max_minutes: stop cleanly after so long; the file can be resumed. Only for files.
@@ -96,14 +100,14 @@ def generate(
     if out is None:
         if resume or workers is not None or max_minutes is not None:
             raise InputError("resume, workers and max_minutes are for files: name one by out")
-        return _in_memory(settings.resolved(), draws)
+        return _in_memory(settings.resolved(), draws, series_only)
     with Stop(max_minutes) as stop, ExitStack() as stack:
         team = None if workers is None else stack.enter_context(hire("processes", workers))
-        generate_file(settings, out, draws=draws, resume=resume, workers=team, stop=stop)
+        generate_file(settings, out, draws=draws, series_only=series_only, resume=resume, workers=team, stop=stop)
     return Ensemble.open(out)
 
 
-def _in_memory(settings: Settings, draws: int) -> MemoryEnsemble:
+def _in_memory(settings: Settings, draws: int, series_only: bool) -> MemoryEnsemble:
     if draws < 1:
         raise InputError(f"draws = {draws} must be at least 1")
     ensemble = MemoryEnsemble(
@@ -111,12 +115,19 @@ def _in_memory(settings: Settings, draws: int) -> MemoryEnsemble:
         settings.lattice,
         settings.temperatures,
         chains=settings.chains,
+        series=_series(settings, series_only),
+        series_only=series_only,
         attributes=run_attributes(settings),
     )
     total = draws * len(settings.temperatures) * settings.chains
     with Progress("sampling", total, unit="draws") as progress:
-        fill(ensemble, Simulation(settings), draws, Stop(), progress)
+        fill(ensemble, Simulation(settings, series_only=series_only), draws, Stop(), progress)
     return ensemble
+
+
+def _series(settings: Settings, series_only: bool) -> tuple[str, ...]:
+    """Names of the series that a run measures."""
+    return moment_names(settings.model, settings.lattice) if series_only else ("energy", "magnetization")
 
 
 def generate_file(
@@ -124,6 +135,7 @@ def generate_file(
     path: str | Path,
     *,
     draws: int,
+    series_only: bool = False,
     resume: bool = False,
     workers: Workers | None = None,
     stop: Stop | None = None,
@@ -137,6 +149,7 @@ def generate_file(
         settings: what to simulate.
         path: the ensemble file.
         draws: total of draws of each chain, earlier ones included.
+        series_only: keep the measured series and no configurations, see `generate`.
         resume: go on with the file if it exists.
         workers: where to run; None is this process. The file does not depend on it.
         stop: asked between blocks.
@@ -154,7 +167,7 @@ def generate_file(
         raise InputError(f"draws = {draws} must be at least 1")
     path = Path(path)
     stop = stop or Stop()
-    with _open(settings, path, draws, resume, command) as ensemble:
+    with _open(settings, path, draws, series_only, resume, command) as ensemble:
         settings = settings_from_dict(ensemble.attributes["settings"])
         total = draws * len(ensemble.temperatures) * ensemble.chains
         with Progress(f"sampling {path.name}", total, unit="draws") as progress:
@@ -164,9 +177,9 @@ def generate_file(
                 return True
             with stop.at_once():
                 if workers is None:
-                    simulation: Simulation | Team = Simulation(settings, ensemble.state())
+                    simulation: Simulation | Team = Simulation(settings, ensemble.state(), series_only=series_only)
                 else:
-                    simulation = Team(settings, ensemble.state(), workers)
+                    simulation = Team(settings, ensemble.state(), workers, series_only=series_only)
                 if ensemble.state() is None:
                     _replay(simulation, ensemble)
             fill(ensemble, simulation, draws, stop, progress)
@@ -222,13 +235,18 @@ def fill(ensemble: Ensemble | MemoryEnsemble, source: Source, draws: int, stop: 
         progress.advance(n * len(ensemble.temperatures) * ensemble.chains)
 
 
-def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Sequence[str] | None) -> Ensemble:
+def _open(
+    settings: Settings, path: Path, draws: int, series_only: bool, resume: bool, command: Sequence[str] | None
+) -> Ensemble:
     if resume and path.exists():
         with Ensemble.open(path) as earlier:
             if "settings" not in earlier.attributes:
                 raise InputError(f"{path} was not made by latticeflow generate: it cannot be resumed")
             stored = settings_from_dict(earlier.attributes["settings"])
             adopt(settings, stored, path)
+            if earlier.series_only != series_only:
+                text = f"{path} was made with series_only = {earlier.series_only}, not {series_only}"
+                raise InputError(f"{text}: repeat its command, or name another file")
             sampler = find_sampler(stored.sampler, stored.model, stored.lattice)
             if earlier.attributes.get("moves") != sampler.describe():
                 version = earlier.attributes["versions"]["latticeflow"]
@@ -236,22 +254,26 @@ def _open(settings: Settings, path: Path, draws: int, resume: bool, command: Seq
                 raise InputError(f"{text}: go on with that version, or name another file")
         return Ensemble.append_to(path)
     settings = settings.resolved()
-    _announce(settings, path, draws)
+    series = _series(settings, series_only)
+    _announce(settings, path, draws, len(series), series_only)
     return Ensemble.create(
         path,
         model=settings.model,
         lattice=settings.lattice,
         temperatures=settings.temperatures,
         chains=range(settings.first_chain, settings.first_chain + settings.chains),
+        series=series,
+        series_only=series_only,
         provenance=run_attributes(settings, command),
         draws=draws,
     )
 
 
-def _announce(settings: Settings, path: Path, draws: int) -> None:
+def _announce(settings: Settings, path: Path, draws: int, series: int, series_only: bool) -> None:
     """Say how large the file will be, and refuse what the disk has no room for."""
     chains = len(settings.temperatures) * settings.chains
-    size = chains * draws * (4 * settings.lattice.N + 16) + chains * 12 * settings.lattice.N
+    draw = 8 * series + (0 if series_only else 4 * settings.lattice.N)
+    size = draws * (chains * draw + 8) + chains * 12 * settings.lattice.N
     folder = path.parent if path.parent.is_dir() else Path.cwd()
     disk = shutil.disk_usage(folder)
     words = f"{path} will take {bytes_in_words(size)}"
@@ -270,7 +292,11 @@ def _replay(simulation: Simulation | Team, ensemble: Ensemble) -> None:
     n = ensemble.rows_per_chunk("theta")
     for start in range(0, ensemble.draws, n):
         stop = min(start + n, ensemble.draws)
-        if not np.array_equal(simulation.block(stop - start).theta, ensemble.theta(slice(start, stop))):
+        drawn, held = simulation.block(stop - start), ensemble.block(slice(start, stop))
+        same = np.array_equal(drawn.theta, held.theta)
+        if ensemble.series_only:
+            same = all(np.array_equal(drawn.series[name], held.series[name]) for name in ensemble.series_names)
+        if not same:
             text = f"{ensemble.path} cannot be continued: this version or machine draws other numbers"
             raise InputError(f"{text} than the file holds; merge it with a run of another seed instead")
 

@@ -96,6 +96,7 @@ def merge(
                 temperatures=temperatures,
                 chains=numbers,
                 series=first.series_names,
+                series_only=first.series_only,
                 provenance=attributes,
                 draws=first.draws,
                 whole=True,
@@ -106,11 +107,9 @@ def merge(
             n = max(1, max_bytes // (rows * merged.draw_bytes)) * rows
             for start in range(0, first.draws, n):
                 picked = slice(start, min(start + n, first.draws))
-                theta = _joined(places, [file.theta(picked) for file in files])
-                names = first.series_names
-                block = Block(
-                    theta, {name: _joined(places, [file.series(name, picked) for file in files]) for name in names}
-                )
+                parts = [file.block(picked) for file in files]
+                series = {name: _joined(places, [p.series[name] for p in parts]) for name in first.series_names}
+                block = Block(_joined(places, [part.theta for part in parts]), series)
                 last = picked.stop == first.draws
                 merged.append(
                     block,
@@ -126,6 +125,7 @@ def _refuse_strangers(files: Sequence[Ensemble]) -> None:
         for what, ours, theirs in (
             ("model", first.model, file.model),
             ("lattice", first.lattice, file.lattice),
+            ("series_only", first.series_only, file.series_only),
             ("series", first.series_names, file.series_names),
             ("draws of each chain", first.draws, file.draws),
             *((name, moves, _moves(file)[name]) for name, moves in _moves(first).items() if name in _moves(file)),

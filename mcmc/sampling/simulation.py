@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.models.moments import basic_moments
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling import streams
 from mcmc.sampling.replicas import Replicas
@@ -29,14 +32,21 @@ class Simulation:
         settings: what to simulate.
         state: where to go on, from `state` of an earlier simulation; None starts and thermalises.
         threads: how many to use; None takes `available_threads`.
+        series_only: measure `mcmc.models.moments.basic_moments` of every draw, and hand out no configurations.
     """
 
     def __init__(
-        self, settings: Settings, state: Mapping[str, np.ndarray] | None = None, *, threads: int | None = None
+        self,
+        settings: Settings,
+        state: Mapping[str, np.ndarray] | None = None,
+        *,
+        threads: int | None = None,
+        series_only: bool = False,
     ):
         self.settings = settings = settings.resolved()
         self.sampler = find_sampler(settings.sampler, settings.model, settings.lattice)
-        threads = threads or available_threads()
+        self._threads = threads = threads or available_threads()
+        self._series_only = series_only
         temperatures = np.asarray(settings.temperatures)
         keys = streams.chain_keys(settings)
         if state is None:
@@ -143,5 +153,23 @@ class Simulation:
         else:
             moments = self._ladder.run(self._replicas, self.sampler, draws, thin, theta)
         energy, mx, my = moments.reshape(3, T, C, draws) / N
+        if self._series_only:
+            series = _measured(theta.reshape(T * C, draws, *self.settings.lattice.shape), self.settings, self._threads)
+            return Block.of_series(series, self.settings.lattice.dimensions)
         theta = theta.reshape(T, C, draws, *self.settings.lattice.shape)
         return Block(theta, {"energy": energy, "magnetization": np.hypot(mx, my)})
+
+
+def _measured(theta: np.ndarray, settings: Settings, threads: int) -> dict[str, np.ndarray]:
+    """The moments of draws, (T, C, n) each.
+
+    Args:
+        theta: (T * C, n, Ly, Lx).
+        settings: of the run.
+        threads: how many to use.
+    """
+    parts = np.array_split(theta, min(threads, len(theta)))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        found = [*pool.map(partial(basic_moments, model=settings.model), parts)]
+    shape = (len(settings.temperatures), settings.chains, theta.shape[1])
+    return {name: np.concatenate([each[name] for each in found]).reshape(shape) for name in found[0]}

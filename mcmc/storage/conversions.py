@@ -23,7 +23,7 @@ def to_xarray(ensemble: Ensemble | MemoryEnsemble, draws: Positions) -> Any:
     numbers = ensemble.coordinate("draw")[draws]
     axes = [axis for axis in layout.axes(ensemble.lattice.shape) if axis != "draw" or numbers.ndim]
     coordinates = {axis: ensemble.coordinate(axis) for axis in axes if axis != "draw"} | {"draw": numbers}
-    arrays = {"theta": ensemble.theta(draws)}
+    arrays = {} if ensemble.series_only else {"theta": ensemble.theta(draws)}
     arrays |= {name: ensemble.series(name, draws) for name in ensemble.series_names}
     attributes = {
         name: value if isinstance(value, str | int | float) else json.dumps(value)

@@ -28,7 +28,7 @@ from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.journal import JournaledFile, Lock, journal_path, read_journal
 from mcmc.storage.provenance import start_warnings
-from mcmc.storage.selection import Positions, select_axes, taken
+from mcmc.storage.selection import Positions, no_configurations, select_axes, taken
 
 _ATTEMPTS = 5  # to open a file that is being written
 
@@ -47,6 +47,7 @@ class Ensemble:
         chain_numbers: int64 (C,), the chains' numbers in the whole run, of which a task may hold a part.
         draws: committed draws of each chain.
         series_names: the measured series.
+        series_only: whether these are all that is kept of the draws, without configurations.
         attributes: provenance: sampler, settings, seed, versions, command line, ...
         draw_bytes: bytes of one draw of all temperatures and chains.
         chains_per_chunk: chains that are read together at least.
@@ -71,9 +72,12 @@ class Ensemble:
         self.chain_numbers: np.ndarray = file["chain"][...]
         self.chains = len(self.chain_numbers)
         self.series_names = tuple(attributes["series"])
+        self.series_only = bool(attributes.get(layout.SERIES_ONLY, False))
         self.draw_bytes = 4 * len(self.temperatures) * self.chains * self.lattice.N
         self.chains_per_chunk: int = file["theta"].chunks[1]
         self._rows_per_chunk = {name: int(file[name].chunks[2]) for name in ("theta", *self.series_names)}
+        if self.series_only:
+            self._rows_per_chunk["theta"] = min(self._rows_per_chunk[name] for name in self.series_names)
         self._counter: int = file["committed"].id.get_offset()
         self._seen = -1  # the counter when the file was opened; what was read until here never changes
         self.draws, held = self._read(lambda file: (int(file["committed"][()]), file["theta"].shape[2]))
@@ -113,6 +117,7 @@ class Ensemble:
         series: Sequence[str] = ("energy", "magnetization"),
         provenance: Mapping[str, Any] | None = None,
         draws: int = 1000,
+        series_only: bool = False,
         whole: bool = False,
     ) -> Self:
         """Make a new file and open it for writing.
@@ -128,6 +133,7 @@ class Ensemble:
             series: names of the measured series that every block will bring.
             provenance: how the draws are made; what is neither a string nor a number is kept as JSON.
             draws: how many draws are expected, to choose the size of chunks; more or fewer may come.
+            series_only: keep no configurations; blocks bring none then.
             whole: remove the file after an exception even if it has draws, for what cannot be gone on with.
 
         Raises:
@@ -152,6 +158,7 @@ class Ensemble:
                 tuple(series),
                 {**model_attributes(model), **(provenance or {})},
                 draws=draws,
+                series_only=series_only,
             )
             os.ftruncate(lock.fd, 0)
             os.lseek(lock.fd, 0, os.SEEK_SET)
@@ -256,13 +263,15 @@ class Ensemble:
             temperature: one temperature by its value instead; drops the axis.
 
         Raises:
-            InputError: a position out of range or of another type, a temperature that the file does not have, or the
-                ensemble is closed.
+            InputError: a position out of range or of another type, a temperature that the file does not have, the
+                ensemble is closed, or it keeps series only.
 
         Example:
             >>> ensemble.theta().shape, ensemble.theta(0, temperature=1.0).shape  # doctest: +SKIP
             ((3, 2, 1000, 8, 8), (2, 8, 8))
         """
+        if self.series_only:
+            raise no_configurations(self.path)
         return self._select("theta", draws, temperatures, chains, temperature)
 
     def series(
@@ -305,11 +314,20 @@ class Ensemble:
         rows = self.rows_per_chunk("theta")
         n = max(1, max_bytes // (rows * self.draw_bytes)) * rows
         for start in range(0, self.draws, n):
-            picked = slice(start, start + n)
-            yield Block(self.theta(picked), {name: self.series(name, picked) for name in self.series_names})
+            yield self.block(slice(start, min(start + n, self.draws)))
+
+    def block(self, draws: slice) -> Block:
+        """Consecutive draws of every chain as they were appended; of series only, without configurations."""
+        series = {name: self.series(name, draws) for name in self.series_names}
+        if not self.series_only:
+            return Block(self.theta(draws), series)
+        return Block.of_series(series, self.lattice.dimensions)
 
     def rows_per_chunk(self, name: str) -> int:
-        """Draws in a chunk of ``theta`` or of a series; reading and writing whole multiples is fastest."""
+        """Draws in a chunk of ``theta`` (of the series, if only these are kept) or of a series.
+
+        Reading and writing whole multiples is fastest.
+        """
         return self._rows_per_chunk[name]
 
     def state(self) -> dict[str, np.ndarray] | None:
@@ -370,8 +388,13 @@ class Ensemble:
             "model": repr(self.model),
             "lattice": f"{' x '.join(str(side) for side in self.lattice.sides)}, periodic",
             "temperatures": f"{len(T)} from {T[0]:g} to {T[-1]:g}" if len(T) > 1 else f"{T[0]:g}",
-            "draws": f"{self.chains} chains x {self.draws} draws at each temperature, {', '.join(self.series_names)}",
+            "draws": f"{self.chains} chains x {self.draws} draws at each temperature, {self._kept()}",
         }
+
+    def _kept(self) -> str:
+        if self.series_only:
+            return f"{len(self.series_names)} series without configurations"
+        return ", ".join(self.series_names)
 
     def __repr__(self) -> str:
         """Five lines that say what the file holds."""
@@ -442,13 +465,15 @@ class Ensemble:
         if self._journaled is None:
             how = "is open for reading" if self._open else "is closed"
             raise InputError(f"{self.path} {how}: nothing can be appended")
-        layout.check(block, (len(self.temperatures), self.chains), self.lattice, self.series_names)
+        size = (len(self.temperatures), self.chains)
+        layout.check(block, size, self.lattice, self.series_names, series_only=self.series_only)
         start, stop = self.draws, self.draws + block.theta.shape[2]
         for name, values in {"theta": block.theta, **block.series}.items():
             if name in self.series_names or name == "theta":
                 dataset = self._file[name]
                 dataset.resize(stop, axis=2)
-                dataset[:, :, start:stop] = values
+                if values.size:
+                    dataset[:, :, start:stop] = values
         self._file["draw"].resize(stop, axis=0)
         self._file["draw"][start:stop] = np.arange(start, stop)
         for name, array in (state or {}).items():

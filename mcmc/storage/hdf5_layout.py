@@ -30,6 +30,8 @@ VERSION = 2
 LIBVER = ("earliest", "v110")
 AXES = ("temperature", "chain", "draw", "z", "y", "x")
 """Of lattices of three axes; those of two have no z."""
+SERIES_ONLY = "series_only"
+"""Attribute of files that keep the measured series of every draw and no configurations."""
 UNITS = {"theta": "rad", "temperature": "J / k_B", "energy": "energy per site, in the unit of J and K"}
 
 _CHUNK = 2**18  # bytes of a chunk at most
@@ -68,6 +70,7 @@ def empty_file(
     provenance: Mapping[str, Any],
     *,
     draws: int,
+    series_only: bool = False,
 ) -> bytes:
     """The bytes of a file with all datasets and attributes and no draws.
 
@@ -78,12 +81,14 @@ def empty_file(
         series: names of the measured series.
         provenance: further attributes; what is neither a string nor a number is kept as JSON.
         draws: how many are expected, to choose the size of chunks.
+        series_only: whether ``/theta`` is to stay without chunks, which reads as NaN.
     """
     T, C = len(temperatures), len(chains)
     content = io.BytesIO()
     with h5py.File(content, "w", libver=LIBVER) as file:
         file.attrs.update({"format": FORMAT, "format_version": VERSION, "file_id": secrets.randbits(63)})
-        for name, value in {**provenance, "series": list(series)}.items():
+        kept = {"series": list(series), **({SERIES_ONLY: True} if series_only else {})}
+        for name, value in {**provenance, **kept}.items():
             plain = _storable(value) if isinstance(value, str | int | float) else json.dumps(value)
             if isinstance(plain, str) and len(plain.encode()) > _LONG_TEXT:
                 text = np.frombuffer(plain.encode(), np.uint8)
@@ -103,7 +108,8 @@ def empty_file(
             file[name].make_scale(name)
         limits = (T, C, None, *shape)
         chunks = chunk_shape(T, C, shape, draws)
-        _create(file, "theta", (T, C, 0, *shape), np.float32, limits, chunks)
+        nothing = np.nan if series_only else None
+        _create(file, "theta", (T, C, 0, *shape), np.float32, limits, chunks, fillvalue=nothing)
         n = max(1, min(max(draws, 1), _SMALL_CHUNK // (8 * T * C)))
         for name in series:
             _create(file, name, (T, C, 0), np.float64, limits[:3], (T, C, n))
@@ -119,8 +125,19 @@ def _storable(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def _create(file: h5py.File, name: str, shape: tuple, dtype: Any, limits: tuple, chunks: tuple) -> None:
-    dataset = file.create_dataset(name, shape, dtype, maxshape=limits, chunks=chunks, fletcher32=True)
+def _create(
+    file: h5py.File,
+    name: str,
+    shape: tuple,
+    dtype: Any,
+    limits: tuple,
+    chunks: tuple,
+    *,
+    fillvalue: float | None = None,
+) -> None:
+    dataset = file.create_dataset(
+        name, shape, dtype, maxshape=limits, chunks=chunks, fletcher32=True, fillvalue=fillvalue
+    )
     for axis, scale in enumerate(axes(limits[3:])[: len(shape)]):
         dataset.dims[axis].attach_scale(file[scale])
     dataset.attrs["units"] = UNITS.get(name, "1")
@@ -279,14 +296,16 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def check(block: Block, size: tuple[int, int], lattice: Lattice, series: Sequence[str]) -> None:
+def check(
+    block: Block, size: tuple[int, int], lattice: Lattice, series: Sequence[str], *, series_only: bool = False
+) -> None:
     """Refuse a block that does not fit.
 
     Raises:
         InputError: naming what is wrong.
     """
     n = block.theta.shape[2] if block.theta.ndim == 3 + lattice.dimensions else 0
-    expected = (*size, n, *lattice.shape)
+    expected = (*size, n, *((0,) * lattice.dimensions if series_only else lattice.shape))
     if block.theta.shape != expected or not n:
         sides = "Ly, Lx" if lattice.dimensions == 2 else "Lz, Ly, Lx"
         raise InputError(f"configurations of shape {block.theta.shape} do not fit (T, C, n, {sides}) = {expected}")
@@ -295,5 +314,7 @@ def check(block: Block, size: tuple[int, int], lattice: Lattice, series: Sequenc
             raise InputError(f"the block lacks the series {name!r}")
         if block.series[name].shape != expected[:3]:
             raise InputError(f"series {name!r} has shape {block.series[name].shape}, not {expected[:3]}")
+        if series_only and not np.isfinite(block.series[name]).all():
+            raise InputError(f"series {name!r} holds numbers that are not finite")
     if not (np.abs(block.theta) <= np.float32(np.pi)).all():
         raise InputError("configurations must be finite angles in [-pi, pi): apply mcmc.wrap")

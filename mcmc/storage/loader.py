@@ -6,6 +6,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.storage.memory_ensemble import ReadableEnsemble
+from mcmc.storage.selection import no_configurations
 
 
 class Loader:
@@ -20,12 +21,14 @@ class Loader:
         max_bytes: memory for draws; at least one row-block is held.
 
     Raises:
-        InputError: the file holds no draws.
+        InputError: the file holds no draws, or no configurations.
     """
 
     def __init__(self, ensemble: ReadableEnsemble, rng: np.random.Generator, *, max_bytes: int = 2**28):
         if not ensemble.draws:
             raise InputError(f"{ensemble.path} holds no draws yet")
+        if ensemble.series_only:
+            raise no_configurations(ensemble.path)
         self._ensemble, self._rng = ensemble, rng
         rows = ensemble.rows_per_chunk("theta")
         self._blocks = [slice(start, start + rows) for start in range(0, ensemble.draws, rows)]

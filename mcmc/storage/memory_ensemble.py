@@ -21,7 +21,7 @@ from mcmc.storage.block import Block
 from mcmc.storage.brought_arrays import as_angles, require_angles, require_sensible, with_all_axes
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.provenance import start_warnings
-from mcmc.storage.selection import Positions, select_axes, taken
+from mcmc.storage.selection import Positions, no_configurations, select_axes, taken
 
 
 class ReadableEnsemble(Protocol):
@@ -35,6 +35,8 @@ class ReadableEnsemble(Protocol):
     chains: int
     draws: int
     series_names: tuple[str, ...]
+    series_only: bool
+    """Whether there are no configurations."""
     attributes: dict[str, Any]
     draw_bytes: int
 
@@ -68,6 +70,7 @@ class MemoryEnsemble:
         temperatures: (T,), in units of J / k_B.
         chains: at each temperature.
         series: names of the measured series that every block will bring.
+        series_only: keep no configurations; blocks bring none then.
         attributes: how the draws are made.
 
     Raises:
@@ -84,6 +87,7 @@ class MemoryEnsemble:
         *,
         chains: int = 1,
         series: Sequence[str] = ("energy", "magnetization"),
+        series_only: bool = False,
         attributes: Mapping[str, Any] | None = None,
     ):
         require_known(model)
@@ -92,11 +96,12 @@ class MemoryEnsemble:
             raise InputError(f"temperatures {temperatures!r} must be positive finite numbers, one for each of axis 0")
         self.model, self.lattice, self.temperatures = model, lattice, T
         self.chains, self.chain_numbers = chains, np.arange(chains)
-        self.draws, self.series_names = 0, tuple(series)
+        self.draws, self.series_names, self.series_only = 0, tuple(series), series_only
         self.attributes: dict[str, Any] = {
             "file_id": secrets.randbits(63),
             **model_attributes(model),
             **(attributes or {}),
+            **({layout.SERIES_ONLY: True} if series_only else {}),
         }
         self.draw_bytes = 4 * len(T) * chains * lattice.N
         self.chains_per_chunk = 1
@@ -152,7 +157,7 @@ class MemoryEnsemble:
         return (
             f"MemoryEnsemble of {self.model} on {self.lattice} sites\n"
             f"  {len(T)} temperatures, {T[0]:g} to {T[-1]:g}; {self.chains} chains x {self.draws} draws at each\n"
-            f"  series {', '.join(self.series_names)}"
+            f"  series {', '.join(self.series_names)}{'; no configurations' if self.series_only else ''}"
         )
 
     def __enter__(self) -> Self:
@@ -178,6 +183,8 @@ class MemoryEnsemble:
         temperature: float | None = None,
     ) -> np.ndarray:
         """Configurations, angles in [-pi, pi), float32 (T, C, n, Ly, Lx); see `Ensemble.theta`."""
+        if self.series_only:
+            raise no_configurations(self.path)
         return self._select(self._joined().theta, draws, temperatures, chains, temperature)
 
     def series(
@@ -242,8 +249,12 @@ class MemoryEnsemble:
         """All draws in order, in blocks of about ``max_bytes`` bytes at most (but of one draw at least)."""
         n = max(1, max_bytes // self.draw_bytes)
         for start in range(0, self.draws, n):
-            part = slice(start, start + n)
-            yield Block(self.theta(part), {name: self.series(name, part) for name in self.series_names})
+            yield self.block(slice(start, start + n))
+
+    def block(self, draws: slice) -> Block:
+        """Consecutive draws of every chain as they were appended; of series only, without configurations."""
+        joined = self._joined()
+        return Block(joined.theta[:, :, draws], {name: each[:, :, draws] for name, each in joined.series.items()})
 
     def rows_per_chunk(self, name: str) -> int:
         """Draws that are best read together: any number, here."""
@@ -265,10 +276,8 @@ class MemoryEnsemble:
         """All draws in one block, joined when they are first read."""
         if len(self._blocks) != 1:
             shape = (len(self.temperatures), self.chains, 0)
-            empty = Block(
-                np.empty((*shape, *self.lattice.shape), np.float32),
-                {name: np.empty(shape) for name in self.series_names},
-            )
+            sides = (0,) * self.lattice.dimensions if self.series_only else self.lattice.shape
+            empty = Block(np.empty((*shape, *sides), np.float32), {name: np.empty(shape) for name in self.series_names})
             blocks = self._blocks or [empty]
             joined = Block(
                 np.concatenate([block.theta for block in blocks], axis=2),
@@ -291,7 +300,8 @@ class MemoryEnsemble:
         Raises:
             InputError: the block does not fit, or holds numbers that are not finite.
         """
-        layout.check(block, (len(self.temperatures), self.chains), self.lattice, self.series_names)
+        size = (len(self.temperatures), self.chains)
+        layout.check(block, size, self.lattice, self.series_names, series_only=self.series_only)
         self._blocks.append(Block(block.theta, {name: block.series[name] for name in self.series_names}))
         self.draws += block.theta.shape[2]
         if state is not None:

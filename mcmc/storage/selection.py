@@ -16,6 +16,11 @@ Positions = int | slice | Sequence[int] | np.ndarray
 _TOLERANCE = 1e-6  # relative, within which a number names a temperature
 
 
+def no_configurations(name: object) -> InputError:
+    """What to tell who asks for the configurations of an ensemble of series only."""
+    return InputError(f"{name} keeps the measured series only: for configurations, generate it without series_only")
+
+
 class Selection(NamedTuple):
     """One axis: what is read from the file, and what is then taken of it."""
 

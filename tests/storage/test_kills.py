@@ -25,9 +25,10 @@ SHAPE = (5, 2, 13, 4, 4)
 DRAWS = 3000
 
 
-def block(k: int) -> Block:
+def block(k: int, series_only: bool = False) -> Block:
     theta = np.random.default_rng(k).uniform(-3, 3, SHAPE).astype(np.float32)
-    return Block(theta, {"energy": theta.mean((-2, -1), dtype=np.float64)})
+    series = {"energy": theta.mean((-2, -1), dtype=np.float64)}
+    return Block.of_series(series, 2) if series_only else Block(theta, series)
 
 
 def write_for_ever(path: Path, told: Connection) -> None:
@@ -36,14 +37,14 @@ def write_for_ever(path: Path, told: Connection) -> None:
         told.send_bytes(b".")
         while True:
             k = ensemble.draws // SHAPE[2]
-            ensemble.append(block(k), state={"blocks": np.array(k + 1)})
+            ensemble.append(block(k, ensemble.series_only), state={"blocks": np.array(k + 1)})
             told.send_bytes(b".")
 
 
 def generate_in_small_blocks(path: Path, told: Connection) -> None:
     told.send_bytes(b".")
     run._Pace.next = lambda self, done, total: min(total - done, 90)
-    generate_file(settings(), path, draws=DRAWS, resume=True)
+    generate_file(settings(), path, draws=DRAWS, series_only="series" in path.name, resume=True)
 
 
 def kill(function, path: Path, seconds: float, *, after: int = 0) -> tuple[bool, int]:
@@ -70,12 +71,14 @@ def kill(function, path: Path, seconds: float, *, after: int = 0) -> tuple[bool,
     return process.exitcode == -signal.SIGKILL, commits
 
 
+@pytest.mark.parametrize("series_only", [False, True], ids=["configurations", "series"])
 @pytest.mark.parametrize("kills", [12, pytest.param(200, marks=pytest.mark.slow)])
-def test_killed_writers_leave_intact_files(tmp_path, kills):
+def test_killed_writers_leave_intact_files(tmp_path, kills, series_only):
     """The file grows from kill to kill, so every later trial reads all that earlier ones committed."""
     path, rng = tmp_path / "a.h5", np.random.default_rng()
     T, C, _, *shape = SHAPE
     options = {"temperatures": np.linspace(0.5, 1, T), "chains": C, "series": ["energy"], "draws": SHAPE[2]}
+    options["series_only"] = series_only
     Ensemble.create(path, model=XY(), lattice=Lattice(*shape), **options).close()
     told = unfinished = blocks = 0
     for _ in range(kills):
@@ -88,7 +91,9 @@ def test_killed_writers_leave_intact_files(tmp_path, kills):
             told += commits
             assert (ensemble.state() or {"blocks": 0})["blocks"] == blocks
             for k in range(blocks) if blocks < 400 else range(before, blocks):
-                np.testing.assert_array_equal(ensemble.theta(slice(k * SHAPE[2], (k + 1) * SHAPE[2])), block(k).theta)
+                held, made = ensemble.block(slice(k * SHAPE[2], (k + 1) * SHAPE[2])), block(k, series_only)
+                np.testing.assert_array_equal(held.theta, made.theta)
+                np.testing.assert_array_equal(held.series["energy"], made.series["energy"])
     assert [problem for problem in verify(path).problems if "energy" not in problem] == []
     rows = {
         "writers killed": kills,
@@ -101,15 +106,16 @@ def test_killed_writers_leave_intact_files(tmp_path, kills):
     print("", *(f"{name:<42}{number:>6}" for name, number in rows.items()), sep="\n")
 
 
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
-    rng = np.random.default_rng()
-    generate_file(settings(), tmp_path / "whole.h5", draws=DRAWS)
+@pytest.mark.parametrize("kept", ["configurations", pytest.param("series", marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path, kept):
+    rng, path = np.random.default_rng(), tmp_path / f"{kept}.h5"
+    generate_file(settings(), tmp_path / "whole.h5", draws=DRAWS, series_only=kept == "series")
     for _ in range(4):
-        killed, _ = kill(generate_in_small_blocks, tmp_path / "killed.h5", rng.uniform(0, 0.5))
+        killed, _ = kill(generate_in_small_blocks, path, rng.uniform(0, 0.5))
         assert killed
-    killed, _ = kill(generate_in_small_blocks, tmp_path / "killed.h5", 120)
+    killed, _ = kill(generate_in_small_blocks, path, 120)
     assert not killed
-    assert content(tmp_path / "killed.h5") == content(tmp_path / "whole.h5")
+    assert content(path) == content(tmp_path / "whole.h5")
 
 
 def test_readers_see_whole_commits_while_a_process_writes(tmp_path):

@@ -236,3 +236,21 @@ def test_a_file_that_nobody_closed_does_not_crash_python_at_its_end(written, clo
         code += "atexit.unregister(layout.close_all)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert (done.returncode == 0) == closing
+
+
+def test_other_programs_read_beside_a_writer_without_hdf5s_lock(written):
+    """What docs/how-to/ensembles.md advises, in a program that knows nothing of this package."""
+    read = (
+        "import sys, h5py; f = h5py.File(sys.argv[1], 'r'{}); n = f['committed'][()]; print(f['theta'][:, :, :n].shape)"
+    )
+
+    def run(how="", **variables):
+        command = [sys.executable, "-c", read.format(how), str(written)]
+        return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+
+    with Ensemble.append_to(written) as writer:
+        writer.append(block(1))
+        assert "Resource temporarily unavailable" in run().stderr
+        assert run(", locking=False").stdout == run(HDF5_USE_FILE_LOCKING="FALSE").stdout == "(2, 1, 100, 4, 4)\n"
+        writer.append(block(2))
+    assert run().stdout == "(2, 1, 150, 4, 4)\n"
