@@ -159,6 +159,52 @@ def observable(
     axes.set_ylabel(LABELS.get(name, name))
 
 
+def pulls_below(axes: Axes) -> Axes:
+    """Make room below a panel, at the cost of its height, for the `pulls` of what is drawn in it."""
+    place = axes.get_subplotspec()
+    assert place is not None  # every panel of `new_figure` has one
+    upper, lower = place.subgridspec(2, 1, height_ratios=(3, 1), hspace=0.06)
+    axes.set_subplotspec(upper)
+    below = axes.figure.add_subplot(lower, sharex=axes)
+    below.axhspan(-2, 2, color="0.9", zorder=0)
+    below.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    below.set_ylabel("pull")
+    below.set_xlabel(axes.get_xlabel())
+    axes.set_xlabel("")
+    axes.tick_params(axis="x", labelbottom=False)
+    return below
+
+
+def pulls(axes: Axes, table: Table, reference: Table, name: str, *, series: int = 0) -> None:
+    """Differences of one observable between two independent tables, in standard errors, where both have a temperature.
+
+    Args:
+        axes: to draw in; the band is two standard errors wide on either side.
+        table, reference: of the same model and lattice.
+        name: of the observable.
+        series: number of the data set, which picks colour and marker.
+    """
+    T, here, there = np.intersect1d(table.temperatures.round(9), reference.temperatures.round(9), return_indices=True)
+    ours, theirs = table[name], reference[name]
+    error = np.hypot(ours.errors[here], theirs.errors[there])
+    difference = ours.values[here] - theirs.values[there]
+    pull = np.divide(difference, error, out=np.where(difference == 0, 0.0, np.nan), where=error > 0)
+    look = {"color": COLOURS[series % len(COLOURS)], "marker": MARKERS[series % len(MARKERS)]}
+    axes.plot(T, pull, linestyle="none", markerfacecolor="none", **look)
+    largest = np.nanmax(np.abs(pull), initial=max(3.0, *map(abs, axes.get_ylim())))
+    axes.set(ylim=(-1.15 * largest, 1.15 * largest) if largest > 3 else (-3.4, 3.4), yticks=(-2, 0, 2))
+
+
+def _same_system(tables: Sequence[Table]) -> bool:
+    """Whether all tables are of one model and lattice and share a temperature with the first."""
+    first, *others = tables
+    return bool(others) and all(
+        (other.model, other.lattice) == (first.model, first.lattice)
+        and np.isclose(other.temperatures[:, None], first.temperatures).any()
+        for other in others
+    )
+
+
 def curve(axes: Axes, reweighted: Curve, *, label: str = "", series: int = 0) -> None:
     """A reweighted curve with its one-sigma band, where it can be trusted."""
     colour = COLOURS[series % len(COLOURS)]
@@ -196,22 +242,28 @@ def jump_line(axes: Axes) -> None:
 
 
 def overview(tables: Mapping[str, Table], names: Sequence[str] = OVERVIEW) -> Figure:
-    """Observables against temperature, several ensembles overlaid.
+    """Observables against temperature, several ensembles overlaid; below those of one system, their pulls.
 
     Args:
-        tables: by the label that the legend shows.
+        tables: by the label that the legend shows; pulls are taken from the first.
         names: the observables, one panel each.
     """
+    reference = next(iter(tables.values()))
+    with_pulls = _same_system(list(tables.values()))
     with style():
         rows = -(-len(names) // 4)
         columns = -(-len(names) // rows)
-        figure, panels = new_figure(rows, columns, width=3.1, height=2.4)
+        figure, panels = new_figure(rows, columns, width=3.1, height=3.3 if with_pulls else 2.4)
         panels = np.atleast_1d(panels).ravel()
         for axes, name in zip(panels, names, strict=False):
             for number, (label, table) in enumerate(tables.items()):
-                observable(axes, table, name, label=label, series=number)
+                observable(axes, table, name, label=label, series=number, hollow=number > 0)
             if name.startswith("helicity_modulus"):
                 jump_line(axes)
+            if with_pulls:
+                below = pulls_below(axes)
+                for number, table in enumerate(list(tables.values())[1:], 1):
+                    pulls(below, table, reference, name, series=number)
         for axes in panels[len(names) :]:
             axes.remove()
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from latticeflow.plots.figures import COLOURS, MARKERS, TEMPERATURE, new_figure, observable, style
+from latticeflow.plots.figures import COLOURS, MARKERS, TEMPERATURE, new_figure, observable, pulls, pulls_below, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,6 +59,7 @@ def flow_against_reference(
             observable(panel, reference, name, label="Markov chains")
             observable(panel, flow, name, label="flow + Metropolis", series=1, hollow=True)
             panel.legend()
+            pulls(pulls_below(panel), flow, reference, name, series=1)
         for panel in axes.flat[len(names) + 1 :]:
             panel.remove()
     return figure
@@ -111,7 +112,7 @@ def comparison(rows: Sequence[FlowQuality]) -> Figure:
 def head_to_head(rows: Sequence[Rate]) -> Figure:
     """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
 
-    Lines of classical samplers are broken.
+    Lines of classical samplers are broken, their markers hollow.
 
     Args:
         rows: from `latticeflow.experiments.head_to_head.contest`, of one system or several.
@@ -129,8 +130,11 @@ def head_to_head(rows: Sequence[Rate]) -> Figure:
                     found = [row for row in rows if (row.system, row.method) == (system, method)]
                     if found:
                         T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
-                        look = {"color": COLOURS[number % 7], "marker": MARKERS[number % 7]}
-                        panel.plot(T, rates, ls="--" if method in CLASSICAL else "-", label=method, **look)
+                        # The eighth method has the first one's colour, but another marker.
+                        look = {"color": COLOURS[number % 7], "marker": MARKERS[(number + number // 7) % 7]}
+                        if method in CLASSICAL:
+                            look |= {"linestyle": "--", "markerfacecolor": "none"}
+                        panel.plot(T, rates, label=method, **look)
                 panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
             panels[0].set_ylabel("effective draws a second")
         figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)

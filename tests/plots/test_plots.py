@@ -30,6 +30,21 @@ def test_overview_of_all_observables(tmp_path):
         assert (tmp_path / f"one{suffix}").stat().st_size > 5000
 
 
+def test_pulls_stand_below_tables_of_one_system():
+    first, second = table(XY(), 1), table(XY(), 2)
+    panel, below = plots.overview({"a": first, "b": second}, ["energy"]).axes
+    a, b = first["energy"], second["energy"]
+    expected = (b.values - a.values) / np.hypot(a.errors, b.errors)
+    np.testing.assert_allclose(below.lines[-1].get_ydata(), expected)
+    assert below.get_ylim()[1] > np.abs(expected).max()
+    assert [line.get_markerfacecolor() for line in panel.lines[:: len(panel.lines) // 2]][1] == "none"
+    # One temperature in common.
+    other = second.select(temperatures=[1.0])
+    assert len(plots.overview({"a": first, "b": other}, ["energy"]).axes[1].lines[-1].get_xdata()) == 1
+    for alone in ({"a": first}, {"a": first, "b": table(ExtendedXY(), 2)}):
+        assert len(plots.overview(alone, ["energy"]).axes) == 1
+
+
 @pytest.mark.parametrize("L", [6, 40])
 def test_pieces(L, tmp_path):
     rng = np.random.default_rng(3)
