@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/latticeflow demo
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 lint: setup
 	$(BIN)/ruff check

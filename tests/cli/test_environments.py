@@ -5,14 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from mcmc.storage.ensemble import Ensemble
+from tests.processes import LATTICEFLOW, ROOT, start_generate, wait_for_draws, wait_until
 
-ROOT = Path(__file__).parent.parent.parent
-LATTICEFLOW = [sys.executable, "-m", "latticeflow"]
 GENERATE = ["generate", "--size", "4", "--temperatures", "0.5,1", "--draws", "5", "--thermalise", "4", "--thin", "1"]
 
 
@@ -104,25 +102,9 @@ def test_any_name_of_a_file(tmp_path, name):
     assert b"exists" in call(*GENERATE, "--out", path).stderr
 
 
-def start(path, *words, **options) -> subprocess.Popen:
-    run = [word if word != "5" else "10000000" for word in GENERATE]
-    return subprocess.Popen([*LATTICEFLOW, *run, *words, "--out", path], cwd=ROOT, stderr=subprocess.PIPE, **options)
-
-
-def wait_for_draws(path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if path.exists():
-            with Ensemble.open(path) as ensemble:
-                if ensemble.draws:
-                    return
-        time.sleep(0.05)
-    raise AssertionError("no draws")
-
-
 def test_a_hang_up_stops_cleanly(tmp_path):
-    process = start(tmp_path / "a.h5")
-    wait_for_draws(tmp_path / "a.h5")
+    process = start_generate(tmp_path / "a.h5")
+    wait_for_draws(tmp_path / "a.h5", process)
     process.send_signal(signal.SIGHUP)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGHUP
@@ -131,8 +113,8 @@ def test_a_hang_up_stops_cleanly(tmp_path):
 
 
 def test_a_hang_up_is_ignored_under_nohup(tmp_path):
-    process = start(tmp_path / "a.h5", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    wait_for_draws(tmp_path / "a.h5")
+    process = start_generate(tmp_path / "a.h5", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for_draws(tmp_path / "a.h5", process)
     process.send_signal(signal.SIGHUP)
     time.sleep(0.5)
     assert process.poll() is None
@@ -145,10 +127,9 @@ def test_a_terminal_that_is_gone_costs_no_draws(tmp_path):
     """The bar is on a terminal that hangs up: writing to it fails, and the signal comes."""
     pty = pytest.importorskip("pty")
     mine, theirs = pty.openpty()
-    words = [word if word != "5" else "10000000" for word in GENERATE]
-    process = subprocess.Popen([*LATTICEFLOW, *words, "--out", tmp_path / "a.h5"], cwd=ROOT, stderr=theirs)
+    process = start_generate(tmp_path / "a.h5", stderr=theirs)
     os.close(theirs)
-    wait_for_draws(tmp_path / "a.h5")
+    wait_for_draws(tmp_path / "a.h5", process)
     os.close(mine)
     time.sleep(5)
     process.send_signal(signal.SIGHUP)
@@ -161,9 +142,9 @@ def test_a_terminal_that_is_gone_costs_no_draws(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_ends_threads_that_thermalise_and_leaves_no_file(tmp_path, number):
     many = ["--temperatures", "0.05:2.05:40", "--chains", "2", "--size", "16", "--thermalise", "1000000000"]
-    process = start(tmp_path / "a.h5", *many)
-    while not (tmp_path / "a.h5").exists():
-        time.sleep(0.05)
+    many += ["--draws", "100"]
+    process = start_generate(tmp_path / "a.h5", *many)
+    wait_until((tmp_path / "a.h5").exists, process)
     time.sleep(3)
     process.send_signal(number)
     process.communicate(timeout=30)
@@ -192,9 +173,7 @@ def test_a_signal_during_merge_or_import_leaves_no_file(tmp_path, verb):
         words = importing
     before = sorted(os.listdir(tmp_path))
     process = subprocess.Popen([*LATTICEFLOW, *words, tmp_path / "out.h5"], cwd=ROOT, stderr=subprocess.PIPE)
-    while not (tmp_path / "out.h5").exists():
-        assert process.poll() is None
-        time.sleep(0.001)
+    wait_until((tmp_path / "out.h5").exists, process)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     if process.returncode == 0:  # the signal came with the last block

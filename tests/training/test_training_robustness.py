@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
 from tests.helpers import QUICK, SIZES, TEMPERATURES, After, make, train_file
+from tests.processes import wait_until
 
 
 def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
@@ -106,9 +106,7 @@ def test_interrupted_by_control_c_resumes_bit_for_bit(few_draws, tmp_path):
     log, out = tmp_path / "m.jsonl", tmp_path / "part.pt"
     command = [sys.executable, "-m", "latticeflow", "train", *words, "--out", str(out), "--log", str(log)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while b"training multiscale" not in process.stderr.readline() and time.monotonic() < deadline:
-        pass
+    wait_until(lambda: b"training multiscale" in process.stderr.readline(), process, 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 130
     assert "go on with the same command and --resume" in process.stderr.read().decode()

@@ -5,12 +5,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 
 import pytest
 
 from tests.helpers import content
+from tests.processes import wait_until
 
 GENERATE = "-m latticeflow generate --size 4 --temperatures 0.5,0.9,1.3 --chains 2 --draws 40 --thermalise 20 --thin 2"
 PLAIN = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -64,8 +64,7 @@ def test_a_dask_cluster_gives_the_same_bytes_and_outlives_a_worker(tmp_path, alo
 
     run = [sys.executable, *GENERATE.split(), "--out", str(tmp_path / "one.h5"), *words, "--draws", "3000"]
     with subprocess.Popen(run, env=PLAIN, stderr=subprocess.PIPE, text=True) as process:
-        while not (tmp_path / "one.h5").exists():
-            time.sleep(0.02)
+        wait_until((tmp_path / "one.h5").exists, process)
         workers[0].kill()
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
