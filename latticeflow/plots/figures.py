@@ -163,9 +163,9 @@ def pulls_below(axes: Axes) -> Axes:
     """Make room below a panel, at the cost of its height, for the `pulls` of what is drawn in it."""
     place = axes.get_subplotspec()
     assert place is not None  # every panel of `new_figure` has one
-    upper, lower = place.subgridspec(2, 1, height_ratios=(3, 1), hspace=0.06)
-    axes.set_subplotspec(upper)
-    below = axes.figure.add_subplot(lower, sharex=axes)
+    halves = place.subgridspec(2, 1, height_ratios=(3, 1), hspace=0.06)
+    axes.set_subplotspec(halves[0])
+    below = axes.figure.add_subplot(halves[1], sharex=axes)
     below.axhspan(-2, 2, color="0.9", zorder=0)
     below.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     below.set_ylabel("pull")
@@ -189,8 +189,8 @@ def pulls(axes: Axes, table: Table, reference: Table, name: str, *, series: int 
     error = np.hypot(ours.errors[here], theirs.errors[there])
     difference = ours.values[here] - theirs.values[there]
     pull = np.divide(difference, error, out=np.where(difference == 0, 0.0, np.nan), where=error > 0)
-    look = {"color": COLOURS[series % len(COLOURS)], "marker": MARKERS[series % len(MARKERS)]}
-    axes.plot(T, pull, linestyle="none", markerfacecolor="none", **look)
+    colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
+    axes.plot(T, pull, linestyle="none", markerfacecolor="none", color=colour, marker=marker)
     largest = np.nanmax(np.abs(pull), initial=max(3.0, *map(abs, axes.get_ylim())))
     axes.set(ylim=(-1.15 * largest, 1.15 * largest) if largest > 3 else (-3.4, 3.4), yticks=(-2, 0, 2))
 
