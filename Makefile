@@ -34,7 +34,7 @@ docs: setup
 	@echo documentation: docs/_build/html/index.html
 
 notebooks: setup
-	$(BIN)/python notebooks/remake.py --check
+	$(BIN)/python notebooks/remake.py --check --workers 2
 
 # The classical half with the oldest versions that setup.cfg admits; Python 3.11 has wheels of all of them.
 test-oldest:

@@ -11,6 +11,8 @@ import os
 import re
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,12 @@ def sources() -> list[Path]:
     return sorted(FOLDER.glob("[0-9]*.py"), key=lambda path: int(path.stem.partition("_")[0]))
 
 
-def execute(source: Path) -> Any:
+def execute(source: Path, seconds: float = SECONDS) -> Any:
     """The notebook of a source, with the outputs of running it in the folder of the notebooks.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised.
-        nbclient.exceptions.CellTimeoutError: a cell took more than a minute.
+        nbclient.exceptions.CellTimeoutError: a cell took longer than ``seconds``.
     """
     import jupytext
     from nbclient import NotebookClient
@@ -39,7 +41,7 @@ def execute(source: Path) -> Any:
     # The kernel, and the shell lines of the notebooks, must find this Python and this source tree.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])
-    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    NotebookClient(notebook, timeout=int(seconds), resources={"metadata": {"path": str(FOLDER)}}).execute()
     # Times and machine-made names would change at every remake, and progress bars are no reading.
     notebook.metadata.pop("language_info", None)
     for number, cell in enumerate(notebook.cells):
@@ -69,25 +71,34 @@ def _tidy(output: Any) -> Any:
     return output
 
 
-def main() -> int:
-    """Remake all notebooks, or those named."""
+def remake(source: Path, *, check: bool, limit: float) -> float:
+    """Run one notebook, write it unless this is a check, and return its seconds."""
     import nbformat
 
+    start = time.monotonic()
+    notebook = execute(source, limit)
+    seconds = time.monotonic() - start
+    if not check:
+        nbformat.write(notebook, source.with_suffix(".ipynb"))
+    return seconds
+
+
+def main() -> int:
+    """Remake all notebooks, or those named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="parts of the names of notebooks; all unless given")
     parser.add_argument("--check", action="store_true", help="run only, write nothing")
+    parser.add_argument("--workers", type=int, default=1, help="notebooks that run side by side (default 1)")
     arguments = parser.parse_args()
-    slow = False
-    for source in sources():
-        if arguments.names and not any(name in source.stem for name in arguments.names):
-            continue
-        start = time.monotonic()
-        notebook = execute(source)
-        seconds = time.monotonic() - start
-        slow |= seconds > SECONDS
-        print(f"{source.stem}: {seconds:.0f} s", flush=True)
-        if not arguments.check:
-            nbformat.write(notebook, source.with_suffix(".ipynb"))
+    chosen = [
+        source for source in sources() if not arguments.names or any(name in source.stem for name in arguments.names)
+    ]
+    slow, limit = False, SECONDS * arguments.workers
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        runs = pool.map(partial(remake, check=arguments.check, limit=limit), chosen)
+        for source, seconds in zip(chosen, runs, strict=True):
+            slow |= seconds > limit
+            print(f"{source.stem}: {seconds:.0f} s", flush=True)
     return int(slow)
 
 
