@@ -5,8 +5,8 @@ Their style is that of `latticeflow.plots.figures`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,28 @@ def flow_quality(axes: Axes, rows: Sequence[FlowQuality]) -> None:
     axes.plot(T, [row.ess_forward for row in rows], marker="D", label="ESS of ensemble draws")
     axes.set(xlabel=TEMPERATURE, ylabel="fraction", ylim=(0, 1.02))
     axes.legend(loc="lower right")
+
+
+def training_curve(history: Mapping[str, Any]) -> Figure | None:
+    """Loss and acceptance along a training, against minutes; None for a flow that remembers none.
+
+    Args:
+        history: of a flow, see `latticeflow.flows.flow.Flow`.
+    """
+    curve = history.get("curve") or {}
+    if not curve.get("loss"):
+        return None
+    minutes = np.array(curve["seconds"]) / 60
+    known = {name: np.array(curve[name], np.float64) for name in ("acceptance", "loss")}
+    known = {name: values for name, values in known.items() if np.isfinite(values).any()}
+    with style():
+        figure, axes = new_figure(1, len(known))
+        for panel, (name, values), colour in zip(np.atleast_1d(axes), known.items(), COLOURS, strict=False):
+            panel.plot(minutes, values, color=colour)
+            panel.set(xlabel="training  [minutes]", ylabel=name)
+            if name == "loss" and values[np.isfinite(values)].min() > 0:
+                panel.set_yscale("log")
+        return figure
 
 
 def flow_against_reference(

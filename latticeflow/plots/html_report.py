@@ -162,6 +162,8 @@ def _flow_section(path: Path, ensembles: Sequence[Path], draws: int) -> tuple[st
     flow, metadata, training = checkpoint.load(path)
     parts = [f"<pre>{html.escape(repr(flow))}</pre>"]
     parts.append(_facts({"made by": metadata.get("command", ""), "on": metadata.get("created", "")}))
+    if (curve := flow_figures.training_curve(metadata)) is not None:
+        parts.append(_picture(curve, "acceptance and loss along the training"))
     warnings = [] if training is None else ["its training is not finished"]
     for other in ensembles:
         with Ensemble.open(other) as ensemble:

@@ -23,6 +23,7 @@ from latticeflow.flows.transfer import enlarge
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
 from latticeflow.training.growth import draws_between, lattices_to, shared
+from latticeflow.training.learning_curve import LearningCurve
 from latticeflow.training.metrics_log import MetricsLog, check_path
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import CriticSettings, TrainingSettings
@@ -129,10 +130,13 @@ def train(
         for lattice in lattices:
             last = lattice == reference.lattice
             draws = reference if last else draws_between(reference, lattice, seed=settings.seed, rank=group.rank)
+            passed = begun.history.get("curve")
             begun = _continue(begun, draws, lattice).to(where)
             trainer = _trainer(begun, draws, settings, group)
+            curve = LearningCurve()
             if state is not None:
                 trainer.load_state_dict(state)
+                curve = LearningCurve(passed)
                 state = None
             how = {
                 "training": asdict(trainer.settings),
@@ -143,7 +147,7 @@ def train(
                 **({} if last else {"larger": list(reference.lattice.shape)}),
                 **origin(command),
             }
-            _run(trainer, how, out, log, None if tensorboard is None else Path(tensorboard), stop, last=last)
+            _run(trainer, how, curve, out, log, None if tensorboard is None else Path(tensorboard), stop, last=last)
             begun = trainer.served
             if trainer.fraction < 1:
                 break
@@ -230,6 +234,7 @@ def _trainer(flow: Flow, ensemble: ReadableEnsemble, settings: TrainingSettings,
 def _run(
     trainer: Trainer,
     how: Mapping[str, Any],
+    curve: LearningCurve,
     out: Path | None,
     log: Path | None,
     tensorboard: Path | None,
@@ -242,7 +247,13 @@ def _run(
 
     def save() -> None:
         served, complete = trainer.served, last and trainer.fraction >= 1
-        served.history = {**how, "steps": trainer.step_number, "seconds": trainer.seconds, "complete": complete}
+        served.history = {
+            **how,
+            "steps": trainer.step_number,
+            "seconds": trainer.seconds,
+            "complete": complete,
+            "curve": curve.to_json(),
+        }
         if out is not None and group.rank == 0:
             checkpoint.save(out, served, training=None if complete else trainer.state_dict())
 
@@ -262,7 +273,9 @@ def _run(
         saved = time.monotonic()
         try:
             while trainer.fraction < 1 and not group.any(stop.asked()):
-                report(trainer.step())
+                metrics = trainer.step()
+                curve.add(metrics)
+                report(metrics)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     save()
                     saved = time.monotonic()
