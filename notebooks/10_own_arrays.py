@@ -2,7 +2,7 @@
 # # Train a flow on your own arrays
 #
 # You have configurations from another program, as angles in radians in a numpy array, and want to train a flow on them.
-# Here twenty lines of numpy stand for that program. The notebook checks its draws, trains a flow on them, and judges
+# Here twenty lines of numpy stand for that program. The notebook checks its draws, trains a flow on them, and tests
 # the flow on draws that it has not seen. Everything stays in Python.
 
 # %%
@@ -84,7 +84,7 @@ flow.save("../data/own.pt")
 flow = lf.load("../data/own.pt", device="cpu")
 
 # %% [markdown]
-# ## Judge it on draws that it has not seen
+# ## Evaluate it on draws that it has not seen
 
 # %%
 found = lf.compare(flow, unseen, temperatures=temperatures)

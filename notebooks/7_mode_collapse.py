@@ -6,7 +6,7 @@
 # flow in three ways and shows which number gives a collapse away.
 #
 # The flow is the affine-coupling network (RealNVP) of the AdvNF paper, made small. It knows nothing of the rotation
-# symmetry, so the directions of the magnetisation are modes that it has to find. We judge on draws it has not seen.
+# symmetry, so the directions of the magnetisation are modes that it has to find. We evaluate on draws it has not seen.
 
 # %%
 # %matplotlib inline
@@ -35,7 +35,7 @@ for objective in ("forward_kl", "reverse_kl", "advnf"):
 
 # %% [markdown]
 # After so short a training none of the three is good, but they fail differently. Forward KL and AdvNF smear; their low
-# acceptance says so. Reverse KL has the best acceptance, and hides the worst: *judged on draws of the ensemble,
+# acceptance says so. Reverse KL has the best acceptance, and hides the worst: *evaluated on draws of the ensemble,
 # its effective sample size is zero* (`ESS fwd`; `ESS rev` is that of its own draws). `coverage` says roughly how much
 # of the ensemble is left. The mean weight of the flow's draws times the mean inverse weight of the ensemble's is the
 # share $c$ that the flow reaches, because the first mean is $c\,Z$ and the second $1/Z$.

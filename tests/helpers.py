@@ -21,7 +21,7 @@ RANGE = (0.5, 2.0)
 """Temperatures that `make`'s flows serve."""
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
 """Those of the ensemble ``few_draws``."""
-QUICK = {"temperatures": 4, "draws": 4, "warmup": 2}
+QUICK = {"batch_temperatures": 4, "batch_draws": 4, "warmup": 2}
 """A short training, fields of `TrainingSettings`."""
 SIZES = {"width": 16, "invariants": 8}
 """Of its flow."""

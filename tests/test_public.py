@@ -75,13 +75,13 @@ def test_a_session_from_ensemble_to_figure(few_draws, tmp_path):
     loaded = lf.load(tmp_path / "xy4.pt")
     assert loaded.history == flow.history
 
-    judged = lf.compare(loaded, few_draws)
-    assert judged.verdict.grade in ("good", "usable", "useless")
-    assert "is what the flow was trained on" in judged.warnings[0]
-    assert "warning: " in repr(judged)
-    assert "<table>" in judged._repr_html_()
-    assert judged.as_json()["warnings"] == judged.warnings
-    assert len(judged.to_pandas()) == len(judged) == 4
+    found = lf.compare(loaded, few_draws)
+    assert found.verdict.grade in ("good", "usable", "useless")
+    assert "is what the flow was trained on" in found.warnings[0]
+    assert "warning: " in repr(found)
+    assert "<table>" in found._repr_html_()
+    assert found.as_json()["warnings"] == found.warnings
+    assert len(found.to_pandas()) == len(found) == 4
 
     chain = lf.sample(flow, temperatures=[0.9], draws=200)
     assert (chain.chains, chain.draws, chain.lattice) == (4, 200, mcmc.Lattice(4, 4))
@@ -97,7 +97,7 @@ def test_a_session_from_ensemble_to_figure(few_draws, tmp_path):
     lf.plot.save(figure, tmp_path / "figure.png")
     assert figure._repr_png_().startswith(b"\x89PNG")
     lf.plot.save(lf.plot.spins(chain.theta()[0, 0, :3], titles="abc"), tmp_path / "spins.svg")
-    lf.plot.save(lf.plot.comparison(judged), tmp_path / "comparison.pdf")
+    lf.plot.save(lf.plot.comparison(found), tmp_path / "comparison.pdf")
     lf.plot.histograms({"chain": chain.series("energy")})
     lf.plot.autocorrelations(chain.series("energy")[0])
 

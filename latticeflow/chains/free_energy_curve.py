@@ -54,7 +54,7 @@ def free_energy(
     as control variates (`mcmc.analysis.control_variates`). That takes much less time for the same errors than either
     alone, if the temperatures are so close that neighbouring energies overlap.
 
-    What no draw of the flow reaches is missing from value and error alike: judge the flow by `lf.compare` first, or
+    What no draw of the flow reaches is missing from value and error alike: check the flow by `lf.compare` first, or
     check f by `mcmc.analysis.free_energy.bridge`.
 
     Args:

@@ -38,7 +38,7 @@ def importance(
 
     The draws are those that `NeuralChains` of the same seed propose. A mean is sum w O / sum w, its error that of the
     ratio (delta method); the bias is of relative order 1 / (draws * ESS). Modes that no draw reaches are missing from
-    value and error alike: judge the flow by `latticeflow.quality.compare` first.
+    value and error alike: check the flow by `latticeflow.quality.compare` first.
 
     Args:
         flow: to draw from: a flow or its file.

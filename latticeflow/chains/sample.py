@@ -195,7 +195,7 @@ class ChainRow(NamedTuple):
 
 
 def review(ensemble: ReadableEnsemble) -> list[ChainRow]:
-    """Judge neural chains by their series.
+    """Say how good neural chains are by their series.
 
     Args:
         ensemble: from `sample`.
@@ -228,7 +228,7 @@ def verdict(rows: Sequence[ChainRow]) -> str:
     """One sentence on how correlated the draws are, as far as the chains can tell."""
     worst = max(rows, key=lambda row: np.nan_to_num(row.tau_int, nan=np.inf))
     if math.isnan(worst.tau_int):
-        return "too few draws to judge the chains: at least 5 each"
+        return "too few draws to say how good the chains are: at least 5 each"
     return (
         f"at the worst temperature, T = {worst.temperature:.4g}, an independent draw takes {2 * worst.tau_int:.2g} "
         "steps; modes that the flow never draws show only against an ensemble (latticeflow compare)"

@@ -24,7 +24,7 @@ VERBS = {
     "generate": "draw a reference ensemble by Markov chains",
     "observe": "measure ensembles: energies, vortices, helicity, ... with error bars",
     "train": "train a normalizing flow on an ensemble",
-    "compare": "judge a flow against an ensemble: acceptance, overlaps, missed modes",
+    "compare": "evaluate a flow against an ensemble: acceptance, overlaps, missed modes",
     "sample": "draw exactly from a flow, by Metropolis or by weights",
     "free-energy": "absolute free energy, entropy, energy, specific heat of a flow",
     "info": "say what is in a file, and how it was made",

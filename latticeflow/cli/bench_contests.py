@@ -137,10 +137,10 @@ def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: A
         plots.check_path(arguments.plot)
     flows = arguments.flows or [SHIPPED]
     quick = arguments.quick
-    rows, judged = [], []
+    rows, verdicts = [], []
     with Progress("measuring", 100, unit="%") as progress:
         for path in flows:
-            found, judgements = contest(
+            found, opinions = contest(
                 path,
                 temperatures=arguments.temperatures or ((0.5, 1.0) if quick else None),
                 seconds=0.3 if quick else arguments.seconds,
@@ -149,7 +149,7 @@ def _contests(arguments: argparse.Namespace, contest: Any, methods: int, draw: A
                 report=lambda method: progress.advance(100 / len(flows) / methods, method),
             )
             rows += found
-            judged += judgements
+            verdicts += opinions
     if arguments.plot is not None:
         plots.save(draw(rows), arguments.plot)
-    return rows, judged
+    return rows, verdicts

@@ -27,12 +27,16 @@ def add_subjects(subjects: Any) -> None:
         "--flows",
         type=options.words,
         metavar="A,B",
-        help="kinds of flow, and files of trained ones, which are judged too (default: all kinds)",
+        help="kinds of flow, and files of trained ones, which are evaluated too (default: all kinds)",
     )
-    flow.add_argument("--judged", type=int, default=200, metavar="N", help="draws that judge, by T (default 200)")
+    flow.add_argument(
+        "--test-draws", type=int, default=200, metavar="N", help="per temperature, to evaluate by (default 200)"
+    )
     flow.add_argument("--sizes", type=options.integers, default=(8, 16), metavar="L,L", help="sides (default 8,16)")
     flow.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
-    flow.add_argument("--draws", type=int, default=16, help="per temperature in a batch (default 16)")
+    flow.add_argument(
+        "--batch-draws", type=int, default=16, metavar="N", help="per temperature in a batch (default 16)"
+    )
     flow.add_argument("--seconds", type=float, default=5.0, help="of training, and of drawing (default 5)")
     flow.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     flow.add_argument("--json", action="store_true", help="print one JSON object")
@@ -41,7 +45,7 @@ def add_subjects(subjects: Any) -> None:
         subjects,
         "objectives",
         run_objectives,
-        "the paper's comparison: every flow by every objective, judged on draws it has not seen",
+        "the paper's comparison: every flow by every objective, evaluated on draws it has not seen",
         "latticeflow bench objectives --out study --minutes 2 --tables notebooks/tables",
     )
     objectives.set_defaults(verb="bench objectives")
@@ -111,7 +115,7 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-T", "--temperatures", type=options.temperatures, metavar="A:B:N", help="(default 0.05:2.05:32)"
     )
-    parser.add_argument("--judged", type=int, default=1000, help="unseen draws per temperature (default 1000)")
+    parser.add_argument("--test-draws", type=int, default=1000, help="unseen draws per temperature (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
 
 
@@ -132,9 +136,9 @@ def run_flow(arguments: argparse.Namespace) -> None:
             flows,
             arguments.sizes,
             model=arguments.model,
-            draws=arguments.draws,
+            draws=arguments.batch_draws,
             seconds=arguments.seconds,
-            judged=arguments.judged,
+            test_draws=arguments.test_draws,
             device=device,
         ):
             found.append(cost)
@@ -239,11 +243,16 @@ def _plan(arguments: argparse.Namespace) -> Plan:
     training = TrainingSettings(
         steps=arguments.steps,
         minutes=minutes,
-        temperatures=arguments.batch_temperatures,
-        draws=arguments.batch_draws,
+        batch_temperatures=arguments.batch_temperatures,
+        batch_draws=arguments.batch_draws,
         seed=arguments.seed,
     )
-    plan = {"model": arguments.model, "size": arguments.size, "judged": arguments.judged, "seed": arguments.seed}
+    plan = {
+        "model": arguments.model,
+        "size": arguments.size,
+        "test_draws": arguments.test_draws,
+        "seed": arguments.seed,
+    }
     if arguments.temperatures:
         plan["temperatures"] = arguments.temperatures
     return Plan(training, **plan)

@@ -34,7 +34,7 @@ def add_parser(verbs: Any) -> None:
         verbs,
         "compare",
         execute,
-        "judge a flow against a reference ensemble",
+        "evaluate a flow against a reference ensemble",
         "latticeflow compare xy8.pt xy8.h5 --plot xy8-flow.png",
     )
     parser.add_argument("flow", type=Path, metavar="FLOW.pt", help="a trained flow")

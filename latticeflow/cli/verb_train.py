@@ -72,7 +72,7 @@ def add_parser(verbs: Any) -> None:
     either = length.add_mutually_exclusive_group()
     either.add_argument("--minutes", type=float, help="wall time of the training (default 10)")
     either.add_argument("--steps", type=int, help="number of steps instead: the same flow every time")
-    length.add_argument("--draws", type=int, default=16, help="draws per temperature in a batch (default 16)")
+    length.add_argument("--batch-draws", type=int, default=16, metavar="N", help="of each of them (default 16)")
     length.add_argument("--rows", type=int, default=8192, help="random sites in a step of sites_first (default 8192)")
     length.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="in a batch (default 32)")
     length.add_argument("--learning-rate", type=float, help="at its peak (default: the flow's, 0.01 for multiscale)")
@@ -93,7 +93,7 @@ def add_parser(verbs: Any) -> None:
     critic.add_argument(
         "--critic-channels", type=int, default=32, metavar="N", help="channels of each convolution (default 32)"
     )
-    critic.add_argument("--critic-packing", type=int, default=2, metavar="N", help="judged together (default 2)")
+    critic.add_argument("--critic-packing", type=int, default=2, metavar="N", help="seen together (default 2)")
     critic.add_argument("--critic-rate", type=float, default=1e-3, help="its learning rate (default 0.001)")
     critic.add_argument("--critic-penalty", type=float, default=0.0, metavar="W", help="gradient penalty (default 0)")
     critic.add_argument(
@@ -125,8 +125,8 @@ def execute(arguments: argparse.Namespace) -> int:
         objective=arguments.objective,
         steps=arguments.steps,
         minutes=minutes,
-        temperatures=arguments.batch_temperatures,
-        draws=arguments.draws,
+        batch_temperatures=arguments.batch_temperatures,
+        batch_draws=arguments.batch_draws,
         rows=arguments.rows,
         learning_rate=arguments.learning_rate,
         warmup=arguments.warmup,

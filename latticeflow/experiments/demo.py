@@ -50,7 +50,7 @@ class Scale:
 
 
 FULL = Scale(8, 32, 1000, TrainingSettings(minutes=2.0))
-QUICK = Scale(4, 8, 500, TrainingSettings(steps=60, temperatures=16))
+QUICK = Scale(4, 8, 500, TrainingSettings(steps=60, batch_temperatures=16))
 
 
 class Result(NamedTuple):

@@ -72,7 +72,7 @@ def costs(
     model: str = "xy",
     draws: int = 16,
     seconds: float = 5.0,
-    judged: int = 200,
+    test_draws: int = 200,
     device: torch.device | str = "cpu",
 ) -> Iterator[Cost]:
     """Measure every flow on every square lattice, each in a process of its own, whose memory is its alone.
@@ -83,7 +83,7 @@ def costs(
         model: ``"xy"`` or ``"exy"``, with unit couplings.
         draws: per temperature in a batch, of 32 temperatures.
         seconds: about how long to train by each kind of step, and how long to draw.
-        judged: draws of Markov chains per temperature that judge a trained flow.
+        test_draws: draws of Markov chains per temperature, by which a trained flow is evaluated.
         device: where.
 
     Raises:
@@ -92,13 +92,13 @@ def costs(
     files = [flow for flow in flows if isinstance(flow, Path)]
     tasks: list[tuple[str | Path, int]] = [(name, side) for name in flows if name not in files for side in sizes]
     for name, side in tasks + [(path, 0) for path in files]:
-        arguments = (name, side, model, draws, seconds, judged, str(device), torch.get_num_threads())
+        arguments = (name, side, model, draws, seconds, test_draws, str(device), torch.get_num_threads())
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             yield process.submit(measure, *arguments).result()
 
 
 def measure(
-    name: str | Path, side: int, model: str, draws: int, seconds: float, judged: int, device: str, threads: int
+    name: str | Path, side: int, model: str, draws: int, seconds: float, test_draws: int, device: str, threads: int
 ) -> Cost:
     """Measure one flow in this process; the parameters are those of `costs`."""
     torch.set_num_threads(threads)
@@ -114,7 +114,7 @@ def measure(
     flow = build_flow(kind, system, lattice, limits, **sizes)
     build = time.monotonic() - started
     flow = (trained or flow).to(device)
-    quality = _quality(flow, judged) if trained is not None else {}
+    quality = _quality(flow, test_draws) if trained is not None else {}
     configurations = 32 * draws
     T = torch.linspace(*flow.temperatures, configurations, device=device)
     with torch.no_grad():
@@ -143,23 +143,23 @@ def measure(
 def _step(flow: Flow, objective: str, draws: int, seconds: float, device: str) -> float:
     """Milliseconds of a training step; trains a copy."""
     theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (32, draws, *flow.lattice.shape)).astype(np.float32)
-    settings = TrainingSettings(minutes=1.0, draws=draws, objective=objective)
+    settings = TrainingSettings(minutes=1.0, batch_draws=draws, objective=objective)
     reference = ReferenceDraws(lambda n: theta[:, :n], np.linspace(*flow.temperatures, 32), device=device)
     trainer = Trainer(copy.deepcopy(flow), settings, reference)
     return 1e3 * _time(trainer.step, seconds, device)
 
 
-def _quality(flow: Flow, judged: int) -> dict[str, float]:
+def _quality(flow: Flow, test_draws: int) -> dict[str, float]:
     """What fresh draws of Markov chains say of a flow."""
     ensemble = generate(
         flow.model,
         size=flow.lattice,
         temperatures=np.linspace(*flow.temperatures, 32),
-        draws=-(-judged // 4),
+        draws=-(-test_draws // 4),
         chains=4,
         seed=20261126,
     )
-    rows = compare(flow, ensemble, draws=judged)
+    rows = compare(flow, ensemble, draws=test_draws)
     return {
         "acceptance": rows.mean["acceptance"],
         "acceptance_minimum": min(row.acceptance for row in rows),

@@ -3,7 +3,7 @@
     python -m latticeflow.experiments.gpu --minutes 12 --out results
 
 First checks: draws and their densities agree with double precision on the CPU, so do gradients; equal seeds give equal
-bytes. Then speeds: draws a second plainly and from a captured graph. Then trainings, each judged on draws it has not
+bytes. Then speeds: draws a second plainly and from a captured graph. Then trainings, each evaluated on draws it has not
 seen; each starts from the flows that come with the package, or from the one before. Last, as far as time allows, one
 conditioner plain and compiled, and the paper's AdvNF at its full size. Ensembles are made by the CPU meanwhile.
 
@@ -96,14 +96,14 @@ class Record:
 
 
 class Ensembles:
-    """Draws to learn from and to judge by, made one after the other in a thread of their own."""
+    """Draws to learn from and to evaluate by, made one after the other in a thread of their own."""
 
     def __init__(self, plan: Sequence[Task], draws: int):
         self._pool = ThreadPoolExecutor(1)
         self._made: dict[tuple[str, str], Future[Any]] = {}
         for task in plan:
             n = max(10, draws * 16**2 // max(task.size, 16) ** 2)
-            for part, seed, count in (("train", 1, n), ("judge", 2, max(10, min(n, draws // 4)))):
+            for part, seed, count in (("train", 1, n), ("test", 2, max(10, min(n, draws // 4)))):
                 self._made[task.name, part] = self._pool.submit(
                     generate,
                     model_from_name(task.model),
@@ -325,28 +325,30 @@ def train_task(
     seconds: float,
     device: torch.device,
 ) -> Flow:
-    """One training: from the flow of half the side where there is one, judged on draws it has not seen."""
+    """One training: from the flow of half the side where there is one, evaluated on draws it has not seen."""
     started = time.monotonic()
-    reference, judge = ensembles.get(task, "train"), ensembles.get(task, "judge")
+    reference, test = ensembles.get(task, "train"), ensembles.get(task, "test")
     waited = time.monotonic() - started
     flow, start = starting_flow(task, trained)
     flow = flow.to(device)
-    seconds = max(1.0, 0.9 * (seconds - waited))  # the rest is for the judge
+    seconds = max(1.0, 0.9 * (seconds - waited))  # the rest is for the evaluation
     settings = TrainingSettings(
         objective=task.objective,
         minutes=seconds / 60,
-        draws=task.draws,
+        batch_draws=task.draws,
         rows=2**17 if device.type == "cuda" else 2**13,
         learning_rate=task.learning_rate,
     )
     sample = Loader(reference, np.random.default_rng(1)).sample
     trainer = Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, device=device))
     trainer.run()
-    history = {"training": {"objective": task.objective, "learning_rate": task.learning_rate, "draws": task.draws}}
+    history = {
+        "training": {"objective": task.objective, "learning_rate": task.learning_rate, "batch_draws": task.draws}
+    }
     how = {**history, "start": start, "device": describe(device), "steps": trainer.step_number, "seconds": seconds}
     checkpoint.save(out / f"{task.name}.pt", flow, how)
     begun = time.monotonic()
-    rows = compare(flow, judge, draws=min(250, judge.draws * judge.chains))
+    rows = compare(flow, test, draws=min(250, test.draws * test.chains))
     mean = rows.mean
     record(
         "training",
@@ -363,7 +365,7 @@ def train_task(
         ess_reverse=mean["ess_reverse"],
         variance_per_site=mean["log_weight_variance_per_site"],
         ceiling=harmonic_ceiling(flow.model, flow.lattice).acceptance,
-        judged_in=time.monotonic() - begun,
+        evaluated_in=time.monotonic() - begun,
         peak_gigabytes=torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
     )
     return flow.cpu()
@@ -386,11 +388,11 @@ def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
 
 
 def train_paper(record: Record, out: Path, device: torch.device, minutes: float) -> None:
-    """The paper's AdvNF at its full size, as far as it comes; every judged block is a line."""
+    """The paper's AdvNF at its full size, as far as it comes; every evaluated block is a line."""
     stop = Stop(max_minutes=minutes)
     try:
         published.run_published(
-            replace(published.FULL, judged=500),
+            replace(published.FULL, test_draws=500),
             published.published_cases(published.FULL_DRAWS, published.FULL_SIZES, ["advnf"]),
             out / "paper",
             out / "paper.jsonl",

@@ -233,7 +233,7 @@ def _row(system: str, method: str, T: float, spent: float, found: Sequence[Estim
 
 
 def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
-    """What the flow gains over the best classical sampler, and from how many draws on its training has paid.
+    """What the flow gains over the best classical sampler, and from how many draws on its training is worth its time.
 
     Args:
         rows: of one system.

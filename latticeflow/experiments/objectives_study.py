@@ -1,4 +1,4 @@
-"""A study of trainings: flows x objectives x sizes of the ensemble, each judged on draws that it has not seen.
+"""A study of trainings: flows x objectives x sizes of the ensemble, each evaluated on draws that it has not seen.
 
 It answers what the AdvNF paper asks at 8x8 (Kanaujia, Scheurer, Arora 2024, arXiv:2401.15948): which objective serves
 which flow, whether the critic helps, and how few draws are enough. Every finished cell is a line of ``cells.jsonl``; a
@@ -64,7 +64,7 @@ class Plan:
         model: ``"xy"`` or ``"exy"``, with unit couplings.
         size: side of the lattice.
         temperatures: of both ensembles.
-        judged: draws per temperature of the ensemble that judges, and of the chains.
+        test_draws: draws per temperature of the ensemble for the evaluation, and of the chains.
         seed: of the ensembles and the chains; that of the training is its own.
     """
 
@@ -72,7 +72,7 @@ class Plan:
     model: str = "xy"
     size: int = 8
     temperatures: tuple[float, ...] = tuple(np.linspace(0.05, 2.05, 32).tolist())
-    judged: int = 1000
+    test_draws: int = 1000
     seed: int = 0
 
 
@@ -119,7 +119,7 @@ def run_study(
     report: Callable[[Case], None] = lambda cell: None,
     stop: Stop | None = None,
 ) -> list[dict[str, Any]]:
-    """Train and judge every cell that is not finished yet.
+    """Train and evaluate every cell that is not finished yet.
 
     Args:
         plan: what the cells share.
@@ -165,30 +165,30 @@ def _name(plan: Plan, cell: Case) -> str:
 
 
 def make_ensembles(plan: Plan, directory: Path, draws: Sequence[int], stop: Stop) -> bool:
-    """Make the ensembles that train, of so many draws a temperature, and the one that judges; False if stopped."""
-    parts = [*((n, "train") for n in draws), (None, "judge")]
+    """Make the ensembles that train, of so many draws a temperature, and that for the evaluation; False if stopped."""
+    parts = [*((n, "train") for n in draws), (None, "test")]
     return all(_ensemble(plan, directory, n, part, stop) for n, part in parts)
 
 
 def ensemble_path(plan: Plan, directory: Path, draws: int, part: str) -> Path:
-    """Where an ensemble of a study is, ``part`` being ``train`` or ``judge``."""
+    """Where an ensemble of a study is, ``part`` being ``train`` or ``test``."""
     grid = f"{plan.temperatures[0]:g}-{plan.temperatures[-1]:g}-{len(plan.temperatures)}"
     return directory / f"{part}-{plan.model}{plan.size}-{grid}-{draws}-seed{plan.seed}.h5"
 
 
 def _ensemble(plan: Plan, directory: Path, draws: int | None, part: str, stop: Stop) -> bool:
     """Make an ensemble by Markov chains, unless it is there."""
-    n = draws or plan.judged
+    n = draws or plan.test_draws
     chains = math.gcd(n, 10)
     lattice = Lattice(plan.size, plan.size)
-    seed = 2 * plan.seed + (part == "judge")
+    seed = 2 * plan.seed + (part == "test")
     settings = Settings(model_from_name(plan.model), lattice, plan.temperatures, chains=chains, seed=seed)
     path = ensemble_path(plan, directory, n, part)
     return generate_file(settings, path, draws=n // chains, resume=True, stop=stop)
 
 
 def _row(plan: Plan, directory: Path, cell: Case, stop: Stop) -> dict[str, Any] | None:
-    """Train a cell and judge it; None if stopped before that."""
+    """Train a cell and evaluate it; None if stopped before that."""
     find_flow(cell.flow)  # imports module:name, so that its checkpoints can be read here
     path = directory / f"{cell.flow}-{cell.objective}-{cell.draws}-{_digest(plan, cell)}.pt"
     note = ""
@@ -208,13 +208,13 @@ def _row(plan: Plan, directory: Path, cell: Case, stop: Stop) -> dict[str, Any] 
             )
             if not trained.history["complete"]:
                 return None
-        except InputError as error:  # it diverged, or memory ran out; what was saved before is judged
+        except InputError as error:  # it diverged, or memory ran out; what was saved before is evaluated
             if not path.exists():
                 raise
             note = str(error).partition(";")[0]
     flow, metadata, _ = checkpoint.load(path)
-    with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
-        rows = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
+    with Ensemble.open(ensemble_path(plan, directory, plan.test_draws, "test")) as ensemble:
+        rows = compare(flow, ensemble, draws=plan.test_draws, seed=plan.seed)
     found = {
         "name": _name(plan, cell),
         **asdict(cell),

@@ -45,7 +45,7 @@ def study_text(rows: Sequence[dict[str, Any]], plan: Plan, title: str) -> str:
         "",
         f"{plan.model.upper()} {plan.size}x{plan.size}, {len(plan.temperatures)} temperatures from "
         f"{plan.temperatures[0]:g} to {plan.temperatures[-1]:g}, {length} of training on one thread; means over the "
-        f"temperatures, on {plan.judged:,} draws each that no training has seen. *draws*: of the ensemble that the "
+        f"temperatures, on {plan.test_draws:,} draws each that no training has seen. *draws*: of the ensemble that the "
         f"flow learns from, per temperature. Overlaps and EMD (in units of J) are those of the chain, *flow "
         f"alone* those before the Metropolis test. *least*: acceptance at the worst temperature; *missed*: share of "
         f"the ensemble in kinds of configurations that the flow hardly ever draws.",

@@ -1,9 +1,9 @@
 """The experiment of the AdvNF paper, with learning curves: 8x8 XY, the paper's flow, six objectives, three seeds.
 
 Forward KL, reverse KL and both, each without and with the critic (Kanaujia, Scheurer, Arora 2024, arXiv:2401.15948).
-All trainings advance in turn by a block of steps, are judged on draws that no training has seen, and leave a line in a
-file; stopped at any time, the same command goes on. So the curves can be compared at every length, and show whether
-they have become flat.
+All trainings advance in turn by a block of steps, are evaluated on draws that no training has seen, and leave a line
+in a file; stopped at any time, the same command goes on. So the curves can be compared at every length, and show
+whether they have become flat.
 
 The full size is that of the authors' notebook (github.com/madhavlab/2024_advnf). `REDUCED` is what two cores can
 train: fewer filters and draws in a batch, and a higher rate.
@@ -35,7 +35,7 @@ from mcmc.storage.ensemble import Ensemble
 FULL = Plan(
     TrainingSettings(
         steps=160_000,
-        draws=16,
+        batch_draws=16,
         learning_rate=5e-5,
         decay="published",
         critic=replace(PUBLISHED_CRITIC, learning_rate=5e-5),
@@ -46,14 +46,14 @@ FULL_DRAWS = 5120
 REDUCED = Plan(
     TrainingSettings(
         steps=20_000,
-        temperatures=8,
-        draws=8,
+        batch_temperatures=8,
+        batch_draws=8,
         learning_rate=1e-3,
         decay="constant",
         ema=0.999,
         critic=replace(PUBLISHED_CRITIC, channels=16),
     ),
-    judged=200,
+    test_draws=200,
 )
 REDUCED_SIZES = {"couplings": 24, "filters": 8}
 REDUCED_DRAWS = 1000
@@ -104,7 +104,7 @@ def run_published(
     stop: Stop | None = None,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> list[dict[str, Any]]:
-    """Train all cases block by block, and judge them after each.
+    """Train all cases block by block, and evaluate them after each.
 
     Args:
         plan: what the trainings share; their number of steps is the end of the curves.
@@ -144,7 +144,7 @@ def run_published(
                 note = _train_to(stage, settings, case, source, path, device, stop)
                 if note is None:
                     return _of(rows.rows, cases)
-                rows.add(row | _judge(plan, directory, path, device) | {"note": note})
+                rows.add(row | _evaluated(plan, directory, path, device) | {"note": note})
                 report(rows.rows[-1])
     return _of(rows.rows, cases)
 
@@ -181,10 +181,10 @@ def _train_to(
     return "" if checkpoint.load(path).metadata["steps"] >= stage else None
 
 
-def _judge(plan: Plan, directory: Path, path: Path, device: torch.device | str) -> dict[str, Any]:
+def _evaluated(plan: Plan, directory: Path, path: Path, device: torch.device | str) -> dict[str, Any]:
     flow, metadata, _ = checkpoint.load(path, device)
-    with Ensemble.open(ensemble_path(plan, directory, plan.judged, "judge")) as ensemble:
-        quality = compare(flow, ensemble, draws=plan.judged, seed=plan.seed)
+    with Ensemble.open(ensemble_path(plan, directory, plan.test_draws, "test")) as ensemble:
+        quality = compare(flow, ensemble, draws=plan.test_draws, seed=plan.seed)
     found = {name: quality.mean[name] for name in MEASURES} | {
         "acceptance_min": min(row.acceptance for row in quality),
         "missed_share_max": max(row.missed_share for row in quality),
@@ -235,9 +235,10 @@ def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
         "",
         f"XY {plan.size}x{plan.size}, {len(plan.temperatures)} temperatures from {plan.temperatures[0]:g} to "
         f"{plan.temperatures[-1]:g}, the paper's flow ({size}; published 24 couplings, 64 filters), batches of "
-        f"{training.temperatures * training.draws} configurations (512), rate {training.learning_rate:g}; judged on "
-        f"{plan.judged} draws a temperature that no training has seen. Overlaps and EMD (in units of J) are those of "
-        "the chain. *flat*: of how many seeds the curves of NLL and acceptance have become horizontal: their means "
+        f"{training.batch_temperatures * training.batch_draws} configurations (512), rate "
+        f"{training.learning_rate:g}; evaluated on {plan.test_draws} draws a temperature that no training has seen. "
+        "Overlaps and EMD (in units of J) are those of the chain. *flat*: of how many seeds the "
+        "curves of NLL and acceptance have become horizontal: their means "
         f"over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}. In brackets the "
         "standard deviation over seeds. The file of rows beside this one holds the curves.",
         "",

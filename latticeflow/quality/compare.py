@@ -1,4 +1,4 @@
-"""Judge a flow against a reference ensemble, by the measures of the AdvNF paper and by its log weights."""
+"""Evaluate a flow against a reference ensemble, by the measures of the AdvNF paper and by its log weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def compare(
     which drops those of EXY; here the range is [-2 J - K, 0].
 
     Args:
-        flow: to be judged: a flow or its file.
+        flow: to be evaluated: a flow or its file.
         ensemble: of the same model and lattice, not the flow's training draws: an open ensemble, the path of one, or
             angles (T, C, n, Ly, Lx) or (T, n, Ly, Lx) with ``temperatures``. Temperatures outside of the flow's range
             make it warn.
@@ -80,7 +80,7 @@ def compare(
             for t, T in enumerate(draw.temperatures.tolist()):
                 # Draw index first, so that all chains are in what is kept.
                 reference = draw.theta(latest, temperatures=slice(t, t + 1))[0].swapaxes(0, 1)
-                rows.append(judge(flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, t)))
+                rows.append(evaluate(flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, t)))
                 progress.advance(1)
         return Comparison(
             rows, draws=n, warnings=[*training_draws(flow, draw), *(f"{draw.path}: {line}" for line in draw.warnings())]
@@ -90,7 +90,7 @@ def compare(
 def training_draws(flow: Flow, ensemble: ReadableEnsemble) -> list[str]:
     """A warning if the ensemble is that which the flow was trained on, by its id or by the seed of its run."""
     source, found = flow.history.get("source") or {}, ensemble.attributes
-    advice = "judge the flow on draws of another seed"
+    advice = "evaluate the flow on draws of another seed"
     if source.get("file_id") and source["file_id"] == found.get("file_id"):
         return [f"{ensemble.path} is what the flow was trained on: {advice}"]
     same = all(source.get(name) is not None and source[name] == found.get(name) for name in ("sampler", "seed"))
@@ -99,11 +99,11 @@ def training_draws(flow: Flow, ensemble: ReadableEnsemble) -> list[str]:
     return []
 
 
-def judge(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.ndarray) -> FlowQuality:
+def evaluate(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.ndarray) -> FlowQuality:
     """Compare a flow with draws of the ensemble at one temperature.
 
     Args:
-        flow: to be judged.
+        flow: to be evaluated.
         reference: draws of the ensemble, (n, Ly, Lx).
         temperature: theirs.
         seed: of the chain, uint32 (4,).

@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(rows: Sequence[FlowQuality], draws: int) -> Verdict:
-    """Judge a flow by its worst temperature.
+    """Grade a flow by its worst temperature.
 
     A flow that misses modes is useless whatever its acceptance: its chains would be exact in the end, but not before
     they have found those modes by the rare draw that reaches them.

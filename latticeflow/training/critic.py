@@ -17,12 +17,12 @@ class Critic(nn.Module):
 
     Each spin enters as (cos, sin), padded periodically, beside the temperature. What the model does not distinguish the
     critic must not learn either: every configuration is turned by a random global angle and, half of the time,
-    reflected. ``packing`` configurations of one temperature are judged together, which lets the critic see a lack of
+    reflected. ``packing`` configurations of one temperature are seen together, which lets the critic see a lack of
     diversity (Lin et al., PacGAN, arXiv:1712.04086). The paper's critic has none of this; see `PublishedCritic`.
 
     Args:
         channels: of the two hidden convolutions.
-        packing: configurations judged together.
+        packing: configurations that the critic sees together.
         normalise: bound the Lipschitz constant by spectral normalisation (Miyato et al., arXiv:1802.05957).
         augment: turn and reflect.
     """
@@ -48,7 +48,7 @@ class Critic(nn.Module):
             generator: of the random symmetry operations.
 
         Returns:
-            (temperatures, n), equal for configurations judged together.
+            (temperatures, n), equal for configurations of one pack.
         """
         T, n, Ly, Lx = theta.shape
         if self.augment:
@@ -69,7 +69,7 @@ class PublishedCritic(nn.Module):
     Args:
         shape: (Ly, Lx), both even and at least 6.
         channels: of the convolutions, published 64.
-        packing: configurations judged together, published 1.
+        packing: configurations that the critic sees together, published 1.
         normalise: bound the Lipschitz constant by spectral normalisation, published without.
 
     Raises:
@@ -118,7 +118,7 @@ def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 def slope(logit: Tensor, theta: Tensor) -> Tensor:
     """Mean square of the logit's gradient, per configuration: the zero-centred gradient penalty at ensemble draws.
 
-    Mescheder, Geiger, Nowozin, arXiv:1801.04406, eq. 9 (R1), on angles. Configurations judged together share a logit.
+    Mescheder, Geiger, Nowozin, arXiv:1801.04406, eq. 9 (R1), on angles. Configurations of one pack share a logit.
 
     Args:
         logit: of the critic, (temperatures, n).
@@ -141,12 +141,12 @@ def describe(loss: float) -> str | None:
     blind = 2 * math.log(2)
     if loss < 0.1 * blind:
         return (
-            f"the critic wins (loss {loss:.3f} of {blind:.3f}): it tells nearly all draws of the flow from the "
-            f"ensemble's, and such a critic gives little gradient; train longer without it, or lower its learning rate"
+            f"the critic is too strong (loss {loss:.3f} of {blind:.3f}): it tells nearly all draws of the flow from "
+            f"the ensemble's, and such a critic gives little gradient; train longer without it, or lower its rate"
         )
     if loss > 0.99 * blind:
         return (
-            f"the critic loses (loss {loss:.3f} of {blind:.3f}): it cannot tell the flow's draws from the ensemble's, "
-            f"and adds noise only; drop the adversarial term, or give it more channels"
+            f"the critic is too weak (loss {loss:.3f} of {blind:.3f}): it cannot tell the flow's draws from the "
+            f"ensemble's, and adds noise only; drop the adversarial term, or give it more channels"
         )
     return None

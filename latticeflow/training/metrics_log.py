@@ -37,7 +37,7 @@ class MetricsLog:
         self._trainer, self._done = trainer, 0.0
         self._silent = trainer.group.rank > 0
         self._mean: dict[str, float] = {}
-        self._critic, self._judged = 0.0, 0
+        self._critic, self._critic_steps = 0.0, 0
         self._board = _board(tensorboard) if tensorboard and not self._silent else None
         self._file: TextIO | None = None
         if path and not self._silent:
@@ -60,7 +60,7 @@ class MetricsLog:
             self._file.close()
         if self._board:
             self._board.close()
-        if self._judged >= _WATCHED and (word := critic.describe(self._critic)):
+        if self._critic_steps >= _WATCHED and (word := critic.describe(self._critic)):
             logger.warning("%s", word)
 
     def _report(self, metrics: Metrics) -> None:
@@ -78,8 +78,8 @@ class MetricsLog:
                 if name != "step" and value is not None:
                     self._board.add_scalar(name, value, metrics.step)
         if not math.isnan(metrics.critic_loss):
-            self._judged += 1
-            self._critic += (metrics.critic_loss - self._critic) / min(self._judged, _WATCHED)
+            self._critic_steps += 1
+            self._critic += (metrics.critic_loss - self._critic) / min(self._critic_steps, _WATCHED)
         shown = self._mean["acceptance"]
         note = f"acceptance {shown:.3f}" if shown == shown else f"loss {self._mean['loss']:.4f}"
         fraction = 100 * self._trainer.fraction

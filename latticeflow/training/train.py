@@ -38,12 +38,10 @@ from mcmc.storage.provenance import origin
 
 logger = logging.getLogger(__name__)
 
-_BATCH = {"batch_temperatures": "temperatures", "batch_draws": "draws"}
-"""Keyword of `train` for each field of `TrainingSettings` whose name means something else among its arguments."""
 _SAVE_EVERY = 60.0  # seconds of training that a kill may cost
 
 
-@accepts(TrainingSettings, without=tuple(_BATCH.values()))
+@accepts(TrainingSettings)
 def train(
     ensemble: Any,
     *,
@@ -54,8 +52,6 @@ def train(
     resume: bool = False,
     model: Model | str | None = None,
     temperatures: Sequence[float] | np.ndarray | float | None = None,
-    batch_temperatures: int = 32,
-    batch_draws: int = 16,
     device: torch.device | str = "auto",
     log: str | Path | None = None,
     tensorboard: str | Path | None = None,
@@ -81,7 +77,6 @@ def train(
         resume: go on with the training that ``out`` holds, if it exists, by the settings that it holds too.
         model: of the arrays, where no ensemble tells it.
         temperatures: of the arrays, (T,), in units of J / k_B.
-        batch_temperatures, batch_draws: temperatures in one batch, and draws at each of them.
         device: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         log: file to which metrics are appended, one line a step, as ``.jsonl`` or ``.csv``.
         tensorboard: directory for TensorBoard.
@@ -90,7 +85,8 @@ def train(
         group: the processes that train this flow together, all by this function; the first of them writes.
         command: kept in the file; None takes this process's command line.
         choices: fields of `TrainingSettings`: ``minutes`` (10 unless ``steps`` is given), ``steps``, ``objective``,
-            ``learning_rate``, ``seed``, ...; ``critic`` also as a mapping.
+            ``batch_temperatures``, ``batch_draws`` (at each of them), ``learning_rate``, ``seed``, ...; ``critic`` also
+            as a mapping.
 
     Returns:
         The trained flow, whose ``history`` says how it was made.
@@ -107,8 +103,7 @@ def train(
         >>> flow.history["steps"], flow.temperatures
         (2, (0.1, 0.2))
     """
-    sizes_of_batch = {"batch_temperatures": batch_temperatures, "batch_draws": batch_draws}
-    settings = chosen_settings(settings, choices, sizes_of_batch)
+    settings = chosen_settings(settings, choices)
     out, log = (None if path is None else Path(path) for path in (out, log))
     if out is not None and out.exists() and not resume:
         raise InputError(f"{out} exists: resume the training that it holds, or name another file")
@@ -165,9 +160,7 @@ def train(
     return served
 
 
-def chosen_settings(
-    settings: TrainingSettings | None, choices: Mapping[str, Any], batch: Mapping[str, int]
-) -> TrainingSettings:
+def chosen_settings(settings: TrainingSettings | None, choices: Mapping[str, Any]) -> TrainingSettings:
     """Settings from single choices, or those that were given whole.
 
     Raises:
@@ -177,9 +170,8 @@ def chosen_settings(
         if choices:
             raise InputError(f"give either settings or {', '.join(choices)}, not both")
         return settings
-    known = [each.name for each in fields(TrainingSettings) if each.name not in _BATCH.values()]
-    check_names(choices, [*known, *_BATCH], "training setting")
-    choices = {**choices, **{_BATCH[name]: value for name, value in batch.items()}}
+    check_names(choices, [each.name for each in fields(TrainingSettings)], "training setting")
+    choices = dict(choices)
     if isinstance(choices.get("critic"), Mapping):
         check_names(choices["critic"], [each.name for each in fields(CriticSettings)], "critic setting")
         choices["critic"] = CriticSettings(**choices["critic"])
@@ -288,7 +280,7 @@ def _run(
             save()
             raise InputError(
                 f"out of memory at step {trainer.step_number}, {kept}: start from it with fewer draws than "
-                f"{settings.draws} or fewer temperatures than {settings.temperatures} in a batch"
+                f"{settings.batch_draws} or fewer temperatures than {settings.batch_temperatures} in a batch"
             ) from error
     save()
 

@@ -72,7 +72,7 @@ class Trainer:
         self.objective = self.settings.terms(flow)
         if self.objective.needs_ensemble and reference is None:
             raise InputError(f"objective {self.settings.objective!r} needs an ensemble: give one, or use reverse_kl")
-        self.draws = group.share(settings.draws)
+        self.draws = group.share(settings.batch_draws)
         self.reparameterised = self.settings.gradient == "reparameterised"
         if self.reparameterised and not flow.reparameterised and self.objective.needs_draws:
             raise InputError(f"flow {flow.name!r} offers no reparameterised draws: train it by the score function")
@@ -120,13 +120,13 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * rate
 
-        loss, judged, log_w = self._losses()
+        loss, of_critic, log_w = self._losses()
         self.optimiser.zero_grad()
         loss.backward()
         parameters = list(self.flow.parameters())
-        if judged is not None and self.critic is not None:
+        if of_critic is not None and self.critic is not None:
             self.critic_optimiser.zero_grad()
-            judged.backward()
+            of_critic.backward()
             parameters += self.critic.parameters()
         self.group.average_gradients(parameters)
         norm = float(torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm))
@@ -137,7 +137,7 @@ class Trainer:
                 f"'latticeflow verify'"
             )
         self.optimiser.step()
-        if judged is not None and self.critic is not None:
+        if of_critic is not None and self.critic is not None:
             self.critic_optimiser.step()
             clip_weights(self.critic, self.settings.critic.weight_clip)
         self.step_number += 1
@@ -151,13 +151,13 @@ class Trainer:
             log_weight_variance=math.nan if log_w is None else float(log_w.var(1).mean()),
             acceptance=math.nan if log_w is None else float(acceptance_of_weights(log_w.cpu().numpy()).mean()),
             gradient_norm=norm,
-            critic_loss=math.nan if judged is None else float(judged.detach()),
+            critic_loss=math.nan if of_critic is None else float(of_critic.detach()),
         )
 
     def _losses(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Loss of the flow, of the critic, and log weights of the flow's own draws."""
         weights, terms = self._present_objective(), dict[str, Tensor]()
-        judged = log_w = None
+        of_critic = log_w = None
         if weights.needs_draws:
             T = self._random_temperatures(*self._batch(whole=True))
             draw = self.flow.rsample if self.reparameterised else self.flow.sample
@@ -188,9 +188,9 @@ class Trainer:
                 real = real.requires_grad_(self.settings.critic.gradient_penalty > 0)
                 real_logit = self.critic(real, real_T / self.flow.unit, self.generator)
                 logit = self.critic(drawn.detach(), T / self.flow.unit, self.generator)
-                judged = critic_loss(real_logit, logit)
+                of_critic = critic_loss(real_logit, logit)
                 if self.settings.critic.gradient_penalty:
-                    judged = judged + self.settings.critic.gradient_penalty * slope(real_logit, real)
+                    of_critic = of_critic + self.settings.critic.gradient_penalty * slope(real_logit, real)
                 if self.reparameterised:
                     terms["adversarial"] = softplus(-self.critic(drawn, T / self.flow.unit, self.generator)).mean()
                 else:
@@ -198,7 +198,7 @@ class Trainer:
         loss = weighted_sum(
             terms, vars(weights), self.settings.schedules, fraction=self.fraction, parameters=self.flow.parameters()
         )
-        return loss, judged, log_w
+        return loss, of_critic, log_w
 
     def _present_objective(self) -> Objective:
         """The objective; where random sites are a part of it, without the terms that have no weight at this point."""
@@ -214,10 +214,10 @@ class Trainer:
         of them than have 2^17 sites together, but at least 16. ``whole`` steps need some of each temperature.
         """
         if not self.objective.sites:
-            return self.settings.temperatures, self.draws
+            return self.settings.batch_temperatures, self.draws
         most = max(16, 2**17 // self.flow.lattice.N)
-        draws = min(self.draws, max(4 if whole else 2, most // self.settings.temperatures))
-        return min(self.settings.temperatures, max(1, most // draws)), draws
+        draws = min(self.draws, max(4 if whole else 2, most // self.settings.batch_temperatures))
+        return min(self.settings.batch_temperatures, max(1, most // draws)), draws
 
     def _random_temperatures(self, count: int, draws: int) -> Tensor:
         """One temperature from each of equal strata of the flow's range, repeated for its draws; (T, n)."""

@@ -26,7 +26,7 @@ class CriticSettings:
     Args:
         kind: ``symmetric`` for `critic.Critic`, ``published`` for `critic.PublishedCritic`.
         channels: of each of its convolutions, or units of each of its layers.
-        packing: configurations judged together (Lin et al., PacGAN, arXiv:1712.04086).
+        packing: configurations that the critic sees together (Lin et al., PacGAN, arXiv:1712.04086).
         spectral_norm: bound its Lipschitz constant (Miyato et al., arXiv:1802.05957).
         gradient_penalty: weight of the penalty on its slope at ensemble draws, R1 (Mescheder, Geiger, Nowozin,
             arXiv:1801.04406); 0 for none.
@@ -64,6 +64,10 @@ PUBLISHED_CRITIC = CriticSettings("published", channels=64, packing=1, spectral_
 """The critic of the authors' notebook, but for its learning rate, 5e-5, which no training of minutes can afford."""
 
 
+_RENAMED = {"temperatures": "batch_temperatures", "draws": "batch_draws"}
+"""Names of settings in checkpoints of earlier releases, and what they are called now."""
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """How to train.
@@ -73,8 +77,8 @@ class TrainingSettings:
             flow of `LARGE` sites or more, on which a step with whole draws takes seconds.
         steps: optimiser steps; or
         minutes: wall time. Exactly one of the two is given.
-        temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
-        draws: configurations of each of them.
+        batch_temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
+        batch_draws: configurations of each of them.
         rows: sites of all configurations together that a step of the term ``sites`` evaluates.
         learning_rate: of the flow, at its peak; None is the flow's default.
         warmup: steps over which it rises.
@@ -96,8 +100,8 @@ class TrainingSettings:
     objective: str | None = None
     steps: int | None = None
     minutes: float | None = None
-    temperatures: int = 32
-    draws: int = 16
+    batch_temperatures: int = 32
+    batch_draws: int = 16
     rows: int = 8192
     learning_rate: float | None = None
     warmup: int = 50
@@ -116,12 +120,12 @@ class TrainingSettings:
             objective_from_name(self.objective)
         if (self.steps is None) == (self.minutes is None):
             raise InputError("give either a number of steps or a number of minutes")
-        for name in ("steps", "minutes", "temperatures", "rows", "learning_rate", "clip_norm"):
+        for name in ("steps", "minutes", "batch_temperatures", "rows", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name} = {value} must be positive")
-        if self.draws < 2 or self.draws % 2:
-            raise InputError(f"draws = {self.draws} per temperature must be an even number of at least 2")
+        if self.batch_draws < 2 or self.batch_draws % 2:
+            raise InputError(f"batch_draws = {self.batch_draws} per temperature must be an even number of at least 2")
         if self.warmup < 0 or self.seed < 0:
             name = "warmup" if self.warmup < 0 else "seed"
             raise InputError(f"{name} = {getattr(self, name)} must not be negative")
@@ -168,8 +172,10 @@ class TrainingSettings:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Settings as a checkpoint holds them, also of releases that knew fewer."""
-        stored = dict(stored)
+        """Settings as a checkpoint holds them, also of releases that knew fewer, or called some otherwise."""
+        stored = {_RENAMED.get(name, name): value for name, value in stored.items()}
+        if stored.get("gradient") == "auto":  # what None was called
+            stored["gradient"] = None
         critic = stored.pop("critic", {})
         if "critic_rate" in stored:
             critic = {"learning_rate": stored.pop("critic_rate")}

@@ -13,8 +13,8 @@ from mcmc.runtime.registry import nearest
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def accepts(settings: type, *, without: Collection[str] = ()) -> Callable[[Function], Function]:
-    """Show the fields of a dataclass, but some, as keyword arguments of a function that takes them as ``**choices``.
+def accepts(settings: type) -> Callable[[Function], Function]:
+    """Show the fields of a dataclass as keyword arguments of a function that takes them as ``**choices``.
 
     Example:
         >>> from dataclasses import dataclass
@@ -39,7 +39,7 @@ def accepts(settings: type, *, without: Collection[str] = ()) -> Callable[[Funct
                 annotation=each.type,
             )
             for each in fields(settings)
-            if each.name not in known and each.name not in without
+            if each.name not in known
         ]
         function.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
         return function

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 ROUNDS = 4
 """Rounds of proposals between two draws, as far as there are steps."""
 LEAST_TRIES = 400
-"""Tries of a pair before its acceptance is judged."""
+"""Tries of a pair before its acceptance is assessed."""
 _NAMES = ("replica", "tried", "swapped", "heading", "trips")
 
 

@@ -266,7 +266,7 @@ def file_id(file: h5py.File) -> int:
 
 def _check_format(path: Path, file: h5py.File) -> None:
     if file.attrs.get("format") != FORMAT:
-        raise InputError(f"{path} is an HDF5 file, but no latticeflow ensemble")
+        raise InputError(f"{path} is an HDF5 file, but not a latticeflow ensemble")
     version = int(file.attrs["format_version"])
     if version > VERSION:
         raise InputError(f"{path} has format version {version}, newer than {VERSION}: upgrade latticeflow to read it")

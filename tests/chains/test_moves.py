@@ -1,4 +1,4 @@
-"""Redraws and local sweeps between proposals, and weights without a chain: all exact, their broken twins not."""
+"""Redraws and local sweeps between proposals, and weights without a chain: all exact, their negative controls not."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_redraws_alone_keep_the_ensemble_as_it_is(side, monkeypatch):
         return XY().energy(theta)[None] / lattice.N
 
     assert deviation(energies(), XY(), side) < 5
-    # The broken twin takes the densities of the redrawn sites for equal.
+    # The negative control takes the densities of the redrawn sites for equal.
     honest = flow.redraw
 
     def careless(*arguments, **options):

@@ -30,12 +30,12 @@ def test_energy_of_the_chain_is_exact(model, side, disturb):
     found = estimate(block.series["energy"][0])
     assert found.error < 0.03
     assert abs(found.value - exact) < 5 * found.error
-    # The broken twin takes the proposal density for symmetric, and the same check rejects it.
+    # The negative control takes the proposal density for symmetric, and the same check rejects it.
     theta = propose(flow, 1.0, 32_000, generator=torch.Generator().manual_seed(7)).theta
     log_p = -model.energy(theta)
     log_u = np.log(np.random.default_rng(7).random((1, len(log_p))))
-    twin = walk(log_p[None], log_u, np.array([-np.inf]))[0]
-    wrong = estimate((model.energy(theta) / side**2)[twin])
+    symmetric = walk(log_p[None], log_u, np.array([-np.inf]))[0]
+    wrong = estimate((model.energy(theta) / side**2)[symmetric])
     assert abs(wrong.value - exact) > 5 * wrong.error
 
 

@@ -21,7 +21,7 @@ COLD = 0.5  # temperature of the proposals, in units of that of the chain
 
 
 class Stale(NeuralChains):
-    """The broken twin: never weighs a state again after sweeping it."""
+    """The negative control never weighs a state again after sweeping it."""
 
     def _weigh(self):
         return self._log_weight
@@ -41,30 +41,30 @@ def three_state_model():
 
 
 def laws(p, q, sweep):
-    """One step of the honest chain, (n, n), and the stationary law of the twin over (state, remembered), (n, n)."""
+    """A step of the right chain, (n, n), and the control's stationary law over (state, remembered), (n, n)."""
     n, w = len(p), p / q
     move = np.minimum(1, w[None] / w[:, None]) * q
     stay = 1 - move.sum(1)
-    # The twin goes by the state whose weight it knows: (state, remembered) -> (state, remembered).
-    twin = np.zeros((n, n, n, n))
+    # The negative control goes by the state whose weight it knows: (state, remembered) -> (state, remembered).
+    stale = np.zeros((n, n, n, n))
     for known in range(n):
-        twin[:, known] += np.einsum("y,yx->xy", move[known], sweep)
-        twin[:, known, :, known] += stay[known] * sweep
+        stale[:, known] += np.einsum("y,yx->xy", move[known], sweep)
+        stale[:, known, :, known] += stay[known] * sweep
     # Its stationary law, by elimination: proposals so cold leave the rarest states too seldom to iterate.
-    equations = twin.reshape(n * n, n * n).T - np.eye(n * n)
+    equations = stale.reshape(n * n, n * n).T - np.eye(n * n)
     equations[-1] = 1
     law = np.linalg.solve(equations, np.eye(n * n)[-1])
     assert abs(equations[:-1] @ law).max() < 1e-12
     return (move + np.diag(stay)) @ sweep, law.reshape(n, n)
 
 
-def test_transition_matrix_with_sweeps_is_stationary_and_that_of_the_twin_is_not():
+def test_transition_matrix_with_sweeps_is_stationary_and_that_of_the_stale_is_not():
     energy, p, sweep = three_state_model()
     spread = np.sqrt(p @ energy**2 - (p @ energy) ** 2)
     q = np.exp(-energy / COLD)
     honest, law = laws(p, q / q.sum(), sweep)
     np.testing.assert_allclose(p @ honest, p, atol=1e-14)
-    np.testing.assert_allclose(law.sum(0), p, atol=1e-8)  # what the twin accepts is right,
+    np.testing.assert_allclose(law.sum(0), p, atol=1e-8)  # what the negative control accepts is right,
     assert (law.sum(1) @ energy - p @ energy) / spread < -0.05  # where it then is, is not
     # Where all weights are alike there is nothing to forget.
     _, law = laws(p, p, sweep)

@@ -13,10 +13,10 @@ from mcmc.runtime.stop import Stop
 
 PLAN = replace(
     REDUCED,
-    training=TrainingSettings(steps=4, temperatures=2, draws=4, learning_rate=0.05, warmup=0),
+    training=TrainingSettings(steps=4, batch_temperatures=2, batch_draws=4, learning_rate=0.05, warmup=0),
     size=4,
     temperatures=(0.8, 1.6),
-    judged=40,
+    test_draws=40,
 )
 CASES = published_cases(20, {"couplings": 2, "filters": 2}, ("reverse_kl", "advnf_reverse"))
 
@@ -56,7 +56,7 @@ def test_trainings_take_turns_and_go_on_bit_for_bit(tmp_path):
 
 def test_full_size_is_that_of_the_notebook():
     training = FULL.training
-    assert training.temperatures * training.draws == 512
+    assert training.batch_temperatures * training.batch_draws == 512
     assert (training.steps, training.decay, experiment.FULL_DRAWS) == (500 * 5120 * 32 // 512, "published", 5120)
     assert training.rate(1250 * 30, 0.5) == pytest.approx(0.95**10)
     assert experiment.FULL_SIZES == {"couplings": 24, "filters": 64}

@@ -1,4 +1,4 @@
-"""Studies train and judge every cell once, whatever stops them; costs are those of the flow measured."""
+"""Studies train and evaluate every cell once, whatever stops them; costs are those of the flow measured."""
 
 import json
 import os
@@ -17,7 +17,9 @@ from mcmc import XY, InputError, Lattice
 from mcmc.runtime.stop import Stop
 from tests.helpers import SMALL, After
 
-PLAN = Plan(TrainingSettings(steps=2, temperatures=2, draws=4), size=4, temperatures=(0.8, 1.6), judged=40)
+PLAN = Plan(
+    TrainingSettings(steps=2, batch_temperatures=2, batch_draws=4), size=4, temperatures=(0.8, 1.6), test_draws=40
+)
 CELLS = [Case("multiscale", name, 20, SMALL["multiscale"]) for name in ("forward_kl", "advnf_forward")]
 
 
@@ -84,7 +86,7 @@ def test_every_objective_with_a_critic_has_one_without():
             assert partner is None or partner in names
 
 
-def test_a_diverged_cell_is_judged_and_said(tmp_path, monkeypatch):
+def test_a_diverged_cell_is_evaluated_and_said(tmp_path, monkeypatch):
     from latticeflow.training.trainer import Trainer, TrainingDivergedError
 
     def step(self):
@@ -105,7 +107,7 @@ def test_impossible_studies_are_named(tmp_path):
         study.run_study(PLAN, CELLS, tmp_path, workers=0)
 
 
-STUDY = ["--size", "4", "--temperatures", "0.8,1.6", "--steps", "1", "--judged", "20", "--batch-draws", "4"]
+STUDY = ["--size", "4", "--temperatures", "0.8,1.6", "--steps", "1", "--test-draws", "20", "--batch-draws", "4"]
 SETS = [word for name, value in SMALL["multiscale"].items() for word in ("--set", f"multiscale.{name}={value}")]
 
 
@@ -145,7 +147,7 @@ def test_costs_are_those_of_the_flow():
     assert "acceptance" not in table
 
 
-def test_a_trained_flow_is_judged_beside_its_costs(tmp_path):
+def test_a_trained_flow_is_evaluated_beside_its_costs(tmp_path):
     flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16)
     checkpoint.save(tmp_path / "xy4.pt", flow, {})
     cost = flow_costs.measure(tmp_path / "xy4.pt", 0, "xy", 2, 0.05, 40, "cpu", 1)
@@ -157,10 +159,8 @@ def test_a_trained_flow_is_judged_beside_its_costs(tmp_path):
 
 @pytest.mark.slow
 def test_costs_by_the_command_line_take_memory_of_their_own(capsys):
-    assert (
-        main(["bench", "flow", "--sizes", "4,8", "--seconds", "0.1", "--draws", "8", "--flows", "realnvp", "--json"])
-        == 0
-    )
+    words = ["--sizes", "4,8", "--seconds", "0.1", "--batch-draws", "8", "--flows", "realnvp", "--json"]
+    assert main(["bench", "flow", *words]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["size"] for row in rows] == [4, 8]
     assert rows[1]["peak_megabytes"] > 1.5 * rows[0]["peak_megabytes"]  # four times the sites

@@ -47,7 +47,7 @@ def test_training_does_not_depend_on_the_unit():
         torch.manual_seed(1)
         flow = build_flow("multiscale", XY(unit), Lattice(4, 4), (0.5 * unit, 2.0 * unit), **SMALL["multiscale"])
         metrics = []
-        trainer = Trainer(flow, TrainingSettings("reverse_kl", steps=30, temperatures=4, draws=32), None)
+        trainer = Trainer(flow, TrainingSettings("reverse_kl", steps=30, batch_temperatures=4, batch_draws=32), None)
         trainer.run(metrics.append)
         found.append([each.acceptance for each in metrics])
     assert found[0] == pytest.approx(found[1], abs=0.02)

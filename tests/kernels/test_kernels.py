@@ -1,4 +1,4 @@
-"""Every sampler gives exact values on small lattices, and leaves equilibrium alone; broken twins do not."""
+"""Every sampler gives exact values on small lattices, and leaves equilibrium alone; negative controls do not."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def test_exact_values(model, sampler, sides):
 
 
 def other_field(r):
-    """A broken twin: west and east are the same neighbour."""
+    """A negative control: west and east are the same neighbour."""
     for block in r.blocks:
         block.neighbours[:, 1] = block.neighbours[:, 0]
 
 
 def other_temperature(r):
-    """A broken twin: 2 per cent too cold."""
+    """A negative control: 2 per cent too cold."""
     r.beta = r.beta * 1.02
 
 
@@ -81,7 +81,7 @@ def other_temperature(r):
         (other_temperature, "wolff"),
     ],
 )
-def test_broken_twins_are_rejected(damage, sampler):
+def test_damaged_kernels_are_rejected(damage, sampler):
     settings = {"chains": 256, "draws": 1500, "thin": 3, "damage": damage}
     means, errors = averages(XY(), Lattice(3, 2), SAMPLERS[sampler], 1.0, **settings)
     assert np.abs((means - truth(XY(), 3, 2, 1.0)) / errors).max() > 5
@@ -133,7 +133,7 @@ def test_one_step_leaves_equilibrium_alone(model, sampler):
     assert abs(change.mean()) < 5 * change.std() / np.sqrt(count)
     target = quadrature(model, beta)["energy"] * 4
     assert abs(before.mean() - target) < 5 * before.std() / np.sqrt(count)
-    # The broken twin believes in another temperature.
+    # The negative control believes in another temperature.
     r.beta = np.full(count, 1.3 * beta)
     r.advance(every_step, 3)
     change = r.measure()[0] - before

@@ -113,7 +113,7 @@ def test_uniform_stays_inside_the_unit_interval():
 
 @njit
 def _always(hx, hy, x, y, beta, word0, word1):
-    """A broken twin: takes every proposal of the heat bath."""
+    """A negative control: takes every proposal of the heat bath."""
     return heat_bath.draw(hx, hy, x, y, beta, word0, word1 & np.uint32(0))
 
 
@@ -126,7 +126,7 @@ def _metropolis(hx, hy, x, y, beta, word0, word1):
 
 @njit
 def _reluctant(hx, hy, x, y, beta, word0, word1):
-    """A broken twin: tests for half of the energy."""
+    """A negative control: tests for half of the energy."""
     return _metropolis(hx, hy, x, y, beta * np.float32(0.5), word0, word1)
 
 

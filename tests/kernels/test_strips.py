@@ -76,7 +76,7 @@ def test_exact_values(model, sampler, lattice, strips):
 
 
 def closed(r):
-    """A broken twin: every strip is a lattice of its own."""
+    """A negative control: every strip is a lattice of its own."""
     for block in r.blocks:
         block.neighbours[:] = Lattice(r.lattice.Lx, r.lattice.Ly // r.strips).neighbours(
             (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)
@@ -84,13 +84,13 @@ def closed(r):
 
 
 def repeated(r):
-    """A broken twin: the strips of a lattice use the same random numbers."""
+    """A negative control: the strips of a lattice use the same random numbers."""
     for block in r.blocks:
         block.keys[:] = block.shared_keys
 
 
 @pytest.mark.parametrize("damage", [closed, repeated])
-def test_broken_twins_are_rejected(damage):
+def test_damaged_strips_are_rejected(damage):
     settings = {"chains": 128, "draws": 1000, "thin": 3, "strips": 4}
     means, errors = averages(XY(), Lattice(2, 8), SAMPLERS["auto"], 1.0, damage=damage, **settings)
     assert np.abs((means - truth(XY(), 2, 8, 1.0)) / errors).max() > 5

@@ -1,4 +1,4 @@
-"""The law-book of the laboratory's baselines, and their losses against values worked out by hand."""
+"""What the laboratory's baselines have in common, and their losses against values worked out by hand."""
 
 import copy
 import dataclasses
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latticeflow.laboratory import METHODS, DivergedError, Effort
-from latticeflow.laboratory.methods.adversarial import Players
+from latticeflow.laboratory.methods.adversarial import AdversarialNetworks
 from latticeflow.laboratory.methods.gan import slope_penalty
 from latticeflow.laboratory.methods.infogan import CLASSES
 from latticeflow.laboratory.methods.joint import reconstruction
@@ -18,8 +18,8 @@ from latticeflow.laboratory.targets import Target, build_target
 from latticeflow.laboratory.targets.target import device_of
 from latticeflow.training.critic import critic_loss
 
-GAMES = ["gan", "infogan", "pacgan2", "pacgan4", "wgan_gp", "unrolled_gan", "ali", "veegan"]
-every_baseline = pytest.mark.parametrize("name", [*GAMES, "vae"])
+ADVERSARIAL = ["gan", "infogan", "pacgan2", "pacgan4", "wgan_gp", "unrolled_gan", "ali", "veegan"]
+every_baseline = pytest.mark.parametrize("name", [*ADVERSARIAL, "vae"])
 TINY = Effort(steps=3, batch=16, width=8)
 
 
@@ -44,27 +44,27 @@ def draw(sampler, target, n=32, seed=5):
 
 
 def test_all_baselines_are_registered():
-    assert {*GAMES, "vae"} <= {name for name, method in METHODS.items() if method.group == "baseline"}
+    assert {*ADVERSARIAL, "vae"} <= {name for name, method in METHODS.items() if method.group == "baseline"}
 
 
 def test_infogan_has_equal_classes_and_reads_them():
     method, target = METHODS["infogan"], Shifted()
-    players = method.build(target, TINY)
+    networks = method.build(target, TINY)
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(4000, players.noise, generator=generator)
+    z = torch.randn(4000, networks.noise, generator=generator)
     counts = z[:, :CLASSES].argmax(1).bincount(minlength=CLASSES)
     assert bool(((counts - 400).abs() < 5 * math.sqrt(400)).all())
     # Only which of them is largest matters.
     same = torch.cat((2 * z[:, :CLASSES], z[:, CLASSES:]), dim=1)
-    players.eval()
+    networks.eval()
     condition = torch.full((4000, 1), 0.5)
-    assert torch.equal(players.generate(z, condition), players.generate(same, condition))
-    players.partner = torch.nn.Linear(3, CLASSES)
-    torch.nn.init.zeros_(players.partner.weight)
-    torch.nn.init.zeros_(players.partner.bias)
+    assert torch.equal(networks.generate(z, condition), networks.generate(same, condition))
+    networks.auxiliary = torch.nn.Linear(3, CLASSES)
+    torch.nn.init.zeros_(networks.auxiliary.weight)
+    torch.nn.init.zeros_(networks.auxiliary.bias)
     batch = Batch(torch.zeros(64, 2), torch.zeros(64, 1))
     losses = [
-        float(dataclasses.replace(method, information=weight).generator_objective(players, batch, generator).detach())
+        float(dataclasses.replace(method, information=weight).generator_objective(networks, batch, generator).detach())
         for weight in (0.0, 1.0)
     ]
     assert losses[1] - losses[0] == pytest.approx(math.log(CLASSES), abs=0.2)  # a reader that knows nothing
@@ -134,11 +134,11 @@ def test_critic_is_best_at_the_log_ratio_of_densities():
 
 
 def test_packed_draws_stand_together_and_share_their_condition():
-    players = Players(torch.nn.Identity(), perceptron(7, 1, width=4), noise=2, packing=3)
+    networks = AdversarialNetworks(torch.nn.Identity(), perceptron(7, 1, width=4), noise=2, packing=3)
     x, condition = torch.arange(12.0).view(6, 2), torch.tensor([8.0, 8, 8, 9, 9, 9])[:, None]
     expected = torch.tensor([[0.0, 1, 2, 3, 4, 5, 8], [6, 7, 8, 9, 10, 11, 9]])
-    assert torch.equal(players.pack(x, condition), expected)
-    assert players.judge(x, condition).shape == (2,)
+    assert torch.equal(networks.pack(x, condition), expected)
+    assert networks.logits(x, condition).shape == (2,)
     generator = torch.Generator().manual_seed(0)
     batch = Pool(Shifted(noise=1e-4), Effort(steps=9, batch=12), generator, packing=3).batch()
     assert batch.x.shape == (12, 2)
@@ -149,8 +149,8 @@ def test_packed_draws_stand_together_and_share_their_condition():
 
 def test_slope_penalty_of_a_linear_critic():
     critic = torch.nn.Linear(3, 1)
-    players = Players(torch.nn.Identity(), critic, noise=2)
-    penalty = slope_penalty(players, torch.randn(5, 2), torch.rand(5, 1))
+    networks = AdversarialNetworks(torch.nn.Identity(), critic, noise=2)
+    penalty = slope_penalty(networks, torch.randn(5, 2), torch.rand(5, 1))
     assert penalty.item() == pytest.approx((critic.weight[0, :2].norm().item() - 1) ** 2, rel=1e-5)
     penalty.backward()
     assert critic.weight.grad[0, :2].abs().min() > 0
@@ -194,21 +194,21 @@ def test_unrolled_gradient_is_that_of_finite_differences():
 def joint_case(name):
     torch.manual_seed(0)
     method = METHODS[name]
-    players = method.build(build_target("ring8"), Effort(width=8)).eval()
-    return method, players, Batch(torch.randn(12, 2), None)
+    networks = method.build(build_target("ring8"), Effort(width=8)).eval()
+    return method, networks, Batch(torch.randn(12, 2), None)
 
 
 def test_joint_losses_of_an_undecided_critic():
-    method, players, batch = joint_case("veegan")
-    for parameter in players.critic.parameters():
+    method, networks, batch = joint_case("veegan")
+    for parameter in networks.critic.parameters():
         torch.nn.init.zeros_(parameter)
     seeds = [torch.Generator().manual_seed(1) for _ in range(4)]
-    loss = method.generator_objective(players, batch, seeds[0])
-    z = players.draw_noise(batch, seeds[1])
-    expected = reconstruction(z, players.encode(Batch(players.generate(z, None), None), seeds[1]))
+    loss = method.generator_objective(networks, batch, seeds[0])
+    z = networks.draw_noise(batch, seeds[1])
+    expected = reconstruction(z, networks.encode(Batch(networks.generate(z, None), None), seeds[1]))
     torch.testing.assert_close(loss, expected)
-    assert method.critic_objective(players, batch, seeds[2]).item() == pytest.approx(math.log(4))
-    assert METHODS["ali"].generator_objective(players, batch, seeds[3]).item() == pytest.approx(math.log(4))
+    assert method.critic_objective(networks, batch, seeds[2]).item() == pytest.approx(math.log(4))
+    assert METHODS["ali"].generator_objective(networks, batch, seeds[3]).item() == pytest.approx(math.log(4))
     by_hand = reconstruction(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 2))
     assert float(by_hand) == pytest.approx((1 + 4) / 4)
 
@@ -216,13 +216,13 @@ def test_joint_losses_of_an_undecided_critic():
 @pytest.mark.parametrize(("name", "heeds"), [("veegan", False), ("ali", True)])
 def test_reconstructor_of_veegan_learns_from_noise_alone(name, heeds):
     """Whatever the critic says, the reconstructor has the same gradient; ALI's encoder has not."""
-    method, players, batch = joint_case(name)
+    method, networks, batch = joint_case(name)
     gradients = []
     for factor in (1.0, -3.0):
         with torch.no_grad():
-            players.critic[-1].weight.mul_(factor)
-        loss = method.generator_objective(players, batch, torch.Generator().manual_seed(1))
-        gradients.append(torch.autograd.grad(loss, players.partner[-1].weight)[0])
+            networks.critic[-1].weight.mul_(factor)
+        loss = method.generator_objective(networks, batch, torch.Generator().manual_seed(1))
+        gradients.append(torch.autograd.grad(loss, networks.auxiliary[-1].weight)[0])
     assert torch.allclose(*gradients) != heeds
 
 
@@ -262,17 +262,17 @@ def test_packing_shows_a_lack_of_diversity(packing):
     and gives the others odds of one to two: log(3) / 2 + log(3 / 2).
     """
     torch.manual_seed(0)
-    players = Players(torch.nn.Identity(), perceptron(packing, 1, width=16), noise=1, packing=packing)
+    networks = AdversarialNetworks(torch.nn.Identity(), perceptron(packing, 1, width=16), noise=1, packing=packing)
 
     def draws(modes):
         return torch.sign(modes - 0.5) + 0.1 * torch.randn(256, 1)
 
     def loss():
         real, fake = draws(torch.rand(256, 1)), draws(torch.rand(128, 1).repeat_interleave(2, 0))
-        return critic_loss(players.judge(real, None), players.judge(fake, None))
+        return critic_loss(networks.logits(real, None), networks.logits(fake, None))
 
     expected = {1: math.log(4), 2: math.log(3) / 2 + math.log(1.5)}
-    assert trained(players.critic, loss) == pytest.approx(expected[packing], abs=0.06)
+    assert trained(networks.critic, loss) == pytest.approx(expected[packing], abs=0.06)
 
 
 @pytest.mark.parametrize(("stretch", "expected"), [(1.0, 0.0), (0.0, 1.0)])

@@ -1,4 +1,4 @@
-"""The law-book of the laboratory's methods: every registered method obeys it."""
+"""The contract of the laboratory's methods: every registered method keeps it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The law-book of flows on R^d: every registered architecture obeys it."""
+"""The contract of flows on R^d: every registered architecture keeps it."""
 
 import copy
 import math

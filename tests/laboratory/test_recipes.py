@@ -63,7 +63,7 @@ def test_only_scaled_draws_are_near_a_target_far_away():
 
 @pytest.mark.parametrize(("steps", "fallen"), [(2, False), (4, True)])
 def test_constant_rates_do_not_fall(steps, fallen):
-    """The rates of the game fall over the last half of the steps: in the last of four, but not yet in two."""
+    """Learning rates fall over the last half of the steps: in the last of four, but not yet in two."""
     effort = dataclasses.replace(TINY, steps=steps)
     constant, falling = (draws(METHODS[name], build_target("ring8"), effort) for name in ("gan_constant", "gan"))
     assert torch.equal(constant, falling) != fallen

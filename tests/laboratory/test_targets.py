@@ -1,4 +1,4 @@
-"""The law-book of test densities: draws, density and modes of each agree with one another."""
+"""The contract of test densities: draws, density and modes of each agree with one another."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Flows are judged for what they miss, however well they look to themselves."""
+"""Flows are evaluated for what they miss, however well they look to themselves."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from latticeflow.flows.weights import (
 from latticeflow.plots import figures as plots
 from latticeflow.plots import flow_figures as flow_plots
 from latticeflow.quality import mode_coverage as modes
-from latticeflow.quality.compare import compare, judge
+from latticeflow.quality.compare import compare, evaluate
 from latticeflow.quality.flow_quality import mean_row
 from latticeflow.quality.verdict import verdict
 from mcmc import XY, Lattice
@@ -77,22 +77,22 @@ def reference(lattice, T, draws=250):
 
 
 @pytest.fixture(scope="module")
-def judged():
-    """A fair flow and its restrictions, judged where the ensemble has what they miss."""
+def evaluated():
+    """A fair flow and its restrictions, evaluated where the ensemble has what they miss."""
     square, strip = (4, 4, 1.5), (8, 2, 1.0)
     plants = {"vortices": (square, without_vortices), "winding": (strip, unwound), "unwound": (strip, wound)}
     rows = {}
     for name, ((Lx, Ly, T), allows) in plants.items():
         fair = make("multiscale", XY(), Lx, Ly, disturb=0.0)
         draws = reference(fair.lattice, T)
-        rows[name] = judge(Restricted(fair, allows, T), draws, T, seed=key(62))
-        rows[f"fair {name}"] = judge(fair, draws, T, seed=key(62))
+        rows[name] = evaluate(Restricted(fair, allows, T), draws, T, seed=key(62))
+        rows[f"fair {name}"] = evaluate(fair, draws, T, seed=key(62))
     return rows
 
 
 @pytest.mark.parametrize("name", ["vortices", "winding", "unwound"])
-def test_a_collapsed_flow_is_called_so_though_its_acceptance_is_fine(judged, name):
-    row, fair = judged[name], judged[f"fair {name}"]
+def test_a_collapsed_flow_is_called_so_though_its_acceptance_is_fine(evaluated, name):
+    row, fair = evaluated[name], evaluated[f"fair {name}"]
     # Nothing that the flow's own draws say would make one suspicious.
     assert row.acceptance > 0.6
     assert row.ess_reverse > 0.6
@@ -108,8 +108,8 @@ def test_a_collapsed_flow_is_called_so_though_its_acceptance_is_fine(judged, nam
     assert abs(fair.coverage - 1) < 5 * fair.coverage_error
 
 
-def test_coverage_is_the_share_of_the_ensemble_that_the_flow_reaches(judged):
-    row = judged["vortices"]
+def test_coverage_is_the_share_of_the_ensemble_that_the_flow_reaches(evaluated):
+    row = evaluated["vortices"]
     share = row.kinds[0].ensemble[0]
     assert row.kinds[0].labels[0] == "0"
     assert abs(row.coverage - share) < 5 * row.coverage_error
@@ -117,7 +117,7 @@ def test_coverage_is_the_share_of_the_ensemble_that_the_flow_reaches(judged):
     assert row.kinds[0].flow[0] == row.kinds[0].chain[0] == 1
     assert row.proposal_overlap_vortices == pytest.approx(100 * share)
     # The bridge knows of the rest of Z, the flow's own weights do not.
-    fair = judged["fair vortices"]
+    fair = evaluated["fair vortices"]
     assert abs(row.free_energy - fair.free_energy_bridge) > 5 * (row.free_energy_error + fair.free_energy_bridge_error)
     assert coverage(np.zeros(9), np.full(9, np.inf)).value == 0
 
@@ -164,13 +164,13 @@ def test_autocorrelation_is_not_the_odds_of_acceptance():
     measured = estimate(np.take_along_axis(rng.normal(size=(4, n)), held, 1))
     predicted = predicted_tau_int(log_w[0], log_w[1], normalise(log_w[0]))
     assert abs(measured.tau_int - predicted) < 5 * measured.tau_int_error
-    # The broken twin takes all states to be left equally easily.
+    # The negative control takes all states to be left equally easily.
     naive = 1 / (held == np.arange(n)).mean() - 0.5
     assert abs(measured.tau_int - naive) > 5 * measured.tau_int_error
 
 
-def test_grades_follow_the_steps_that_an_independent_draw_takes(judged):
-    row = judged["fair vortices"]
+def test_grades_follow_the_steps_that_an_independent_draw_takes(evaluated):
+    row = evaluated["fair vortices"]
     assert verdict([row, row._replace(tau_int_predicted=0.6)], 1000).sentence.startswith(": at its worst temperature")
     usable = verdict([row, row._replace(tau_int_predicted=20.0)], 1000)
     assert str(usable).startswith("usable with 40,000 draws per temperature")
@@ -185,7 +185,7 @@ def test_grades_follow_the_steps_that_an_independent_draw_takes(judged):
 
 def test_bad_flows_are_useless():
     flow = make("multiscale", XY(), 4, 4, disturb=0.6)
-    row = judge(flow, reference(flow.lattice, 0.5), 0.5, seed=key(66))
+    row = evaluate(flow, reference(flow.lattice, 0.5), 0.5, seed=key(66))
     assert verdict([row], 1000).grade == "useless"
 
 
@@ -221,8 +221,8 @@ def test_compare_prints_a_table_json_and_a_figure(files, capsys):
     assert mean_row(rows)["acceptance"] == pytest.approx(table["mean"]["acceptance"])
 
 
-def test_infinite_numbers_are_null_in_json_and_absent_in_figures(judged, tmp_path):
-    row = judged["vortices"]
+def test_infinite_numbers_are_null_in_json_and_absent_in_figures(evaluated, tmp_path):
+    row = evaluated["vortices"]
     assert row.as_json()["nll"] is None
     json.dumps(row.as_json(), allow_nan=False)
-    plots.save(flow_plots.comparison([row, judged["fair vortices"]]), tmp_path / "c.png")
+    plots.save(flow_plots.comparison([row, evaluated["fair vortices"]]), tmp_path / "c.png")

@@ -190,7 +190,7 @@ def test_simulation_gives_exact_values(tempering):
         means = energy[t].mean(-1)
         error = means.std(ddof=1) / np.sqrt(len(means))
         assert abs(means.mean() - exact(ExtendedXY(), 3, 3, 1 / T)["energy"]) < 5 * error
-        # The broken twin: the values of the other temperature.
+        # The negative control the values of the other temperature.
         assert abs(means.mean() - exact(ExtendedXY(), 3, 3, 1 / run.temperatures[1 - t])["energy"]) > 5 * error
     if tempering:
         report = simulation.report()["tempering"]

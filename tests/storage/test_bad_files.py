@@ -75,7 +75,7 @@ BAD = {
     empty: "is empty",
     text: "is not an HDF5 file",
     truncated: "is truncated",
-    foreign: "is an HDF5 file, but no latticeflow ensemble",
+    foreign: "is an HDF5 file, but not a latticeflow ensemble",
     newer: "has format version 7, newer than 2: upgrade latticeflow",
     without_draws: "is damaged: it has no theta",
     counts_too_many: "is damaged: it counts 21 draws but holds 20",

@@ -45,7 +45,7 @@ def variance(flow):
 def test_every_objective_improves_the_flow(objective, reference):
     flow = make("multiscale", XY(), 4, 4)
     before = variance(flow)
-    settings = TrainingSettings(objective=objective, steps=60, temperatures=8, draws=16, warmup=5)
+    settings = TrainingSettings(objective=objective, steps=60, batch_temperatures=8, batch_draws=16, warmup=5)
     Trainer(flow, settings, reference).run()
     assert variance(flow) < 0.5 * before
 
@@ -56,7 +56,7 @@ def test_both_gradients_train(name, gradient, reference):
     flow = make(name, XY(), 4, 4)
     weights = {"model": 1.0, "adversarial": 0.1}
     settings = TrainingSettings(
-        "advnf_reverse", steps=150, temperatures=8, draws=16, warmup=5, weights=weights, gradient=gradient
+        "advnf_reverse", steps=150, batch_temperatures=8, batch_draws=16, warmup=5, weights=weights, gradient=gradient
     )
     trainer = Trainer(flow, settings, reference)
     assert trainer.reparameterised == (gradient == "reparameterised")
@@ -106,7 +106,7 @@ def test_augmentation_keeps_the_energy(reference):
 
 
 def test_training_resumes_bit_for_bit(ensemble, tmp_path):
-    settings = TrainingSettings(steps=12, temperatures=4, draws=4, warmup=2)
+    settings = TrainingSettings(steps=12, batch_temperatures=4, batch_draws=4, warmup=2)
     sizes = {"width": 16, "invariants": 8}
     assert train_file(ensemble, tmp_path / "whole.pt", settings, sizes=sizes)
     assert not train_file(ensemble, tmp_path / "part.pt", settings, sizes=sizes, stop=After(5))
@@ -121,7 +121,7 @@ def test_training_resumes_bit_for_bit(ensemble, tmp_path):
 
 def test_doubling_keeps_what_was_learnt(reference, tmp_path):
     small = build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), **SMALL["multiscale"])
-    Trainer(small, TrainingSettings(objective="reverse_kl", steps=60, temperatures=8, warmup=5)).run()
+    Trainer(small, TrainingSettings(objective="reverse_kl", steps=60, batch_temperatures=8, warmup=5)).run()
     checkpoint.save(tmp_path / "small.pt", small, {})
     large = Lattice(8, 8)
     assert variance(enlarge(small, large)) < 0.7 * variance(build_flow("multiscale", XY(), large, (0.5, 2.0)))
@@ -148,7 +148,7 @@ def test_training_stops_at_nan_and_keeps_the_last_good_flow(ensemble, tmp_path, 
         return (theta * float("nan") if broken > 3 else theta), log_q
 
     monkeypatch.setattr(Multiscale, "_sample", sample)
-    settings = TrainingSettings(objective="reverse_kl", steps=10, temperatures=4, draws=4)
+    settings = TrainingSettings(objective="reverse_kl", steps=10, batch_temperatures=4, batch_draws=4)
     with pytest.raises(TrainingDivergedError, match="diverged at step 3"):
         train_file(ensemble, tmp_path / "flow.pt", settings)
     kept = checkpoint.load(tmp_path / "flow.pt")
@@ -203,7 +203,7 @@ def test_unusable_checkpoints_are_refused_in_one_line(tmp_path):
         ({"steps": 0}, "steps = 0 must be positive"),
         ({"learning_rate": -1.0}, "learning_rate = -1.0 must be positive"),
         ({"learning_rate": float("nan")}, "learning_rate = nan must be positive"),
-        ({"draws": 3}, "draws = 3 per temperature must be an even number"),
+        ({"batch_draws": 3}, "batch_draws = 3 per temperature must be an even number"),
         ({"objective": "kl"}, "unknown objective 'kl'"),
     ],
 )

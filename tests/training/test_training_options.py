@@ -101,10 +101,10 @@ def test_critic_without_augmentation_sees_the_direction_and_with_it_does_not():
     T = torch.ones(2, 2)
     for augment in (True, False):
         torch.manual_seed(0)
-        judge = Critic(8, augment=augment).eval()
-        logits = [judge(x, T, torch.Generator().manual_seed(1)) for x in (theta, theta)]
+        critic = Critic(8, augment=augment).eval()
+        logits = [critic(x, T, torch.Generator().manual_seed(1)) for x in (theta, theta)]
         assert torch.equal(*logits)
-        other = judge(theta, T, torch.Generator().manual_seed(2))
+        other = critic(theta, T, torch.Generator().manual_seed(2))
         assert torch.equal(logits[0], other) != augment
 
 
@@ -125,11 +125,11 @@ def test_gradient_penalty_flattens_the_critic():
 
 def test_published_critic_has_the_notebooks_layers_and_sees_the_order_of_a_pack():
     torch.manual_seed(0)
-    judge = PublishedCritic((8, 8))
-    assert sum(p.numel() for p in judge.parameters()) == 92_577  # the summary of the authors' notebook
+    critic = PublishedCritic((8, 8))
+    assert sum(p.numel() for p in critic.parameters()) == 92_577  # the summary of the authors' notebook
     theta, T = torch.rand(3, 4, 8, 8), torch.linspace(0.5, 1.0, 3)[:, None].expand(3, 4)
-    assert judge(theta, T).shape == (3, 4)
-    assert not torch.allclose(judge(theta + 1, T), judge(theta, T))  # no symmetry is built in
+    assert critic(theta, T).shape == (3, 4)
+    assert not torch.allclose(critic(theta + 1, T), critic(theta, T))  # no symmetry is built in
     packed = PublishedCritic((8, 8), packing=2)
     logit = packed(theta, T)
     assert torch.equal(logit[:, 0], logit[:, 1])
@@ -180,7 +180,7 @@ def test_impossible_schedules_are_named(text):
         schedule_from_text(text)
 
 
-@pytest.mark.parametrize(("loss", "word"), [(0.05, "the critic wins"), (1.385, "the critic loses")])
+@pytest.mark.parametrize(("loss", "word"), [(0.05, "the critic is too strong"), (1.385, "the critic is too weak")])
 def test_a_critic_that_wins_or_loses_is_reported(loss, word, caplog):
     trainer = Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("reverse_kl", steps=1, **QUICK))
     for value, heard in ((loss, True), (0.9, False)):
@@ -224,7 +224,7 @@ def test_metrics_that_cannot_go_anywhere_are_refused(few_draws, tmp_path, monkey
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"temperatures": 0}, "temperatures = 0 must be positive"),
+        ({"batch_temperatures": 0}, "batch_temperatures = 0 must be positive"),
         ({"ema": 1.0}, "ema = 1.0 must be 0 for no average"),
         ({"warmup": -1}, "warmup = -1 must not be negative"),
         ({"seed": -1}, "seed = -1 must not be negative"),
@@ -251,7 +251,7 @@ def test_impossible_critics_and_sizes_are_named():
         Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("advnf", steps=1, critic=PUBLISHED_CRITIC), anything())
     with pytest.raises(InputError, match="flow 'multiscale' offers no reparameterised draws"):
         Trainer(make("multiscale", XY(), 4, 4), TrainingSettings("reverse_kl", steps=1, gradient="reparameterised"))
-    settings = TrainingSettings("advnf", steps=1, temperatures=4, draws=4, critic=CriticSettings(packing=3))
+    settings = TrainingSettings("advnf", steps=1, batch_temperatures=4, batch_draws=4, critic=CriticSettings(packing=3))
     with pytest.raises(InputError, match="packs 3 draws, which does not divide 4"):
         Trainer(make("multiscale", XY(), 4, 4), settings, anything())
     with pytest.raises(InputError, match="'multiscale' has no size 'widht': did you mean 'width'"):
@@ -264,15 +264,37 @@ def test_impossible_critics_and_sizes_are_named():
 
 def test_settings_of_earlier_releases_are_read():
     old = {"objective": "advnf", "steps": 5, "minutes": None, "learning_rate": 4e-3, "critic_rate": 2e-3, "seed": 3}
-    read = TrainingSettings.from_json(old)
+    read = TrainingSettings.from_json(old | {"temperatures": 7, "draws": 6})
     assert (read.objective, read.critic.learning_rate, read.seed) == ("advnf", 2e-3, 3)
+    assert (read.batch_temperatures, read.batch_draws) == (7, 6)
+    for name, path in checkpoint.shipped().items():
+        stored = checkpoint.load(path).metadata.get("training", {})
+        assert stored, name
+        assert TrainingSettings.from_json(stored).batch_draws == stored.get("batch_draws", stored.get("draws"))
     ramped = TrainingSettings("advnf", steps=5, schedules={"model": WeightSchedule("rise", 0.2, 0.8)})
     assert TrainingSettings.from_json(json.loads(json.dumps(asdict(ramped)))) == ramped
 
 
+def test_a_training_that_an_earlier_release_began_goes_on(few_draws, tmp_path):
+    out, settings = tmp_path / "old.pt", TrainingSettings("reverse_kl", steps=3, **QUICK)
+    assert not train_file(few_draws, out, settings, sizes=SIZES, stop=After(2))
+    content = torch.load(out, weights_only=True)
+    stored = json.loads(content["json"])
+    training = stored["metadata"]["training"]
+    training |= {"temperatures": training.pop("batch_temperatures"), "draws": training.pop("batch_draws")}
+    training["gradient"] = "auto"
+    torch.save(content | {"json": json.dumps(stored)}, out)
+    assert train_file(few_draws, out, settings, resume=True)
+    assert train_file(few_draws, tmp_path / "new.pt", settings, sizes=SIZES)
+    old, new = (checkpoint.load(path) for path in (out, tmp_path / "new.pt"))
+    assert checkpoint.fingerprint(old.flow) == checkpoint.fingerprint(new.flow)
+    assert old.metadata["training"] == new.metadata["training"]
+
+
 def test_command_line_sets_sizes_weights_and_critic(few_draws, tmp_path, capsys):
     out = tmp_path / "flow.pt"
-    words = ["train", str(few_draws), "--out", str(out), "--steps", "1", "--batch-temperatures", "2", "--draws", "4"]
+    words = ["train", str(few_draws), "--out", str(out), "--steps", "1", "--batch-temperatures", "2"]
+    words += ["--batch-draws", "4"]
     more = ["--objective", "advnf", "--set", "width=16", "--weight", "adversarial=0.2", "--critic-channels", "4"]
     more += ["--schedule", "model=rise:0.2:0.8", "--gradient", "score_function", "--critic-clip", "0.1"]
     assert main([*words, *more, "--no-augmentation", "--ema", "0.5"]) == 0
@@ -285,7 +307,7 @@ def test_command_line_sets_sizes_weights_and_critic(few_draws, tmp_path, capsys)
     assert training["schedules"] == {"model": {"kind": "rise", "start": 0.2, "end": 0.8}}
     assert training["gradient"] == "score_function"
     assert training["critic"]["augment"] is False
-    assert training["temperatures"] == 2
+    assert training["batch_temperatures"] == 2
     assert main([*words[:3], str(tmp_path / "b.pt"), "--set", "wdith=3"]) == 2
     assert main([*words[:3], str(tmp_path / "b.pt"), "--set", "width=3", "--from", str(out)]) == 2
     errors = capsys.readouterr().err

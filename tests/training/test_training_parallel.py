@@ -42,7 +42,7 @@ class After(Stop):
 
 
 run.Trainer = Kept
-quick = {"temperatures": 4, "draws": 8, "warmup": 2}
+quick = {"batch_temperatures": 4, "batch_draws": 8, "warmup": 2}
 sizes = {"width": 16, "invariants": 8}
 with parallel.join("cpu") as group:
     def train(name, settings, **how):
@@ -120,7 +120,7 @@ def test_alone_nothing_is_exchanged():
 def test_torchrun_trains_by_the_command_line(few_draws, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "latticeflow"]
     words = ["train", str(few_draws), "--out", str(tmp_path / "two.pt"), "--steps", "4", "--device", "cpu"]
-    words += ["--draws", "4", "--set", "width=16", "--log", str(tmp_path / "m.csv")]
+    words += ["--batch-draws", "4", "--set", "width=16", "--log", str(tmp_path / "m.csv")]
     subprocess.run([*torchrun, *words], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     assert checkpoint.load(tmp_path / "two.pt").metadata["steps"] == 4
     assert len((tmp_path / "m.csv").read_text().splitlines()) == 5  # a head, and one process alone writes

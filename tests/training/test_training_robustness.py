@@ -101,7 +101,7 @@ def test_divergence_keeps_flow_average_and_critic_from_before(few_draws, tmp_pat
 
 @pytest.mark.slow
 def test_interrupted_by_control_c_resumes_bit_for_bit(few_draws, tmp_path):
-    words = [str(few_draws), "--steps", "40", "--batch-temperatures", "4", "--draws", "4", "--device", "cpu"]
+    words = [str(few_draws), "--steps", "40", "--batch-temperatures", "4", "--batch-draws", "4", "--device", "cpu"]
     words += ["--set", "width=16", "--objective", "advnf", "--ema", "0.9"]
     log, out = tmp_path / "m.jsonl", tmp_path / "part.pt"
     command = [sys.executable, "-m", "latticeflow", "train", *words, "--out", str(out), "--log", str(log)]

@@ -49,10 +49,10 @@ class Measures(NamedTuple):
 
 
 def measure(sampler: Sampler, target: Target, *, seed: int = 0) -> Measures:
-    """Judge a sampler.
+    """Evaluate a sampler.
 
     Args:
-        sampler: to judge.
+        sampler: to evaluate.
         target: the truth.
         seed: of all draws.
 

@@ -1,4 +1,4 @@
-"""Judge a sampler of spins by its energies and magnetisations, as the AdvNF paper does (arXiv:2401.15948)."""
+"""Evaluate a sampler of spins by its energies and magnetisations, as the AdvNF paper does (arXiv:2401.15948)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The game of all adversarial baselines: a generator of draws against a critic, and a sampler of what it learned."""
+"""What all adversarial baselines share: training a generator against a critic, and the sampler that results."""
 
 from __future__ import annotations
 
@@ -24,22 +24,28 @@ from latticeflow.laboratory.targets.target import device_of
 from latticeflow.training.critic import critic_loss
 
 
-class Players(nn.Module):
-    """The networks of one game; all see the density through its `Coordinates`.
+class AdversarialNetworks(nn.Module):
+    """The networks of one adversarial training; all see the density through its `Coordinates`.
 
     Args:
         generator: (noise, condition) -> x.
-        critic: (draws judged together, their condition) -> one logit, high for the target's draws.
-        partner: trained with the generator, where the game has one: an encoder (x, fresh noise, condition) -> noise.
+        critic: (a pack of draws, their condition) -> one logit, high for the target's draws.
+        auxiliary: trained with the generator, where there is one: an encoder (x, fresh noise, condition) -> noise.
         noise: size of the generator's input.
-        packing: draws judged together.
+        packing: draws that the critic sees together.
     """
 
     def __init__(
-        self, generator: nn.Module, critic: nn.Module, partner: nn.Module | None = None, *, noise: int, packing: int = 1
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        auxiliary: nn.Module | None = None,
+        *,
+        noise: int,
+        packing: int = 1,
     ):
         super().__init__()
-        self.generator, self.critic, self.partner = generator, critic, partner
+        self.generator, self.critic, self.auxiliary = generator, critic, auxiliary
         self.noise, self.packing = noise, packing
 
     def draw_noise(self, like: Batch, generator: torch.Generator) -> Tensor:
@@ -52,15 +58,15 @@ class Players(nn.Module):
 
     def encode(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Noise that could have made these draws, (n, noise), itself random."""
-        assert self.partner is not None
-        return self.partner(join(batch.x, self.draw_noise(batch, generator), batch.condition))
+        assert self.auxiliary is not None
+        return self.auxiliary(join(batch.x, self.draw_noise(batch, generator), batch.condition))
 
     def pack(self, x: Tensor, condition: Tensor | None, z: Tensor | None = None) -> Tensor:
         """The critic's input, (n / packing, packing * (d + noise of z) + condition_size)."""
         together = join(x, z).reshape(len(x) // self.packing, -1)
         return join(together, None if condition is None else condition[:: self.packing])
 
-    def judge(self, x: Tensor, condition: Tensor | None, z: Tensor | None = None) -> Tensor:
+    def logits(self, x: Tensor, condition: Tensor | None, z: Tensor | None = None) -> Tensor:
         """Logits, (n / packing,)."""
         return self.critic(self.pack(x, condition, z))[:, 0]
 
@@ -69,18 +75,18 @@ class GeneratorSampler(Sampler):
     """Draws of a generator; it knows no density.
 
     Args:
-        players: of a finished game.
-        coordinates: that they play in.
+        networks: trained.
+        coordinates: in which they see draws.
     """
 
-    def __init__(self, players: Players, coordinates: Coordinates):
-        self.players, self.coordinates = players.eval(), coordinates
+    def __init__(self, networks: AdversarialNetworks, coordinates: Coordinates):
+        self.networks, self.coordinates = networks.eval(), coordinates
 
     @torch.no_grad()
     def sample(self, n: int, *, condition: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """See `Sampler.sample`."""
-        z = torch.randn(n, self.players.noise, generator=generator, device=device_of(generator))
-        return self.coordinates.stretch(self.players.generate(z, condition), generator)
+        z = torch.randn(n, self.networks.noise, generator=generator, device=device_of(generator))
+        return self.coordinates.stretch(self.networks.generate(z, condition), generator)
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,12 @@ class Adversarial(Method):
 
     Args:
         name, title, source, pace: see `Method`.
-        packing: draws judged together.
+        packing: draws that the critic sees together.
         critic_updates: in each step.
         rate, critic_rate: learning rates.
         betas: of Adam.
         fall: share of the steps, at the end, over which the rates fall to zero.
-        joint: whether the critic judges draws with their noise, and there is an encoder.
+        joint: whether the critic sees draws with their noise, and there is an encoder.
         normalise: whether generator and encoder have batch normalisation.
         scale: whether the networks see draws of mean 0 and variance 1, or as they are.
         noise: bounds of the size of the generator's input, see `noise_size`.
@@ -123,11 +129,11 @@ class Adversarial(Method):
     width: int | None = None
     group: str = "baseline"
 
-    def build(self, target: Target, effort: Effort) -> Players:
+    def build(self, target: Target, effort: Effort) -> AdversarialNetworks:
         """Untrained networks."""
         d, c, k = target.dimension, target.condition_size, noise_size(target, *self.noise)
         seen = self.packing * (d + k * self.joint) + c
-        return Players(
+        return AdversarialNetworks(
             perceptron(k + c, d, width=effort.width, normalise=self.normalise),
             perceptron(seen, 1, width=effort.width),
             perceptron(d + k + c, k, width=effort.width, normalise=self.normalise) if self.joint else None,
@@ -139,17 +145,17 @@ class Adversarial(Method):
         """What the networks see of draws like these, (n, d)."""
         return Scale(x) if self.scale else Untouched()
 
-    def critic_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
+    def critic_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
         """What the critic minimises: by default the logistic loss."""
-        z = players.draw_noise(batch, generator)
+        z = networks.draw_noise(batch, generator)
         with torch.no_grad():
-            fake = players.generate(z, batch.condition)
-        return critic_loss(players.judge(batch.x, batch.condition), players.judge(fake, batch.condition))
+            fake = networks.generate(z, batch.condition)
+        return critic_loss(networks.logits(batch.x, batch.condition), networks.logits(fake, batch.condition))
 
-    def generator_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
+    def generator_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
         """What the generator minimises: by default the non-saturating loss of Goodfellow et al., arXiv:1406.2661."""
-        fake = players.generate(players.draw_noise(batch, generator), batch.condition)
-        return softplus(-players.judge(fake, batch.condition)).mean()
+        fake = networks.generate(networks.draw_noise(batch, generator), batch.condition)
+        return softplus(-networks.logits(fake, batch.condition)).mean()
 
     def fit(self, target: Target, effort: Effort, *, seed: int = 0, report: Report = lambda fraction: None) -> Sampler:
         """See `Method.fit`."""
@@ -158,17 +164,17 @@ class Adversarial(Method):
             pool = Pool(target, effort, generator, packing=self.packing)
             coordinates = self.coordinates(pool.x)
             pool.x = coordinates.shrink(pool.x)
-            players = self.build(target, effort).to(effort.device)
-            judge = Learner(players.critic, self.critic_rate, self.betas)
-            others = [players.generator] if players.partner is None else [players.generator, players.partner]
-            maker = Learner(nn.ModuleList(others), self.rate, self.betas)
+            networks = self.build(target, effort).to(effort.device)
+            critic = Learner(networks.critic, self.critic_rate, self.betas)
+            others = [networks.generator] if networks.auxiliary is None else [networks.generator, networks.auxiliary]
+            generating = Learner(nn.ModuleList(others), self.rate, self.betas)
             for fraction in effort.rounds(report):
-                for learner in (judge, maker):
+                for learner in (critic, generating):
                     learner.slow_down(min((1 - fraction) / self.fall, 1.0) if self.fall else 1.0)
                 for _ in range(self.critic_updates):
-                    judge.learn(self.critic_objective(players, pool.batch(), generator))
-                maker.learn(self.generator_objective(players, pool.batch(), generator))
-            return checked(GeneratorSampler(players.cpu(), coordinates.cpu()), target)
+                    critic.learn(self.critic_objective(networks, pool.batch(), generator))
+                generating.learn(self.generator_objective(networks, pool.batch(), generator))
+            return checked(GeneratorSampler(networks.cpu(), coordinates.cpu()), target)
 
 
 class Learner:
@@ -198,7 +204,7 @@ class Learner:
             raise DivergedError(
                 f"training diverged: loss {float(loss.detach())}; lower the learning rate ({self.rate:g})"
             )
-        # Only this player's gradients: those of the others, through which the loss passes, are not even computed.
+        # Only this network's gradients: those of the others, through which the loss passes, are not even computed.
         for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
             parameter.grad = gradient
         self.optimiser.step()

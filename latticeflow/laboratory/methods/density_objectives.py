@@ -128,7 +128,7 @@ class DensityCritic(nn.Module):
         self.net = nn.Sequential(*layers, bound(nn.Linear(settings.channels, 1)))
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """Logit of "drawn from the target", (n / packing,); draws judged together share the first one's condition."""
+        """Logit of "drawn from the target", (n / packing,); draws of a pack share the first one's condition."""
         if self.periodic:
             x = torch.cat((x.cos(), x.sin()), dim=1)
         else:
@@ -228,9 +228,9 @@ def train(
                         real = _reference(target, condition, batch, generator)
                         with torch.no_grad():
                             drawn, _ = flow.rsample(batch, condition, generator)
-                    judged = critic_loss(critic, objective.distance, real, drawn, condition, how.gradient_penalty)
+                    of_critic = critic_loss(critic, objective.distance, real, drawn, condition, how.gradient_penalty)
                     critic_optimiser.zero_grad()
-                    judged.backward()
+                    of_critic.backward()
                     critic_optimiser.step()
                     clip_weights(critic, how.weight_clip)
                 logits = critic(fake, condition)

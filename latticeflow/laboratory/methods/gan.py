@@ -1,4 +1,4 @@
-"""Adversarial networks that look at draws alone: the plain game, packed, and with the Wasserstein distance."""
+"""Adversarial networks that look at draws alone: the plain GAN, packed, and with the Wasserstein distance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.adversarial import Adversarial, AdversarialNetworks
 from latticeflow.laboratory.methods.method_registry import register
 from latticeflow.laboratory.methods.networks import Batch
 
@@ -22,24 +22,24 @@ class Wasserstein(Adversarial):
 
     penalty: float = 0.1
 
-    def critic_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Mean judgement of the generator's draws less that of the target's, with the penalty."""
+    def critic_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Mean output of the critic at the generator's draws less that at the target's, with the penalty."""
         with torch.no_grad():
-            fake = players.generate(players.draw_noise(batch, generator), batch.condition)
-        gap = players.judge(fake, batch.condition).mean() - players.judge(batch.x, batch.condition).mean()
+            fake = networks.generate(networks.draw_noise(batch, generator), batch.condition)
+        gap = networks.logits(fake, batch.condition).mean() - networks.logits(batch.x, batch.condition).mean()
         u = torch.rand(len(fake), 1, generator=generator, device=fake.device)
-        return gap + self.penalty * slope_penalty(players, torch.lerp(fake, batch.x, u), batch.condition)
+        return gap + self.penalty * slope_penalty(networks, torch.lerp(fake, batch.x, u), batch.condition)
 
-    def generator_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
-        """The judgement of the generator's draws, with its sign turned."""
-        fake = players.generate(players.draw_noise(batch, generator), batch.condition)
-        return -players.judge(fake, batch.condition).mean()
+    def generator_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
+        """The critic's mean output at the generator's draws, with its sign turned."""
+        fake = networks.generate(networks.draw_noise(batch, generator), batch.condition)
+        return -networks.logits(fake, batch.condition).mean()
 
 
-def slope_penalty(players: Players, x: Tensor, condition: Tensor | None) -> Tensor:
+def slope_penalty(networks: AdversarialNetworks, x: Tensor, condition: Tensor | None) -> Tensor:
     """Mean of (|d critic / dx| - 1)^2 at points (n, d)."""
     x = x.requires_grad_()
-    (slope,) = torch.autograd.grad(players.judge(x, condition).sum(), x, create_graph=True)
+    (slope,) = torch.autograd.grad(networks.logits(x, condition).sum(), x, create_graph=True)
     return (slope.norm(dim=1) - 1).square().mean()
 
 

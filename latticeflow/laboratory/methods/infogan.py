@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot, softplus
 
-from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.adversarial import Adversarial, AdversarialNetworks
 from latticeflow.laboratory.methods.method_registry import Effort, register
 from latticeflow.laboratory.methods.networks import Batch, join, noise_size, perceptron
 from latticeflow.laboratory.targets import Target
@@ -17,18 +17,18 @@ CLASSES = 10
 """As of the digits in the paper."""
 
 
-class ClassPlayers(Players):
-    """Networks of a game whose first `CLASSES` noise variables stand for a class: the largest of them, all alike."""
+class ClassNetworks(AdversarialNetworks):
+    """Networks whose first `CLASSES` noise variables stand for a class: the largest of them, all alike."""
 
     def generate(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """See `Players.generate`."""
+        """See `AdversarialNetworks.generate`."""
         chosen = one_hot(z[:, :CLASSES].argmax(1), CLASSES).to(z)
         return self.generator(join(chosen, z[:, CLASSES:], condition))
 
 
 @dataclass(frozen=True)
 class InfoGan(Adversarial):
-    """The plain game, and a reader of the class; generator and reader together raise its log likelihood.
+    """The plain GAN, and a classifier; generator and classifier together raise its log likelihood.
 
     Args:
         information: weight of that likelihood, a bound of the information between class and draw (Chen et al.,
@@ -37,25 +37,25 @@ class InfoGan(Adversarial):
 
     information: float = 1.0
 
-    def build(self, target: Target, effort: Effort) -> Players:
+    def build(self, target: Target, effort: Effort) -> AdversarialNetworks:
         """See `Adversarial.build`."""
         d, c = target.dimension, target.condition_size
         noise = CLASSES + noise_size(target, *self.noise)
-        return ClassPlayers(
+        return ClassNetworks(
             perceptron(noise + c, d, width=effort.width, normalise=self.normalise),
             perceptron(d + c, 1, width=effort.width),
             perceptron(d + c, CLASSES, width=effort.width, normalise=self.normalise),
             noise=noise,
         )
 
-    def generator_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
+    def generator_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The non-saturating loss, and the cross entropy of the class that was given and the one that is read."""
-        assert players.partner is not None
-        z = players.draw_noise(batch, generator)
-        fake = players.generate(z, batch.condition)
-        read = players.partner(join(fake, batch.condition))
+        assert networks.auxiliary is not None
+        z = networks.draw_noise(batch, generator)
+        fake = networks.generate(z, batch.condition)
+        read = networks.auxiliary(join(fake, batch.condition))
         missed = cross_entropy(read, z[:, :CLASSES].argmax(1))
-        return softplus(-players.judge(fake, batch.condition)).mean() + self.information * missed
+        return softplus(-networks.logits(fake, batch.condition)).mean() + self.information * missed
 
 
 register(InfoGan("infogan", "InfoGAN", "arXiv:1606.03657"))

@@ -86,7 +86,7 @@ class LatticeFlowMethod(Method):
 
             per_temperature = max(2, effort.batch // len(grid) // 2 * 2)
             settings = TrainingSettings(
-                self.objective, steps=effort.steps, temperatures=len(grid), draws=per_temperature, seed=seed
+                self.objective, steps=effort.steps, batch_temperatures=len(grid), batch_draws=per_temperature, seed=seed
             )
             trainer = Trainer(flow, settings, ReferenceDraws(draw, np.array(grid), device=effort.device))
             try:

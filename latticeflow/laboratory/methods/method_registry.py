@@ -81,7 +81,7 @@ class Sampler(ABC):
         Raises:
             InputError: the method knows no density.
         """
-        raise InputError(f"{type(self).__name__} knows no density: judge it by its draws")
+        raise InputError(f"{type(self).__name__} has no density: evaluate it by its draws")
 
 
 class Method(ABC):

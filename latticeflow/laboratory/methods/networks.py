@@ -72,7 +72,7 @@ class Untouched(Coordinates):
 
 
 class Batch(NamedTuple):
-    """Draws for one update; those judged together stand together and share their condition."""
+    """Draws for one update; those of one pack stand together and share their condition."""
 
     x: Tensor
     """(n, d)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.adversarial import Adversarial, AdversarialNetworks
 from latticeflow.laboratory.methods.method_registry import Effort, register
 from latticeflow.laboratory.methods.networks import Batch, Coordinates, Untouched, join, log_normal
 from latticeflow.laboratory.methods.vae import Autoencoder, VariationalAutoencoder, divergence
@@ -164,11 +164,11 @@ class ConditionalGan(Adversarial):
         """Lattices of side 8 or more."""
         return isinstance(target, XYLattice) and min(target.lattice.shape) >= 8
 
-    def build(self, target: Target, effort: Effort) -> Players:
+    def build(self, target: Target, effort: Effort) -> AdversarialNetworks:
         """See `Adversarial.build`."""
         side = math.isqrt(target.dimension)
         critic = SpinReader(side, 1, target.condition_size)
-        return Players(GaussianPainter(side, self.latent), critic, noise=self.latent + target.dimension)
+        return AdversarialNetworks(GaussianPainter(side, self.latent), critic, noise=self.latent + target.dimension)
 
     def coordinates(self, x: Tensor) -> Coordinates:
         """See `Adversarial.coordinates`."""
@@ -181,7 +181,7 @@ class ImplicitGan(ConditionalGan):
 
     A thermometer network reads a Gaussian estimate of the temperature off configurations, of the ensemble and of the
     generator; its log likelihood bounds the information that draws hold about the temperature, and generator and
-    thermometer raise it together. Configurations are aligned, and the generator pays for a magnetisation across.
+    thermometer raise it together. Configurations are aligned, and a magnetisation across is penalised.
 
     Args:
         information: weight of the thermometer's loss.
@@ -191,23 +191,23 @@ class ImplicitGan(ConditionalGan):
     information: float = 1.0
     alignment: float = 10.0
 
-    def build(self, target: Target, effort: Effort) -> Players:
+    def build(self, target: Target, effort: Effort) -> AdversarialNetworks:
         """See `Adversarial.build`."""
         side = math.isqrt(target.dimension)
         critic, thermometer = SpinReader(side, 1, target.condition_size), SpinReader(side, 2, 0)
-        return Players(SiteGenerator(side), critic, thermometer, noise=target.dimension)
+        return AdversarialNetworks(SiteGenerator(side), critic, thermometer, noise=target.dimension)
 
     def coordinates(self, x: Tensor) -> Coordinates:
         """See `Adversarial.coordinates`."""
         return Aligned()
 
-    def generator_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
+    def generator_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The non-saturating loss with the terms above."""
-        assert players.partner is not None
+        assert networks.auxiliary is not None
         assert batch.condition is not None
-        fake = players.generate(players.draw_noise(batch, generator), batch.condition)
-        loss = nn.functional.softplus(-players.judge(fake, batch.condition)).mean()
-        read = players.partner(torch.cat((batch.x, fake)))
+        fake = networks.generate(networks.draw_noise(batch, generator), batch.condition)
+        loss = nn.functional.softplus(-networks.logits(fake, batch.condition)).mean()
+        read = networks.auxiliary(torch.cat((batch.x, fake)))
         loss = loss + self.information * temperature_loss(read, batch.condition.repeat(2, 1))
         return loss + self.alignment * fake.sin().mean(1).square().mean()
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from latticeflow.laboratory.methods.adversarial import Adversarial, Players
+from latticeflow.laboratory.methods.adversarial import Adversarial, AdversarialNetworks
 from latticeflow.laboratory.methods.method_registry import register
 from latticeflow.laboratory.methods.networks import Batch
 from latticeflow.training.critic import critic_loss
@@ -27,18 +27,18 @@ class Unrolled(Adversarial):
 
     unrolling: int = 5
 
-    def generator_objective(self, players: Players, batch: Batch, generator: torch.Generator) -> Tensor:
+    def generator_objective(self, networks: AdversarialNetworks, batch: Batch, generator: torch.Generator) -> Tensor:
         """The non-saturating loss under the critic-to-be."""
-        fake = players.generate(players.draw_noise(batch, generator), batch.condition)
-        real = players.pack(batch.x, batch.condition)
-        return self.foresee(players.critic, real, players.pack(fake, batch.condition))
+        fake = networks.generate(networks.draw_noise(batch, generator), batch.condition)
+        real = networks.pack(batch.x, batch.condition)
+        return self.foresee(networks.critic, real, networks.pack(fake, batch.condition))
 
     def foresee(self, critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """Loss of inputs ``fake`` of the critic, (m, inputs), after its updates on them and on ``real``."""
         names, values = zip(*critic.named_parameters(), strict=True)
         inputs = torch.cat((real, fake))
 
-        def judge(weights: Tensor, x: Tensor) -> Tensor:
+        def logits(weights: Tensor, x: Tensor) -> Tensor:
             parts = weights.split([value.numel() for value in values])
             shaped = {name: part.view_as(value) for name, part, value in zip(names, parts, values, strict=True)}
             return functional_call(critic, shaped, x)
@@ -48,13 +48,13 @@ class Unrolled(Adversarial):
         first, second = torch.zeros_like(weights), torch.zeros_like(weights)
         beta1, beta2 = self.betas
         for step in range(1, self.unrolling + 1):
-            loss = critic_loss(*judge(weights, inputs).split(len(real)))
+            loss = critic_loss(*logits(weights, inputs).split(len(real)))
             (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
             first, second = beta1 * first + (1 - beta1) * gradient, beta2 * second + (1 - beta2) * gradient**2
             # The small number stands inside the root, whose slope would be infinite at zero.
             root = (second / (1 - beta2**step) + 1e-16).sqrt()
             weights = weights - self.critic_rate / (1 - beta1**step) * first / root
-        return softplus(-judge(weights, fake)).mean()
+        return softplus(-logits(weights, fake)).mean()
 
 
 register(Unrolled("unrolled_gan", "unrolled GAN", "arXiv:1611.02163", pace=1.5))

@@ -71,7 +71,7 @@ GAIN = {"fidelity": 2.0, "nll": 0.05}
 
 
 def run_trial(cell: Trial, effort: Effort, doublings: int = 0) -> dict[str, Any]:
-    """Train one method on one target and judge it, in one thread.
+    """Train one method on one target and evaluate it, in one thread.
 
     With doublings the training is made anew with twice the updates, and again, until that gains nothing (`GAIN`): every
     training then has its whole schedule of rates and weights.

@@ -69,7 +69,7 @@ class Target(ABC):
             InputError: the target has no density, or the shape of ``x`` or ``condition`` is another one.
         """
         if not self.has_density:
-            raise InputError(f"target {self.name!r} has no density: judge it by its draws")
+            raise InputError(f"target {self.name!r} has no density: evaluate samplers by their draws")
         self._check(x, condition)
         return self._log_prob(x, condition)
 
@@ -90,7 +90,7 @@ class Target(ABC):
         return torch.rand(n, self.condition_size, generator=generator, device=device_of(generator))
 
     def conditions(self) -> Tensor | None:
-        """A few conditions at which samplers are judged, float32 (k, condition_size); None without condition."""
+        """A few conditions at which samplers are evaluated, float32 (k, condition_size); None without condition."""
         if not self.condition_size:
             return None
         return torch.tensor([0.125, 0.375, 0.625, 0.875])[:, None].expand(-1, self.condition_size)
