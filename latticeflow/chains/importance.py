@@ -19,7 +19,7 @@ from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights, weighted_entropy
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
 from mcmc.analysis.table import Row, Table
-from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, Observable, System, measure
+from mcmc.analysis.thermodynamics import Moments, Observable, System, measure, observables_of
 from mcmc.runtime.progress import Progress
 
 POTENTIALS = ("free_energy", "entropy")
@@ -96,20 +96,21 @@ def weighted(
         moments: of the flow's draws, from `mcmc.analysis.thermodynamics.measure`, (n,) each.
         log_weight: float64 (n,).
         system: model, lattice and temperature.
-        names: of `mcmc.analysis.thermodynamics.OBSERVABLES` and `POTENTIALS`; None takes all.
+        names: of observables, and `POTENTIALS`; None takes all that make sense for the model.
     """
     w = np.exp(log_weight - log_weight.max())
     w /= w.mean()
     T, N = system.temperature, system.lattice.N
+    sensible = observables_of(system.model, system.lattice)
 
     def value(name: str) -> Estimate:
         if name == "free_energy":
             return from_weights(log_weight, moments["energy"], N, T)["free_energy"]
         if name == "entropy":
             return weighted_entropy(log_weight, moments["energy"], N, T)
-        return _ratio(OBSERVABLES[name], moments, w, system)
+        return _ratio(sensible[name], moments, w, system)
 
-    row = {name: value(name) for name in names or (*OBSERVABLES, *POTENTIALS)}
+    row = {name: value(name) for name in names or (*sensible, *POTENTIALS)}
     tau_int = 0.5 / float(ess_reverse(log_weight))
     missing = max(0, math.ceil(DRAWS_PER_TAU * tau_int) - len(w))
     return {

@@ -31,7 +31,9 @@ def add_parser(verbs: Any) -> None:
         help="only these, such as energy,vortex_density, or module:name of your own; --list names them",
     )
     options.add_temperatures(parser, help="only these, as in generate")
-    parser.add_argument("--list", action="store_true", help="name the observables, and stop")
+    parser.add_argument(
+        "--list", action="store_true", help="name the observables (of a FILE: those that its model has), and stop"
+    )
     parser.add_argument("--wide", action="store_true", help="print every observable, however wide the table gets")
     parser.add_argument(
         "--json", action="store_true", help='print one JSON object: {"ensembles": [one table for each file]}'
@@ -56,14 +58,20 @@ def execute(arguments: argparse.Namespace) -> None:
     from mcmc.runtime.progress import Progress
     from mcmc.storage.ensemble import Ensemble
 
-    if arguments.list:
+    if arguments.list and not arguments.files:
         print("\n".join(OBSERVABLES))
         return
     if not arguments.files:
         raise InputError("name at least one ensemble file, or --list")
     if len(set(arguments.files)) < len(arguments.files):
         raise InputError("a file is named twice: name each once")
-    wanted = chosen(arguments.observables)
+    names: dict[str, None] = {}
+    for path in arguments.files:
+        with Ensemble.open(path) as ensemble:
+            names |= dict.fromkeys(chosen(arguments.observables, ensemble.model, ensemble.lattice, ensemble.chains))
+    if arguments.list:
+        print("\n".join(names))
+        return
     if arguments.plot is not None:
         from latticeflow.plots import figures as plots
 
@@ -76,7 +84,9 @@ def execute(arguments: argparse.Namespace) -> None:
             T = arguments.temperatures
             total = len(T or ensemble.temperatures) * ensemble.chains * ensemble.draws
             with Progress(f"observing {path.name}", total, unit="draws") as progress:
-                tables[path] = observe(ensemble, observables=wanted, temperatures=T, report=progress.advance)
+                tables[path] = observe(
+                    ensemble, observables=arguments.observables, temperatures=T, report=progress.advance
+                )
     fit = transition(list(tables.values())) if arguments.transition else None
     if arguments.json:
         objects: dict[str, Any] = {
@@ -85,17 +95,17 @@ def execute(arguments: argparse.Namespace) -> None:
         print(json.dumps(objects | ({"transition": fit._asdict()} if fit else {}), indent=2))
     else:
         for path, table in tables.items():
-            names = arguments.observables and table.observables
-            print(f"{path}: {table.title}\n{table.text(names, width=None if arguments.wide else 80)}\n")
+            shown = arguments.observables and table.observables
+            print(f"{path}: {table.title}\n{table.text(shown, width=None if arguments.wide else 80)}\n")
         print(LEGEND)
         if fit:
             print(f"\n{fit}")
     if arguments.csv is not None:
         write_csv(arguments.csv, {str(path): table for path, table in tables.items()})
-        options.say(f"wrote {arguments.csv}: {len(wanted)} observables with errors")
+        options.say(f"wrote {arguments.csv}: {len(names)} observables with errors")
     if arguments.plot is not None:
-        names = [*wanted] if arguments.observables else plots.OVERVIEW
-        plots.save(plots.overview(_labels(tables), names), arguments.plot)
+        drawn = [*names] if arguments.observables else plots.OVERVIEW
+        plots.save(plots.overview(_labels(tables), drawn), arguments.plot)
         options.say(f"wrote {arguments.plot}")
     for path, table in tables.items():
         warnings = table.warnings()

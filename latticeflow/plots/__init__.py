@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latticeflow.quality.comparison import Comparison
     from mcmc.analysis.reweighting import Curve
     from mcmc.analysis.thermodynamics import Table
+    from mcmc.models.presets import Model
 
 __all__ = ["autocorrelations", "comparison", "curves", "histograms", "observables", "save", "spins"]
 
@@ -56,13 +57,14 @@ def comparison(found: Comparison) -> Figure:
     return flow_figures.comparison(found)
 
 
-def spins(theta: Any, *, titles: Sequence[str] = (), arrows: bool | None = None) -> Figure:
+def spins(theta: Any, *, titles: Sequence[str] = (), arrows: bool | None = None, model: Model | None = None) -> Figure:
     """Configurations: hue for the angle, arrows where there is room, vortices (filled) and antivortices (open).
 
     Args:
         theta: angles in radians, (Ly, Lx), or several side by side, (n, Ly, Lx).
         titles: of the panels.
         arrows: draw each spin as an arrow; None does up to 32 sites across.
+        model: whose bonds vortices are relative to; None takes those of a ferromagnet.
 
     Raises:
         InputError: ``theta`` has another shape, or more than 12 configurations.
@@ -83,7 +85,7 @@ def spins(theta: Any, *, titles: Sequence[str] = (), arrows: bool | None = None)
         figure, panels = figures.new_figure(-(-len(angles) // columns), columns, width=4.2, height=3.9)
         panels = np.atleast_1d(panels).ravel()
         for axes, one in zip(panels, angles, strict=False):
-            figures.configuration(axes, wrap(one), arrows=arrows)
+            figures.configuration(axes, wrap(one), arrows=arrows, model=model)
         for axes, title in zip(panels, titles, strict=False):
             axes.set_title(title)
         for axes in panels[len(angles) :]:

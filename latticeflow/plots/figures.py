@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcmc import InputError
+from mcmc import XY, InputError
 from mcmc.analysis.statistics import autocorrelation, estimate
 from mcmc.models import observables
+from mcmc.runtime.registry import nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from mcmc.analysis.reweighting import Curve
     from mcmc.analysis.table import Table
+    from mcmc.models.presets import Model
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
@@ -44,6 +46,17 @@ LABELS = {
     "nematic_order": r"nematic order $m_2$",
     "plaquette_term": r"plaquette term $\langle\cos\,\theta_p\rangle$",
     "winding_square": r"winding $\langle W_x^2 + W_y^2\rangle$",
+    "helicity_modulus_z": r"helicity modulus $\Upsilon_z$  [$J$]",
+    "clock_order": r"clock order $\langle\cos q\phi\rangle$",
+    "sublattice_magnetization": r"sublattice magnetisation",
+    "staggered_magnetization": r"staggered magnetisation",
+    "staggered_binder": r"staggered Binder cumulant",
+    "chirality": r"chirality $\langle\vert\kappa\vert\rangle$",
+    "chirality_square": r"chirality $\langle\kappa^2\rangle$",
+    "chirality_binder": r"Binder cumulant of $\kappa$",
+    "overlap": r"overlap $q$",
+    "overlap_square": r"overlap $\langle q^2\rangle$",
+    "overlap_binder": r"Binder cumulant of $q$",
     "free_energy": r"free energy per site $f$  [$J$]",
     "entropy": r"entropy per site $s$  [$k_B$]",
 }
@@ -246,8 +259,15 @@ def overview(tables: Mapping[str, Table], names: Sequence[str] = OVERVIEW) -> Fi
 
     Args:
         tables: by the label that the legend shows; pulls are taken from the first.
-        names: the observables, one panel each.
+        names: the observables, one panel each; those that none of the tables has are left out.
+
+    Raises:
+        InputError: none of the tables has any of them.
     """
+    known = [name for table in tables.values() for name in table.observables]
+    if not (held := [name for name in names if name in known]):
+        raise InputError(f"unknown observable {names[0]!r}: {nearest(names[0], known)}")
+    names = held
     reference = next(iter(tables.values()))
     with_pulls = _same_system(list(tables.values()))
     with style():
@@ -257,7 +277,8 @@ def overview(tables: Mapping[str, Table], names: Sequence[str] = OVERVIEW) -> Fi
         panels = np.atleast_1d(panels).ravel()
         for axes, name in zip(panels, names, strict=False):
             for number, (label, table) in enumerate(tables.items()):
-                observable(axes, table, name, label=label, series=number, hollow=number > 0)
+                if name in table.observables:
+                    observable(axes, table, name, label=label, series=number, hollow=number > 0)
             if name.startswith("helicity_modulus"):
                 jump_line(axes)
             if with_pulls:
@@ -326,17 +347,18 @@ def _hues(saturation: float) -> Any:
     return ListedColormap(hsv_to_rgb(np.stack([hue, np.full(256, saturation), np.full(256, 0.97)], -1)))
 
 
-def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None) -> None:
+def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None, model: Model | None = None) -> None:
     """One configuration: hue for the angle, arrows where there is room, vortices (filled) and antivortices (open).
 
     Args:
         axes: to draw in.
         theta: angles in [-pi, pi), (Ly, Lx).
         arrows: draw each spin as an arrow; None does up to 32 sites across.
+        model: whose bonds vortices are relative to; None takes those of a ferromagnet.
     """
     from matplotlib.ticker import MaxNLocator
 
-    found = observables.vortices(theta)
+    found = observables.vortices(theta, model or XY())
     Ly, Lx = theta.shape
     if arrows is None:
         arrows = max(Lx, Ly) <= 32
@@ -363,7 +385,7 @@ def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None) 
     size = 60 * min(1.0, 16 / max(Lx, Ly)) + 6
     outline = {"edgecolors": "black", "linewidths": 0.8, "s": size, "zorder": 3, "clip_on": False}
     for charge, marker, colour, label in ((1, "o", COLOURS[5], "vortex"), (-1, "s", "white", "antivortex")):
-        at = found.charge == charge
+        at = np.sign(found.charge) == charge
         axes.scatter(found.x[at], found.y[at], marker=marker, color=colour, label=f"{label} ({at.sum()})", **outline)
     axes.set(xlim=(-0.5, Lx - 0.5), ylim=(Ly - 0.5, -0.5), xlabel="$x$  [spacings]", ylabel="$y$  [spacings]")
     for axis in (axes.xaxis, axes.yaxis):

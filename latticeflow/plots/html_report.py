@@ -148,7 +148,7 @@ def _ensemble_section(path: Path, ensemble: Ensemble, table: Table) -> str:
             figure, axes = figures.new_figure(1, len(picked), width=4.2, height=3.9)
             for panel, t in zip(np.atleast_1d(axes), picked, strict=True):
                 theta = ensemble.theta(slice(ensemble.draws - 1, None), temperatures=slice(t, t + 1))[0, 0, 0]
-                figures.configuration(panel, theta)
+                figures.configuration(panel, theta, model=ensemble.model)
                 panel.set_title(f"T = {T[t]:.4g}, the last draw")
             parts.append(_picture(figure, "configurations with their vortices"))
     return f"<h2>{html.escape(str(path))}</h2>{''.join(parts)}"

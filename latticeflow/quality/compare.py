@@ -125,7 +125,7 @@ def evaluate(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.
         distances[f"overlap_{name}"] = overlap(fake[held], real, *histogram[name])
         distances[f"proposal_overlap_{name}"] = overlap(fake, real, *histogram[name])
         distances[f"emd_{name}"] = float(wasserstein_distance(fake[held], real))
-    found = modes.kinds(reference, proposed, held)
+    found = modes.kinds(reference, proposed, held, flow.model)
     for each in found[:2]:
         distances[f"overlap_{each.name}"] = each.overlap(each.chain)
         distances[f"proposal_overlap_{each.name}"] = each.overlap(each.flow)

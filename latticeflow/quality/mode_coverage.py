@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcmc.models import observables
+from mcmc.models.presets import XY, Model
 
 RARE = 1 / 20
 """A kind is missed where the flow draws it more rarely than this, relative to the ensemble."""
@@ -58,17 +59,18 @@ class Kinds(NamedTuple):
         return f"{TITLES[self.name]} {shown}{more} ({self.missed_share:.0%} of the ensemble)"
 
 
-def kinds(ensemble: np.ndarray, flow: np.ndarray, held: np.ndarray) -> list[Kinds]:
+def kinds(ensemble: np.ndarray, flow: np.ndarray, held: np.ndarray, model: Model | None = None) -> list[Kinds]:
     """Sort configurations by their number of vortices, their winding sector and their magnetisation.
 
     Args:
         ensemble: draws of the ensemble, (n, Ly, Lx).
         flow: draws of the flow, (m, Ly, Lx).
         held: states of the chain, as numbers of the flow's draws, int (k,).
+        model: whose bonds vortices and windings are relative to; None takes those of a ferromagnet.
     """
-    found = []
+    found, model = [], model or XY()
     for name, sort in (("vortices", _vortices), ("winding", _windings), ("magnetization", _magnetizations)):
-        rows, labels = sort(np.concatenate([ensemble, flow]))
+        rows, labels = sort(np.concatenate([ensemble, flow]), model)
         present, numbers = np.unique(rows, return_inverse=True)
         of_ensemble, of_flow = numbers[: len(ensemble)], numbers[len(ensemble) :]
         shares = [np.bincount(x, minlength=len(present)) / len(x) for x in (of_ensemble, of_flow, of_flow[held])]
@@ -82,21 +84,22 @@ def collapsed(found: Iterable[Kinds], draws: int) -> Kinds | None:
     return worst if worst.missed_share > max(LEAST_SHARE, LEAST_DRAWS / draws) else None
 
 
-def _vortices(theta: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _vortices(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
     """Kind of each configuration, int (n,), and the kinds' labels: none at all, then a dozen of bins at most."""
-    number = np.rint(observables.vortex_density(theta) * math.prod(theta.shape[-2:])).astype(int)
+    number = np.rint(observables.vortex_density(theta, model) * math.prod(theta.shape[-2:])).astype(int)
     width = max(2, 2 * math.ceil(number.max() / 24))  # they come in pairs
     bins = range(1, number.max() + 1, width)
     labels = [str(first + 1) if width == 2 else f"{first + 1}-{first + width - 1}" for first in bins]
     return (number + width - 1) // width, ["0", *labels]
 
 
-def _windings(theta: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    sectors, kind = np.unique(np.rint(observables.winding_numbers(theta)).astype(int), axis=0, return_inverse=True)
+def _windings(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
+    windings = np.rint(observables.winding_numbers(theta, model)).astype(int)
+    sectors, kind = np.unique(windings, axis=0, return_inverse=True)
     return kind.ravel(), [f"({x}, {y})" for x, y in sectors.tolist()]
 
 
-def _magnetizations(theta: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _magnetizations(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
     bins = 20
     kind = np.minimum(bins * observables.magnetization(theta), bins - 1).astype(int)
     return kind, [f"{k / bins:.2f}-{(k + 1) / bins:.2f}" for k in range(bins)]

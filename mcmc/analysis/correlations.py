@@ -23,12 +23,33 @@ class Correlation(NamedTuple):
     """The correlation function at one temperature, in blocks of draws."""
 
     blocks: np.ndarray
-    """Mean of each block, (blocks, Ly, Lx); entry [y, x] belongs to the distance (x, y)."""
+    """Mean of each block, (blocks, Ly, Lx) or (blocks, Lz, Ly, Lx); entry [y, x] belongs to the distance (x, y)."""
 
     def along_axes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Distances 0, 1, ..., value and error along the lattice axes, the mean of both where both reach."""
+        """Distances 0, 1, ..., value and error along the lattice axes, the mean of those that reach so far."""
         value, error = jackknife(_along_axes, self.blocks)
         return np.arange(len(value)), value, error
+
+    def structure_factor(self) -> tuple[np.ndarray, np.ndarray]:
+        """S(k) = sum_r G(r) exp(-i k r) at all wave vectors, and its error, each of the lattice's shape.
+
+        G is the mean of cosines, so that this is the mean of S(k) and S(-k): the same for models without phases.
+        Entry [ny, nx] has k = 2 pi (nx / Lx, ny / Ly); ``numpy.fft.fftshift`` puts k = 0 in the middle. Peaks tell what
+        order there is: at 0 of a ferromagnet, at (pi, pi) of an antiferromagnet.
+
+        Example:
+            >>> import mcmc
+            >>> model = mcmc.build_model("antiferromagnet")
+            >>> ensemble = mcmc.generate(model, size=4, temperatures=[0.3], draws=100, thermalise=100)
+            >>> S, error = correlation_function(ensemble, 0.3).structure_factor()
+            >>> int(S.argmax()) == 2 * 4 + 2, bool(S[2, 2] > 8)
+            (True, True)
+        """
+
+        def transform(mean: np.ndarray) -> np.ndarray:
+            return np.fft.fftn(mean).real
+
+        return jackknife(transform, self.blocks)
 
     def exponent(self, *, closest: int = 2) -> tuple[float, float]:
         """Exponent eta of the power law along the axes, and its error.
@@ -40,8 +61,11 @@ class Correlation(NamedTuple):
             closest: smallest distance in the fit, in lattice spacings.
 
         Raises:
-            InputError: fewer than three distances, or correlations lost in the noise there: no power law to fit.
+            InputError: a lattice of three axes, fewer than three distances, or correlations lost in the noise there: no
+                power law to fit.
         """
+        if self.blocks.ndim != 3:
+            raise InputError("power laws of this kind are of lattices with two axes: fit along_axes() yourself")
         Ly, Lx = self.blocks.shape[1:]
         distance = np.arange(closest, max(Lx, Ly) // 2 + 1)
         if len(distance) < 3 or closest < 1:
@@ -61,11 +85,11 @@ class Correlation(NamedTuple):
 
 
 def _along_axes(mean: np.ndarray) -> np.ndarray:
-    """G along x and along y, averaged where both reach, from G(r) of shape (Ly, Lx)."""
-    Ly, Lx = mean.shape
-    x, y = mean[0, : Lx // 2 + 1], mean[: Ly // 2 + 1, 0]
-    n = min(len(x), len(y))
-    return np.concatenate([(x[:n] + y[:n]) / 2, (x if len(x) > n else y)[n:]])
+    """G along the axes, averaged over those that reach so far, from G(r) of shape (Ly, Lx) or (Lz, Ly, Lx)."""
+    lines = []
+    for axis, side in reversed([*enumerate(mean.shape)]):
+        lines.append(np.moveaxis(mean, axis, 0).reshape(side, -1)[: side // 2 + 1, 0])
+    return np.array([np.mean([line[r] for line in lines if r < len(line)]) for r in range(max(map(len, lines)))])
 
 
 def torus_distance(distance: Any, side: int, other: int) -> Any:
@@ -115,6 +139,6 @@ def correlation_function(
     means = []
     for start in range(first, ensemble.draws, length):
         theta = ensemble.theta(slice(start, start + length), temperatures=slice(t, t + 1))[0]
-        means.append(observables.correlation(theta).mean(1))
+        means.append(observables.correlation(theta, ensemble.model).mean(1))
         report(theta.shape[0] * length)
     return Correlation(np.concatenate(means))

@@ -23,7 +23,7 @@ import numpy as np
 
 from mcmc.analysis.mbar import Linearised, Mbar
 from mcmc.analysis.statistics import Estimate, jackknife_error
-from mcmc.analysis.thermodynamics import OBSERVABLES, Moments, System, read_moments
+from mcmc.analysis.thermodynamics import Moments, System, chosen, read_moments
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
@@ -160,11 +160,11 @@ class Reweighting:
 
     def _values(self, name: str) -> Callable[[slice, float], np.ndarray]:
         """The observable as a function of the jackknife samples (0 leaves nothing out) and the temperature."""
-        if name not in OBSERVABLES:
-            raise InputError(f"unknown observable {name!r}: choose one of {', '.join(OBSERVABLES)}")
-        observable = OBSERVABLES[name]
+        [observable] = chosen(name, self.model, self.lattice, len(self._moments[0]["energy"])).values()
         parts = zip(*observable.series_of(self._moments), strict=True)
         series = np.stack([np.concatenate([np.ravel(part) for part in each]) for each in parts])
+        if series.shape[1] != len(self._E):
+            raise InputError(f"{name} is measured on pairs of chains, which have no one energy to reweight by")
 
         def values(samples: slice, T: float) -> np.ndarray:
             w, factors = self._weights(T), self._factors[samples]
@@ -225,7 +225,7 @@ class Reweighting:
         """An observable at any temperatures.
 
         Args:
-            name: one of `mcmc.analysis.thermodynamics.OBSERVABLES`.
+            name: of the observable, see `mcmc.analysis.thermodynamics.observables_of`.
             temperatures: in units of J / k_B, (n,). Look at ``trusted`` of the result before believing them.
 
         Raises:
@@ -242,7 +242,7 @@ class Reweighting:
         """The temperature at which an observable is largest.
 
         Args:
-            name: one of `mcmc.analysis.thermodynamics.OBSERVABLES`.
+            name: of the observable, see `mcmc.analysis.thermodynamics.observables_of`.
             between: where to look; None takes the whole range of the drawn temperatures.
 
         Raises:

@@ -20,10 +20,11 @@ from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import LEAST_DRAWS, Estimate, derived, estimate, r_hat
 from mcmc.analysis.table import MIXING, Row, Table
 from mcmc.errors import InputError
+from mcmc.models import observables, order
 from mcmc.models.lattice import Lattice
 from mcmc.models.moments import basic_moments
 from mcmc.models.presets import Model
-from mcmc.runtime.registry import Registry
+from mcmc.runtime.registry import Registry, nearest
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.selection import no_configurations
 
@@ -49,15 +50,27 @@ def measure(
         extra: further moments by name, functions of ``theta``; None takes those of the registered observables.
 
     Returns:
-        float64 arrays of shape (...): those of `mcmc.models.moments.basic_moments`, and the further ones.
+        float64 arrays of shape (...): those of `mcmc.models.moments.basic_moments`, and the further ones. Of disordered
+        models with leading axes (..., chains, draws) also overlap, (..., chains // 2, draws), of each chain of the
+        first half with one of the second.
 
     Raises:
         InputError: ``theta`` holds no configurations, or a further moment has another shape.
     """
     if extra is None:
         extra = _extra(OBSERVABLES.values())
-    found = {name: _measured(name, function, theta, model) for name, function in extra.items()}
-    return basic_moments(theta, model) | found
+    found = basic_moments(theta, model) | _overlaps(theta, model)
+    return found | {name: _measured(name, function, theta, model) for name, function in extra.items()}
+
+
+def _overlaps(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+    """Of pairs of chains, where the model is disordered and there are two."""
+    d = model.dimensions
+    lead = theta.shape[:-d]
+    if len(lead) < 2 or lead[-2] < 2 or not order.disordered(model, theta.shape[-d:]):
+        return {}
+    chains, pairs = np.moveaxis(theta, -d - 2, 0), lead[-2] // 2
+    return {"overlap": np.stack([observables.overlap(chains[k], chains[k + pairs], model) for k in range(pairs)], -2)}
 
 
 def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray, model: Model) -> np.ndarray:
@@ -89,6 +102,8 @@ class Observable:
             that return one number for each, (...).
         spread_of: a moment of which only deviations from its mean matter. They are what ``series`` is given, so that
             squares of means do not cancel where fluctuations are small.
+        obstacle: ``obstacle(model, lattice, chains)`` says why the quantity makes no sense for a model on a lattice
+            with so many chains at each temperature; empty if it does. Tables of everything leave it out then.
 
     Example:
         A mean, and a fluctuation, of one's own function; see `register_observable`:
@@ -103,6 +118,7 @@ class Observable:
     function: Callable[..., float] | None = None
     moments: Mapping[str, Callable[[np.ndarray], np.ndarray]] = field(default_factory=dict)
     spread_of: str | None = None
+    obstacle: Callable[[Model, Lattice, int], str] = lambda model, lattice, chains: ""
 
     @classmethod
     def mean(cls, function: Callable[[np.ndarray], np.ndarray]) -> Observable:
@@ -157,6 +173,11 @@ def _mean_of(name: str) -> Observable:
     return Observable(lambda moments: (moments[name],))
 
 
+def _only(obstacle: Callable[..., str], observable: Observable, *arguments: int) -> Observable:
+    """The observable for models to which `mcmc.models.order` has no objection on lattices of their shape."""
+    return changed(observable, obstacle=lambda model, lattice, chains: obstacle(model, lattice.shape, *arguments))
+
+
 def _fluctuation(name: str, power: int) -> Observable:
     """N (<x^2> - <x>^2) / T^power."""
     return Observable(_square_and_mean(name), partial(_variance, power), spread_of=name)
@@ -168,6 +189,24 @@ def _structure_factor(system: System, square: float) -> float:
 
 def _binder_cumulant(system: System, square: float, fourth: float) -> float:
     return 1 - fourth / (3 * square**2) if square**2 else math.nan
+
+
+def _binder_of(name: str) -> Observable:
+    return Observable(lambda moments: (moments[name] ** 2, moments[name] ** 4), _binder_cumulant)
+
+
+def _square_of(name: str) -> Observable:
+    return Observable(lambda moments: (moments[name] ** 2,))
+
+
+def _no_overlap(model: Model, lattice: Lattice, chains: int) -> str:
+    if not order.disordered(model, lattice.shape):
+        return "overlaps are of disordered models, whose couplings or phases vary from site to site"
+    return "" if chains > 1 else "an overlap needs two chains at each temperature"
+
+
+def _flat(model: Model, shape: Sequence[int]) -> str:
+    return "" if len(shape) == 3 else "the lattice has no third axis"
 
 
 def _helicity_modulus(*axes: str) -> Observable:
@@ -200,26 +239,50 @@ for _name, _observable in {
     "magnetization": _mean_of("magnetization"),
     "susceptibility": _fluctuation("magnetization", 1),
     "structure_factor": Observable(lambda moments: (moments["magnetization"] ** 2,), _structure_factor),
-    "binder_cumulant": Observable(
-        lambda moments: (moments["magnetization"] ** 2, moments["magnetization"] ** 4), _binder_cumulant
-    ),
-    "vortex_density": _mean_of("vortex_density"),
+    "binder_cumulant": _binder_of("magnetization"),
+    "vortex_density": _only(order.no_vortices, _mean_of("vortex_density")),
     "helicity_modulus": _helicity_modulus(),
     "helicity_modulus_x": _helicity_modulus("x"),
     "helicity_modulus_y": _helicity_modulus("y"),
+    "helicity_modulus_z": _only(_flat, _helicity_modulus("z")),
     "correlation_length": Observable(
         lambda moments: (moments["magnetization"] ** 2, *(moments[f"long_wave_{axis}"] for axis in _axes(moments))),
         _correlation_length,
     ),
     "nematic_order": _mean_of("nematic_order"),
     "plaquette_term": _mean_of("plaquette_term"),
-    "winding_square": _mean_of("winding_square"),
+    "winding_square": _only(order.no_windings, _mean_of("winding_square")),
+    "clock_order": _only(order.no_clock, _mean_of("clock_order")),
+    "sublattice_magnetization": _only(order.no_sublattices, _mean_of("sublattice_magnetization")),
+    "staggered_magnetization": _only(order.no_sublattices, _mean_of("staggered_magnetization"), 2),
+    "staggered_binder": _only(order.no_sublattices, _binder_of("staggered_magnetization"), 2),
+    "chirality": _only(order.no_chirality, Observable(lambda moments: (np.abs(moments["chirality"]),))),
+    "chirality_square": _only(order.no_chirality, _square_of("chirality")),
+    "chirality_binder": _only(order.no_chirality, _binder_of("chirality")),
+    "overlap": changed(_mean_of("overlap"), obstacle=_no_overlap),
+    "overlap_square": changed(_square_of("overlap"), obstacle=_no_overlap),
+    "overlap_binder": changed(_binder_of("overlap"), obstacle=_no_overlap),
 }.items():
     OBSERVABLES.register(_name, _observable)
 
 
-_OF_THREE_AXES = {"helicity_modulus_z": _helicity_modulus("z")}
-"""Observables that only lattices of three axes have."""
+def observables_of(model: Model, lattice: Lattice, chains: int = 1) -> dict[str, Observable]:
+    """The observables that make sense for a model, by name: of `OBSERVABLES`, and energies by the name of the terms.
+
+    Args:
+        model: the spin model.
+        lattice: the periodic rectangle or cuboid.
+        chains: at each temperature.
+
+    Example:
+        >>> import mcmc
+        >>> found = observables_of(mcmc.build_model("antiferromagnet+field"), mcmc.Lattice(4, 4))
+        >>> [name for name in found if name not in observables_of(mcmc.XY(), mcmc.Lattice(4, 4))]
+        ['sublattice_magnetization', 'staggered_magnetization', 'staggered_binder', 'energy_J', 'energy_h']
+    """
+    found = {name: each for name, each in OBSERVABLES.items() if not each.obstacle(model, lattice, chains)}
+    kinds = model.kinds if len(model.kinds) > 1 else ()
+    return found | {f"energy_{kind}": _mean_of(f"energy_{kind}") for kind in kinds}
 
 
 def register_observable(
@@ -254,18 +317,33 @@ Chosen = Sequence[str] | Mapping[str, "Observable | Callable[[np.ndarray], np.nd
 """Names of observables, or observables and functions of configurations by name."""
 
 
-def chosen(asked: Chosen | None) -> dict[str, Observable]:
-    """Observables by name; a name may be ``module:name``.
+def chosen(asked: Chosen | None, model: Model, lattice: Lattice, chains: int = 1) -> dict[str, Observable]:
+    """Observables by name; a name may be ``module:name``. None takes those that make sense for the model.
 
     Raises:
-        InputError: an unknown name.
+        InputError: an unknown name, or an observable that makes no sense for the model, with the reason.
     """
+    sensible = observables_of(model, lattice, chains)
     if asked is None:
-        return dict(OBSERVABLES)
+        return sensible
     if isinstance(asked, Mapping):
-        return {name: _as_observable(each) for name, each in asked.items()}
-    names = [asked] if isinstance(asked, str) else asked
-    return {name.rpartition(":")[2]: _as_observable(OBSERVABLES.find(name)) for name in names}
+        found = {name: _as_observable(each) for name, each in asked.items()}
+    else:
+        names = [asked] if isinstance(asked, str) else asked
+        found = {
+            name.rpartition(":")[2]: sensible[name] if name in sensible else _as_observable(_find(name, sensible))
+            for name in names
+        }
+    for name, each in found.items():
+        if reason := each.obstacle(model, lattice, chains):
+            raise InputError(f"{name} makes no sense for {model} on {lattice}: {reason}")
+    return found
+
+
+def _find(name: str, sensible: Mapping[str, Observable]) -> Any:
+    if ":" not in name and name not in OBSERVABLES:
+        raise InputError(f"unknown observable {name!r}: {nearest(name, sensible)}")
+    return OBSERVABLES.find(name)
 
 
 def thermodynamics(
@@ -282,11 +360,11 @@ def thermodynamics(
         model: the spin model.
         lattice: the periodic rectangle.
         temperature: in units of J / k_B.
-        wanted: observables by name; None takes all of `OBSERVABLES`.
+        wanted: observables by name; None takes all that make sense for the model.
     """
     system = System(model, lattice, temperature)
-    if wanted is None or wanted == OBSERVABLES:
-        wanted = {**OBSERVABLES, **_OF_THREE_AXES} if "cos_z" in moments else OBSERVABLES
+    if wanted is None:
+        wanted = observables_of(model, lattice, len(moments["energy"]))
     found = {name: observable.estimate(moments, system) for name, observable in wanted.items()}
     if WEIGHT in moments:
         found |= from_weights(moments[WEIGHT], moments["energy"], lattice.N, temperature)
@@ -306,7 +384,7 @@ def observe(
     Args:
         ensemble: open for reading, or a path.
         observables: names of `OBSERVABLES` or ``module:name``, or a dictionary of functions of configurations
-            (..., Ly, Lx) -> (...) and of `Observable` objects by name; None takes all.
+            (..., Ly, Lx) -> (...) and of `Observable` objects by name; None takes all that make sense for the model.
         temperatures: some of the ensemble's, in units of J / k_B; None takes all.
         max_bytes: configurations held in memory at a time.
         report: called with the number of draws, of all chains, that have been measured since the last call.
@@ -330,7 +408,7 @@ def observe(
             )
     if not ensemble.draws:
         raise InputError(f"{ensemble.path} holds no draws yet: generate some first")
-    wanted = chosen(observables)
+    wanted = chosen(observables, ensemble.model, ensemble.lattice, ensemble.chains)
     notes = ensemble.warnings()
     if ensemble.series_only:
         lost = [name for name, each in wanted.items() if not _follows(each, ensemble.series_names)]
@@ -404,14 +482,13 @@ def simulate(
     simulation = Simulation(settings, threads=threads)
     replicas = len(settings.temperatures) * settings.chains
     step = max(1, max_bytes // (4 * settings.lattice.N * replicas))
-    shape = (len(settings.temperatures), settings.chains, draws)
     moments: dict[str, np.ndarray] = {}
     for start in range(0, draws, step):
         theta = simulation.block(min(step, draws - start)).theta
         for name, values in measure(theta, settings.model).items():
-            moments.setdefault(name, np.empty(shape))[:, :, start : start + step] = values
+            moments.setdefault(name, np.empty((*values.shape[:2], draws)))[:, :, start : start + step] = values
         report(theta.shape[2] * replicas)
-    return [{name: values[t] for name, values in moments.items()} for t in range(shape[0])]
+    return [{name: values[t] for name, values in moments.items()} for t in range(len(settings.temperatures))]
 
 
 def read_moments(
@@ -431,7 +508,7 @@ def read_moments(
     for start in range(0, ensemble.draws, step):
         theta = ensemble.theta(slice(start, start + step), temperatures=slice(t, t + 1))[0]
         for name, values in measure(theta, ensemble.model, extra).items():
-            moments.setdefault(name, np.empty((ensemble.chains, ensemble.draws)))[:, start : start + step] = values
+            moments.setdefault(name, np.empty((len(values), ensemble.draws)))[:, start : start + step] = values
         report(theta.shape[0] * theta.shape[1])
     if WEIGHT in ensemble.series_names:
         moments[WEIGHT] = ensemble.series(WEIGHT, temperatures=slice(t, t + 1))[0]

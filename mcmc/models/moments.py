@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from mcmc.models import observables
+from mcmc.models import observables, order
 from mcmc.models.lattice import Lattice
 from mcmc.models.terms import Model
 
@@ -19,7 +21,9 @@ def basic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
     Returns:
         float64 arrays of shape (...): energy (per site), magnetization, vortex_density, nematic_order, plaquette_term;
         cos_x, cos_y, sin2_x, sin2_y (`mcmc.models.observables.helicity_terms`); long_wave_x, long_wave_y (S at the
-        smallest wave vectors); winding_square (sum of both squared winding numbers).
+        smallest wave vectors); winding_square (sum of both squared winding numbers); where the model has them energy_J
+        and so on (per site, of the terms of each name), sublattice_magnetization (mean over the sublattices),
+        staggered_magnetization, chirality (of either sign) and clock_order.
 
     Raises:
         InputError: ``theta`` holds no configurations.
@@ -32,8 +36,35 @@ def basic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
     helicity = observables.helicity_terms(theta, model)
     names = "xyz"[: model.dimensions]
     columns = [f"{kind}_{axis}" for kind in ("cos", "sin2") for axis in names]
-    found = {"energy": observables.energy(theta, model), **{n: helicity[..., k] for k, n in enumerate(columns)}}
-    return found | (_square_moments(theta) if model.dimensions == 2 else _cubic_moments(theta))
+    parts = np.moveaxis(observables.term_energies(theta, model), -1, 0)
+    energy = sum(parts) / math.prod(theta.shape[-model.dimensions :])
+    found = {"energy": energy, **{n: helicity[..., k] for k, n in enumerate(columns)}}
+    found |= _square_moments(theta, model) if model.dimensions == 2 else _cubic_moments(theta, model)
+    return found | _energies(parts, theta, model) | _orders(theta, model)
+
+
+def _energies(parts: np.ndarray, theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+    """Energy per site by the name of the terms, where there are several names."""
+    kinds = [term.name for term in model.terms]
+    if len({*kinds}) < 2:
+        return {}
+    N = math.prod(theta.shape[-model.dimensions :])
+    sums = {kind: sum(parts[k] for k, name in enumerate(kinds) if name == kind) for kind in dict.fromkeys(kinds)}
+    return {f"energy_{kind}": total / N for kind, total in sums.items()}
+
+
+def _orders(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
+    """The orders that the model may have."""
+    shape, found = theta.shape[-model.dimensions :], dict[str, np.ndarray]()
+    if not order.no_sublattices(model, shape):
+        found["sublattice_magnetization"] = observables.sublattice_magnetizations(theta, model).mean(-1)
+    if not order.no_sublattices(model, shape, 2):
+        found["staggered_magnetization"] = observables.staggered_magnetization(theta, model)
+    if not order.no_chirality(model, shape):
+        found["chirality"] = observables.chirality(theta, model)
+    if not order.no_clock(model):
+        found["clock_order"] = observables.clock_order(theta, model)
+    return found
 
 
 def moment_names(model: Model, lattice: Lattice) -> tuple[str, ...]:
@@ -47,26 +78,25 @@ def moment_names(model: Model, lattice: Lattice) -> tuple[str, ...]:
     return tuple(basic_moments(np.zeros(lattice.shape), model))
 
 
-def _square_moments(theta: np.ndarray) -> dict[str, np.ndarray]:
+def _square_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
     waves = observables.long_wave_factors(theta)
     return {
         "magnetization": observables.magnetization(theta),
-        "vortex_density": observables.vortex_density(theta),
+        "vortex_density": observables.vortex_density(theta, model),
         "nematic_order": observables.nematic_order(theta),
         "plaquette_term": observables.plaquette_term(theta),
-        "winding_square": (observables.winding_numbers(theta) ** 2).sum(-1),
+        "winding_square": (observables.winding_numbers(theta, model) ** 2).sum(-1),
         **{name: waves[..., k] for k, name in enumerate(("long_wave_x", "long_wave_y"))},
     }
 
 
-def _cubic_moments(theta: np.ndarray) -> dict[str, np.ndarray]:
+def _cubic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
     rows = [observables.seen_along(theta, axis) for axis in range(3)]
-    layers = observables.planes(theta)
     return {
         "magnetization": observables.magnetization(rows[0]),
-        "vortex_density": np.mean([observables.vortex_density(each).mean(-1) for each in layers], axis=0),
+        "vortex_density": observables.vortex_density(theta, model),
         "nematic_order": observables.nematic_order(rows[0]),
-        "plaquette_term": np.mean([observables.plaquette_term(each).mean(-1) for each in layers], axis=0),
-        "winding_square": np.sum([observables.winding_numbers(each)[..., 0] ** 2 for each in rows], axis=0),
+        "plaquette_term": np.mean([observables.plaquette_term(p).mean(-1) for p in observables.planes(theta)], axis=0),
+        "winding_square": (observables.winding_numbers(theta, model) ** 2).sum(-1),
         **{f"long_wave_{a}": observables.long_wave_factors(each)[..., 0] for a, each in zip("xyz", rows, strict=True)},
     }

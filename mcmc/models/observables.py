@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.models import order
 from mcmc.models.presets import XY
-from mcmc.models.terms import Model, namespace
+from mcmc.models.terms import Model, namespace, shifted
 
 _ORDERED = 0.99
 _XY = XY()
@@ -102,6 +103,13 @@ def energy(theta: Any, model: Model) -> Any:
 
 
 @_per_configuration
+def term_energies(theta: Any, model: Model) -> Any:
+    """Energy of every term of the model, whole lattice, in units of energy; ``(..., Ly, Lx) -> (..., terms)``."""
+    model.check(theta.shape[-model.dimensions :])
+    return _stack(namespace(theta), *(term.energy(theta) for term in model.terms))
+
+
+@_per_configuration
 def magnetization(theta: Any, model: Model = _XY) -> Any:
     """m = abs(sum_i exp(i theta_i)) / N, in [0, 1]; ``(..., Ly, Lx) -> (...)``; a model of three axes takes three."""
     xp = namespace(theta)
@@ -121,6 +129,131 @@ def nematic_order(theta: Any) -> Any:
     """abs(sum_i exp(2 i theta_i)) / N, in [0, 1]: order of the axes, blind to heads and tails; ``-> (...)``."""
     xp = namespace(theta)
     return xp.hypot(_mean(xp.cos(2 * theta)), _mean(xp.sin(2 * theta)))
+
+
+def _modulus(theta: Any, axes: tuple[int, ...], weights: Any = 1.0) -> Any:
+    """abs(mean of weights exp(i theta)) over axes, in float64."""
+    xp = namespace(theta)
+    return xp.hypot(*((weights * function(theta)).mean(axes, dtype=xp.float64) for function in (xp.cos, xp.sin)))
+
+
+def _refuse(model: Model, reason: str) -> None:
+    if reason:
+        raise InputError(f"{model}: {reason}")
+
+
+@_per_configuration
+def sublattice_magnetizations(theta: Any, model: Model) -> Any:
+    """abs(sum exp(i theta_i)) over the sites of each sublattice, over their number; ``-> (..., sublattices)``.
+
+    Raises:
+        InputError: the model's order has no sublattices on this lattice, see `mcmc.models.order.sublattices`.
+    """
+    shape = tuple(theta.shape[-model.dimensions :])
+    _refuse(model, order.no_sublattices(model, shape))
+    number: Any = order.sublattices(model, shape)
+    flat = theta.reshape(*theta.shape[: -model.dimensions], -1)
+    parts = [flat[..., np.flatnonzero(number == k)] for k in range(number.max() + 1)]
+    return _stack(namespace(theta), *(_modulus(part, (-1,)) for part in parts))
+
+
+@_per_configuration
+def staggered_magnetization(theta: Any, model: Model) -> Any:
+    """abs(sum_i +-exp(i theta_i)) / N, with opposite signs on the model's two sublattices; ``-> (...)``.
+
+    Raises:
+        InputError: the model's order does not have two sublattices on this lattice.
+    """
+    shape = tuple(theta.shape[-model.dimensions :])
+    _refuse(model, order.no_sublattices(model, shape, 2))
+    number: Any = order.sublattices(model, shape)
+    return _modulus(theta, tuple(range(-model.dimensions, 0)), _like(1.0 - 2.0 * number, theta))
+
+
+@_per_configuration
+def clock_order(theta: Any, model: Model) -> Any:
+    """cos(q phi), phi the direction of the magnetisation and 2 pi / q the turn that the model allows; ``-> (...)``.
+
+    1 where the magnetisation has one of the q directions, -1 half way between them, 0 on average where no direction is
+    preferred.
+
+    Raises:
+        InputError: the model does not single out directions, see `mcmc.models.order.no_clock`.
+    """
+    _refuse(model, order.no_clock(model))
+    xp, axes = namespace(theta), tuple(range(-model.dimensions, 0))
+    c, s = (function(theta).mean(axes, dtype=xp.float64) for function in (xp.cos, xp.sin))
+    return xp.cos(model.turns * xp.arctan2(s, c))
+
+
+@_per_configuration
+def chirality(theta: Any, model: Model) -> Any:
+    """Chirality of a configuration, of either sign: the order that breaks reflection; ``(..., Ly, Lx) -> (...)``.
+
+    See `mcmc.models.order.chirality` for its definition; +-1 in the ground states of fully frustrated lattices.
+
+    Raises:
+        InputError: the model leaves no such sign open.
+    """
+    return _mean(sum(_currents(theta, model).values()))
+
+
+@_per_configuration
+def chirality_map(theta: Any, model: Model) -> Any:
+    """Chirality of every face, whose mean is `chirality`; ``(..., Ly, Lx) -> (..., Ly, Lx)``.
+
+    Of fully frustrated square lattices the plaquette below-right of each site, of triangular ones the mean of the two
+    triangles there, of negative ring exchange the mean of the bonds to the right and below. A perfectly ordered domain
+    has one value.
+
+    Raises:
+        InputError: as `chirality`.
+    """
+    found = _currents(theta, model)
+    if not (model.square and model.square.K < 0):
+        # A bond belongs to two faces, this one and the one across it; diagonals to the two triangles of one.
+        for offset, across in ((order.RIGHT, order.BELOW), (order.BELOW, order.RIGHT)):
+            found[offset] = (found[offset] + shifted(found[offset], across)) / 2
+    return sum(found.values())
+
+
+def _currents(theta: Any, model: Model) -> dict[tuple[int, ...], Any]:
+    """What the bonds along each offset, at each site, bring to the chirality."""
+    shape = tuple(theta.shape[-2:])
+    _refuse(model, order.no_chirality(model, shape))
+    order_of: Any = order.chirality(model, shape)
+    signs = _like(1.0 - 2.0 * (np.indices(shape).sum(0) % 2), theta) if order_of.staggered else 1.0
+
+    def current(offset: tuple[int, ...]) -> Any:
+        wanted = _like(order.bond(model, offset).turns, theta)
+        return namespace(theta).sin(shifted(theta, offset) - theta - 2 * math.pi * wanted)
+
+    return {offset: weight * signs * current(offset) for offset, weight in order_of.weights.items()}
+
+
+def overlap(first: Any, second: Any, model: Model) -> Any:
+    """Overlap of two replicas of a disordered model, blind to its symmetries; ``(..., Ly, Lx) -> (...)``.
+
+    With q+- = abs(sum_i exp(i (theta_i -+ theta'_i))) / N it is q+ for models whose phases tell angles from their
+    negatives, such as the gauge glass, and else sqrt((q+^2 + q-^2) / 2), the root of the sum over mu and nu of
+    q_mu,nu^2, where q_mu,nu = sum_i S_i^mu S'_i^nu / N.
+
+    Args:
+        first: configurations of one replica.
+        second: of another one, with the same couplings and at the same temperature.
+        model: the spin model.
+
+    Raises:
+        InputError: the two have different shapes, besides what every observable refuses.
+    """
+    first, second = checked(first), checked(second)
+    if first.shape != second.shape:
+        raise InputError(f"replicas of shapes {tuple(first.shape)} and {tuple(second.shape)} have no overlap")
+    axes = tuple(range(-model.dimensions, 0))
+    same = _modulus(first - second, axes)
+    if not (model.rotation and model.reflection):
+        return same
+    return namespace(first).sqrt((same**2 + _modulus(first + second, axes) ** 2) / 2)
 
 
 @_per_configuration
@@ -161,31 +294,82 @@ def helicity_terms(theta: Any, model: Model = _XY) -> Any:
     return _stack(xp, *stiffness, *(N * sine**2 for sine in current))
 
 
-def _turns(theta: Any) -> tuple[Any, Any]:
-    """Whole turns that wrapping to [-pi, pi) takes off the difference to the right and to the lower neighbour.
+def _turns(theta: Any, model: Model) -> list[Any]:
+    """Whole turns that wrapping to [-pi, pi) takes off the difference to the next site along every axis, from x.
 
-    The differences themselves add up to zero around any closed path, so sums of turns alone count vortices and
-    windings: they are whole numbers without rounding.
+    Differences are counted from what the bond wants, whose turns over 2 pi are added again: around a closed path the
+    wrapped differences then sum to minus these sums, without the rounding of the differences themselves.
     """
+    xp, found = namespace(theta), []
+    for axis, bond in enumerate(order.bonds(model)):
+        turns = (xp.roll(theta, -1, -1 - axis) - theta) * (0.5 / math.pi)
+        if isinstance(bond.turns, float) and not bond.turns:
+            found.append(xp.floor(turns + 0.5))
+        else:
+            wanted = _like(bond.turns, theta)
+            found.append(xp.floor(turns - wanted + 0.5) + wanted)
+    return found
+
+
+def _like(values: Any, theta: Any) -> Any:
+    """A number as it is, an array of sites as one that combines with ``theta``, of its precision."""
+    if not isinstance(values, np.ndarray):
+        return values
     xp = namespace(theta)
-    return tuple(xp.floor((xp.roll(theta, -1, axis) - theta) * (0.5 / math.pi) + 0.5) for axis in (-1, -2))  # type: ignore[return-value]
+    return values.astype(theta.dtype) if xp is np else xp.tensor(values, dtype=theta.dtype, device=theta.device)
+
+
+_PLANES = {2: ((0, 1),), 3: ((0, 1), (0, 2), (1, 2))}
+"""Pairs of axes, by the number of axes of the lattice: xy, and xz and yz."""
 
 
 @_per_configuration
-def vorticity(theta: Any) -> Any:
-    """Vorticity q in {-1, 0, 1} of the plaquette below-right of each site; shape and dtype of ``theta``.
+def vorticity(theta: Any, model: Model = _XY) -> Any:
+    """Vorticity q of the plaquette below-right of each site.
 
-    q = (sum of the four differences around the plaquette, each wrapped to [-pi, pi)) / 2 pi; sum q = 0 always.
+    q = (sum of the four differences around the plaquette, each counted from what its bond wants and wrapped to
+    [-pi, pi)) / 2 pi, see `mcmc.models.order`. It is -1, 0 or 1 where the bonds can all be satisfied, and +-1/2 at
+    least where they are fully frustrated. Plaquettes of which a bond is missing, beyond an open side, have none.
+
+    Args:
+        theta: configurations.
+        model: whose bonds count; by default those of a ferromagnet.
+
+    Returns:
+        Shape and dtype of ``theta``; on three axes (..., 3, Lz, Ly, Lx), in the planes xy, xz and yz.
     """
-    roll = namespace(theta).roll
-    right, below = _turns(theta)
-    return below - roll(below, -1, -1) + roll(right, -1, -2) - right
+    xp, roll, faces = namespace(theta), namespace(theta).roll, []
+    turns, found = _turns(theta, model), order.bonds(model)
+    for a, b in _PLANES[model.dimensions]:
+        q = turns[b] - roll(turns[b], -1, -1 - a) + roll(turns[a], -1, -1 - b) - turns[a]
+        if any(isinstance(found[axis].present, np.ndarray) for axis in (a, b)):
+            q = q * _like(_closed(model, a, b, theta.shape[-model.dimensions :]), theta)
+        faces.append(q)
+    return faces[0] if model.dimensions == 2 else xp.stack(faces, -1 - model.dimensions)
+
+
+@functools.lru_cache(maxsize=16)
+def _closed(model: Model, a: int, b: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Whether the plaquette of the axes a and b at each site has all four bonds."""
+    found = order.bonds(model)
+    first, second = (np.broadcast_to(found[axis].present, shape) for axis in (a, b))
+    return first & second & np.roll(second, -1, -1 - a) & np.roll(first, -1, -1 - b)
 
 
 @_per_configuration
-def vortex_density(theta: Any) -> Any:
-    """n_v = sum abs(q) / N, vortices and antivortices together; ``(..., Ly, Lx) -> (...)``."""
-    return _mean(abs(vorticity(theta)))
+def vortex_density(theta: Any, model: Model = _XY) -> Any:
+    """n_v = sum abs(q) / N, vortices and antivortices together; ``(..., Ly, Lx) -> (...)``.
+
+    On three axes the mean over the three planes, ``(..., Lz, Ly, Lx) -> (...)``.
+    """
+    q = abs(vorticity(theta, model))
+    if model.dimensions == 2:
+        return _mean(q)
+    layers = [
+        q[..., k, :, :, :].mean(tuple(-1 - axis for axis in plane), dtype=namespace(q).float64)
+        for k, plane in enumerate(_PLANES[3])
+    ]
+    return namespace(q).stack([each.mean(-1) for each in layers], 0).mean(0)
 
 
 class Vortices(NamedTuple):
@@ -196,11 +380,15 @@ class Vortices(NamedTuple):
     y: np.ndarray
     """Rows of the plaquettes' centres."""
     charge: np.ndarray
-    """+1 for a vortex, -1 for an antivortex; int8."""
+    """+1 for a vortex, -1 for an antivortex, int8; of frustrated bonds parts of 1, float64."""
 
 
-def vortices(theta: Any) -> Vortices:
+def vortices(theta: Any, model: Model = _XY) -> Vortices:
     """Positions and charges of the vortices of one configuration (Ly, Lx); a numpy array only.
+
+    Args:
+        theta: one configuration.
+        model: whose bonds count, see `vorticity`.
 
     Raises:
         InputError: more than one configuration, besides what every observable refuses.
@@ -212,24 +400,66 @@ def vortices(theta: Any) -> Vortices:
         >>> found.x.tolist(), found.y.tolist(), found.charge.tolist()
         ([1.5, 1.5], [0.5, 1.5], [-1, 1])
     """
-    theta = checked(theta)
-    if theta.ndim != 2:
-        raise InputError(f"an array of shape {theta.shape} is not one configuration: give (Ly, Lx)")
-    q = vorticity(theta)
+    q = vorticity(_one(theta, 2, model), model)
     y, x = np.nonzero(q)
-    return Vortices(x + 0.5, y + 0.5, q[y, x].astype(np.int8))
+    charge = q[y, x]
+    return Vortices(x + 0.5, y + 0.5, charge.astype(np.int8 if (charge == np.rint(charge)).all() else np.float64))
+
+
+def _one(theta: Any, dimensions: int, model: Model) -> np.ndarray:
+    theta = checked(theta)
+    if theta.ndim != dimensions:
+        sides = "(Ly, Lx)" if dimensions == 2 else "(Lz, Ly, Lx)"
+        raise InputError(f"an array of shape {theta.shape} is not one configuration: give {sides}")
+    model.check(theta.shape)
+    return theta
+
+
+def vortex_lines(theta: Any, model: Model) -> np.ndarray:
+    """Vortex lines of one configuration (Lz, Ly, Lx): the links of the dual lattice that pass through vortices.
+
+    A line enters every cube of the lattice as often as it leaves it, unless bonds are frustrated or missing.
+
+    Args:
+        theta: one configuration; a numpy array only.
+        model: of three axes, whose bonds count.
+
+    Returns:
+        float64 (n, 2, 3): where each link begins and ends, (x, y, z) in lattice spacings. It points along the vortex's
+        axis by the right-hand rule.
+
+    Raises:
+        InputError: more than one configuration, or one of two axes.
+
+    Example:
+        >>> from mcmc.models.presets import XY
+        >>> theta = np.zeros((2, 4, 4))
+        >>> theta[:, 1] = [0, 2, -2, 0]  # the same row winds in both layers
+        >>> vortex_lines(theta, XY(dimensions=3))[0].tolist()
+        [[1.5, 0.5, 0.5], [1.5, 0.5, -0.5]]
+    """
+    q, links = vorticity(_one(theta, 3, model), model), []
+    for k, (a, b) in enumerate(_PLANES[3]):
+        z, y, x = np.nonzero(q[k])
+        centre = np.stack([x, y, z], -1).astype(np.float64)
+        centre[:, [a, b]] += 0.5
+        normal = np.cross(np.eye(3)[a], np.eye(3)[b]) * np.sign(q[k, z, y, x])[:, None]
+        links.append(np.stack([centre - normal / 2, centre + normal / 2], 1))
+    return np.concatenate(links)
 
 
 @_per_configuration
-def winding_numbers(theta: Any) -> Any:
-    """Turns of the angle around the torus, along x and along y; ``(..., Ly, Lx) -> (..., 2)``.
+def winding_numbers(theta: Any, model: Model = _XY) -> Any:
+    """Turns of the angle around the torus, along x, along y (and z); ``(..., Ly, Lx) -> (..., 2)``.
 
-    Each row has a whole number of turns; this is the mean over rows (and over columns along y), a whole number where
-    no vortex lies between them.
+    Differences are counted from what the model's bonds want, see `vorticity`: by default from 0. Each row then has a
+    whole number of turns, unless bonds of a row cannot all be satisfied; this is the mean over rows (and over columns
+    along y), a whole number where no vortex lies between them.
     """
-    right, below = _turns(theta)
-    Ly, Lx = theta.shape[-2:]
-    return _stack(namespace(theta), -_mean(right) * Lx, -_mean(below) * Ly)
+    xp, d = namespace(theta), model.dimensions
+    axes = tuple(range(-d, 0))
+    turns = enumerate(_turns(theta, model))
+    return _stack(xp, *(-each.mean(axes, dtype=xp.float64) * theta.shape[-1 - axis] for axis, each in turns))
 
 
 def _fft(theta: Any) -> Any:
@@ -252,13 +482,15 @@ def _spins(theta: Any) -> Any:
 
 
 @_per_configuration
-def structure_factor(theta: Any) -> Any:
+def structure_factor(theta: Any, model: Model = _XY) -> Any:
     """S(k) = abs(sum_j exp(i theta_j - i k r_j))^2 / N for all wave vectors; float64 (..., Ly, Lx).
 
-    Entry [0, 0] is S(0) = N m^2; [0, 1] has k = 2 pi / Lx along x, [1, 0] has k = 2 pi / Ly along y.
+    Entry [0, 0] is S(0) = N m^2; [0, 1] has k = 2 pi / Lx along x, [1, 0] has k = 2 pi / Ly along y. A model of three
+    axes takes (..., Lz, Ly, Lx).
     """
-    transform = _fft(theta).fft2(_spins(theta))
-    return (transform.real**2 + transform.imag**2) / (theta.shape[-1] * theta.shape[-2])
+    axes = tuple(range(-model.dimensions, 0))
+    transform = _fft(theta).fftn(_spins(theta), None, axes)
+    return (transform.real**2 + transform.imag**2) / math.prod(theta.shape[-model.dimensions :])
 
 
 @_per_configuration
@@ -294,9 +526,10 @@ def _long_waves(theta: Any, L: int) -> Any:
 
 
 @_per_configuration
-def correlation(theta: Any) -> Any:
+def correlation(theta: Any, model: Model = _XY) -> Any:
     """Spin-spin correlation G(r) = mean over j of cos(theta_j - theta_{j + r}), by FFT; float64 (..., Ly, Lx).
 
-    Entry [y, x] has r = (x, y), periodic; its mean over draws is the correlation function.
+    Entry [y, x] has r = (x, y), periodic; its mean over draws is the correlation function. A model of three axes takes
+    (..., Lz, Ly, Lx).
     """
-    return _fft(theta).ifft2(structure_factor(theta)).real
+    return _fft(theta).ifftn(structure_factor(theta, model), None, tuple(range(-model.dimensions, 0))).real

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from mcmc.kernels import conventions
 from mcmc.kernels.conventions import Square
 from mcmc.models.lattice import Lattice
+from mcmc.models.order import periods
 from mcmc.models.presets import Model
 from mcmc.sampling.interactions import pairs_of
 
@@ -369,7 +369,7 @@ class Symmetry(Move):
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
         """There must be one."""
-        trivial = _periods(model, lattice) == lattice.sides
+        trivial = periods(model, lattice.shape) == lattice.sides
         if trivial and not model.reflection and model.turns <= 1:
             return "the model has no symmetry but global rotations, which need no help: leave it out"
         return ""
@@ -383,25 +383,13 @@ class Symmetry(Move):
         from mcmc.kernels.symmetry import symmetry
 
         x, y, keys, model = block.x.ravel(), block.y.ravel(), block.keys.ravel(), block.model
-        sides, periods = (
-            np.array([*values, 1, 1][:3], np.int64) for values in (block.lattice.sides, _periods(model, block.lattice))
+        sides, shifts = (
+            np.array([*values, 1, 1][:3], np.int64)
+            for values in (block.lattice.sides, periods(model, block.lattice.shape))
         )
         span = block.size, step, steps, numbers_per_step, number
         mirrored, turns = model.reflection, model.turns
-        symmetry(x, y, len(block.beta), keys, sides, periods, mirrored, turns, *span, block.counts[self.name])
-
-
-@lru_cache(maxsize=64)
-def _periods(model: Model, lattice: Lattice) -> tuple[int, ...]:
-    """Shifts along each axis, by multiples of which the couplings and phases stay as they are."""
-    arrays = [value for term in model.terms for value in (term.coupling, term.phase) if isinstance(value, np.ndarray)]
-
-    def period(axis: int, side: int) -> int:
-        shifts = (shift for shift in range(1, side) if side % shift == 0)
-        kept = (s for s in shifts if all((np.roll(each, s, -1 - axis) == each).all() for each in arrays))
-        return next(kept, side)
-
-    return tuple(period(axis, side) for axis, side in enumerate(lattice.sides))
+        symmetry(x, y, len(block.beta), keys, sides, shifts, mirrored, turns, *span, block.counts[self.name])
 
 
 def counted_steps(lattice: Lattice) -> int:

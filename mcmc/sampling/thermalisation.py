@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mcmc.models.lattice import Lattice, wrap
+from mcmc.models.lattice import Lattice
 from mcmc.models.observables import vortex_density, winding_numbers
 from mcmc.models.presets import Model
 from mcmc.sampling.replicas import Replicas
@@ -32,7 +32,7 @@ that costs least has a weight of some exp(-7 / WAVES)."""
 def forbidden_winding(model: Model, lattice: Lattice, beta: np.ndarray) -> np.ndarray:
     """Where a winding state has no weight to speak of (< 1e-8) though local moves never leave it: bool (R, 2).
 
-    Windings count from the `ground_state`; an antiferromagnet with an odd side, whose own state winds, has none.
+    Windings count from what the bonds want; an antiferromagnet with an odd side, whose own state winds, has none.
     """
     aspect = np.array([lattice.Ly / lattice.Lx, lattice.Lx / lattice.Ly])
     # 2 pi^2 J per turn on a square, less what spin waves and vortices soften at the temperatures in question.
@@ -146,7 +146,7 @@ def thermalise(
         everything.advance(sampler, stage)
         _tune(everything, sampler, before, stage)
     everything.beta = beta
-    wound = _trapped(everything, ordered)
+    wound = _trapped(everything)
     spins = everything.spins
     spins[:, wound] = _unit_vectors(ordered)[:, None]
     everything.spins = spins
@@ -157,7 +157,7 @@ def thermalise(
     findings = {
         "disagreement": np.repeat(z, R // T),
         "windings_cured": wound[:R].astype(np.int64),
-        "windings_left": _trapped(everything, ordered)[:R].astype(np.int64),
+        "windings_left": _trapped(everything)[:R].astype(np.int64),
     }
     found = {"steps": steps, **summary(findings, temperatures)}
     for line in start_warnings({"sampler": name, "thermalisation": found}):
@@ -190,16 +190,16 @@ def _unit_vectors(theta: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(theta), np.sin(theta)]).astype(np.float32)
 
 
-def _trapped(replicas: Replicas, ordered: np.ndarray) -> np.ndarray:
-    """Which replicas wind, or hold vortices, where that has no weight; relative to the ordered state."""
+def _trapped(replicas: Replicas) -> np.ndarray:
+    """Which replicas wind, or hold vortices, where that has no weight; relative to what the bonds want."""
     model, lattice, beta = replicas.model, replicas.lattice, replicas.beta
     if not model.square:
         return np.zeros(replicas.size, bool)
     x, y = replicas.spins
-    theta = wrap(np.arctan2(y, x) - ordered).astype(np.float32).reshape(replicas.size, *lattice.shape)
-    wound = (np.abs(winding_numbers(theta)) > 0.5) & forbidden_winding(model, lattice, beta)
+    theta = np.arctan2(y, x).reshape(replicas.size, *lattice.shape)
+    wound = (np.abs(winding_numbers(theta, model)) > 0.5) & forbidden_winding(model, lattice, beta)
     waves = _ferromagnetic_coupling(model, lattice) > 0 and model.square.K >= 0
-    return wound.any(-1) | (waves & (beta * model.scale * WAVES > 1) & (vortex_density(theta) > 0))
+    return wound.any(-1) | (waves & (beta * model.scale * WAVES > 1) & (vortex_density(theta, model) > 0))
 
 
 def _disagreement(energies: np.ndarray, temperatures: np.ndarray, C: int) -> np.ndarray:

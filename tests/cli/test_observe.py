@@ -10,7 +10,7 @@ import pytest
 from latticeflow.cli import main
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.table import Table
-from mcmc.analysis.thermodynamics import OBSERVABLES, measure, observe, simulate, tabulate, thermodynamics
+from mcmc.analysis.thermodynamics import measure, observables_of, observe, simulate, tabulate, thermodynamics
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
@@ -91,7 +91,7 @@ def test_several_files_in_json_csv_and_plot(files, tmp_path, capsys):
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
-    for name in OBSERVABLES:
+    for name in observables_of(XY(), Lattice(6, 4)):
         assert float(rows[4][name]) == printed[1]["rows"][1][name]["value"]
         assert float(rows[4][f"{name}_error"]) == printed[1]["rows"][1][name]["error"]
     assert plot.read_bytes().startswith(b"\x89PNG")

@@ -18,10 +18,14 @@ def table(model, seed):
 
 
 def test_overview_of_all_observables(tmp_path):
-    figure = plots.overview({"XY": table(XY(), 1), "EXY": table(ExtendedXY(), 2)}, tuple(OBSERVABLES))
+    tables = {"XY": table(XY(), 1), "EXY": table(ExtendedXY(1.0, -1.0), 2)}
+    figure = plots.overview(tables, tuple(OBSERVABLES))
     drawn = [axes for axes in figure.axes if axes.has_data()]
-    assert len(drawn) == len(OBSERVABLES)
-    assert {axes.get_ylabel() for axes in drawn} == {plots.LABELS[name] for name in OBSERVABLES}
+    held = [name for name in OBSERVABLES if name in tables["EXY"].observables]
+    assert {"chirality", "staggered_magnetization"} <= {*held} - {*tables["XY"].observables}
+    assert [axes.get_ylabel() for axes in drawn] == [plots.LABELS[name] for name in held]
+    with pytest.raises(InputError, match="chirality"):
+        plots.overview({"XY": tables["XY"]}, ["chirality"])
     assert set(plots.LABELS) == {*OBSERVABLES, "free_energy", "entropy"}
     plots.save(figure, tmp_path / "all.png")
     small = plots.overview({"XY": table(XY(), 1)}, ("helicity_modulus",))

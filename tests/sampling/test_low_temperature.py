@@ -105,7 +105,7 @@ def test_annealing_reaches_what_a_quench_does_not(monkeypatch):
     found = []
     for schedule in (thermalisation.cooling, quench):
         monkeypatch.setattr(thermalisation, "cooling", schedule)
-        monkeypatch.setattr(thermalisation, "_trapped", lambda replicas, ordered: np.zeros(replicas.size, bool))
+        monkeypatch.setattr(thermalisation, "_trapped", lambda replicas: np.zeros(replicas.size, bool))
         run = Simulation(Settings(XY(), Lattice(48, 48), (1e-3,), 4, seed=1))
         found.append((run.block(50).series["energy"][0].mean() + 2) / 1e-3)
     assert found[0] == pytest.approx(0.5, abs=0.02)
