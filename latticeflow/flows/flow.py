@@ -19,6 +19,7 @@ from latticeflow.flows.last_colour import exact_colours
 from mcmc import InputError, Lattice
 from mcmc.models.presets import Model, require_known
 from mcmc.runtime.registry import Registry
+from mcmc.runtime.text import html_facts
 
 _UNIT: ContextVar[float | None] = ContextVar("unit", default=None)
 
@@ -136,6 +137,20 @@ class Flow(nn.Module, ABC):
             f"  {flow_file.describe(self.history)}",
         ]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        low, high = self.temperatures
+        return html_facts(
+            {
+                "model": self.model,
+                "lattice": self.lattice,
+                "temperatures": f"{low:g} to {high:g}",
+                "parameters": f"{self.parameter_count:,} on {self.device}",
+                "made": flow_file.describe(self.history),
+            },
+            caption=f"{type(self).__name__} flow",
+        )
 
     @property
     def device(self) -> torch.device:

@@ -11,7 +11,7 @@ import html
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from latticeflow.plots import figures, flow_figures
 from mcmc import InputError
 from mcmc.analysis.table import HEADERS, LEGEND, Table
 from mcmc.analysis.thermodynamics import observe
+from mcmc.runtime.text import html_facts
 from mcmc.storage.ensemble import Ensemble
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def report(files: Sequence[str | Path], *, title: str = "", draws: int = 500) ->
     """A page about files of ensembles, chains and flows.
 
     Args:
-        files: ensembles and checkpoints; a flow is compared with the first ensemble of its model and lattice.
+        files: ensembles, checkpoints and names of flows that come with the package; a flow is compared with the first ensemble of its model and lattice.
         title: of the page; empty names the files.
         draws: of each comparison, at each temperature.
 
@@ -69,7 +70,7 @@ def report(files: Sequence[str | Path], *, title: str = "", draws: int = 500) ->
     if not files:
         raise InputError("nothing to report on: name at least one file")
     paths = [Path(file) for file in files]
-    flows = [path for path in paths if path.suffix == ".pt"]
+    flows = [path for path in paths if path.suffix == ".pt" or (not path.suffix and not path.exists())]
     sections, warnings, tables = [], [], {}
     for path in [path for path in paths if path not in flows]:
         with Ensemble.open(path) as ensemble:
@@ -89,11 +90,6 @@ def report(files: Sequence[str | Path], *, title: str = "", draws: int = 500) ->
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>'
         f"<body>{body}<script>{_SCRIPT}</script></body></html>\n"
     )
-
-
-def _facts(rows: Mapping[str, Any]) -> str:
-    cells = "".join(f"<tr><th>{name}</th><td>{html.escape(str(text))}</td></tr>" for name, text in rows.items() if text)
-    return f'<table class="facts">{cells}</table>'
 
 
 def _picture(figure: Figure, words: str) -> str:
@@ -134,7 +130,7 @@ def _ensemble_section(path: Path, ensemble: Ensemble, table: Table) -> str:
     }
     picked = sorted({0, len(T) // 2, len(T) - 1})[:SHOWN_SPINS]
     energies = {f"T = {T[t]:.4g}": ensemble.series("energy", temperatures=slice(t, t + 1))[0] for t in picked}
-    parts = [_facts(facts), _observables(table)]
+    parts = [html_facts(facts), _observables(table)]
     shown = [name for name in figures.OVERVIEW if name in table.observables]
     parts.append(_picture(figures.overview({path.name: table}, shown), "observables against temperature"))
     with figures.style():
@@ -160,8 +156,8 @@ def _flow_section(path: Path, ensembles: Sequence[Path], draws: int) -> tuple[st
     from latticeflow.quality.compare import compare
 
     flow, metadata, training = checkpoint.load(path)
-    parts = [f"<pre>{html.escape(repr(flow))}</pre>"]
-    parts.append(_facts({"made by": metadata.get("command", ""), "on": metadata.get("created", "")}))
+    parts = [flow._repr_html_()]
+    parts.append(html_facts({"made by": metadata.get("command", ""), "on": metadata.get("created", "")}))
     if (curve := flow_figures.training_curve(metadata)) is not None:
         parts.append(_picture(curve, "acceptance and loss along the training"))
     warnings = [] if training is None else ["its training is not finished"]

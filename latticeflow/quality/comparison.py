@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
@@ -10,6 +9,7 @@ from typing import Any, overload
 from latticeflow.quality.flow_quality import FlowQuality, mean_row
 from latticeflow.quality.verdict import Verdict, verdict
 from mcmc import InputError
+from mcmc.runtime.text import html_table
 
 COLUMNS = {
     "temperature": "T",
@@ -79,11 +79,8 @@ class Comparison(Sequence[FlowQuality]):
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        head = "".join(f"<th>{title}</th>" for title in COLUMNS.values())
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for cells in self._cells())
         words = [str(self.verdict), *(f"warning: {line}" for line in self.warnings)]
-        text = "".join(f"<p>{html.escape(line)}</p>" for line in words)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{text}"
+        return html_table(list(COLUMNS.values()), list(self._cells()), notes=words)
 
     def to_pandas(self) -> Any:
         """All measures as a `pandas.DataFrame`, one row a temperature.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -27,6 +27,18 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, gap: str = " 
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     return "\n".join(gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def html_facts(rows: Mapping[str, object], *, caption: str = "") -> str:
+    """Names and what belongs to them as a table of HTML, for notebooks and reports; what is empty is left out."""
+    cells = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left">{html.escape(str(text))}</td></tr>'
+        for name, text in rows.items()
+        if text
+    )
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return f'<table class="facts">{title}{cells}</table>'
 
 
 def html_table(

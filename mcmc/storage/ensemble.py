@@ -8,7 +8,6 @@ data/ensemble-format.md describes format version 1.
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 import os
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_attributes, require_known, stored_model
+from mcmc.runtime.text import html_facts
 from mcmc.storage import descriptors
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
@@ -403,11 +403,7 @@ class Ensemble:
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in self._description().items()
-        )
-        return f"<table><caption>Ensemble</caption>{rows}</table>"
+        return html_facts(self._description(), caption="Ensemble")
 
     def to_xarray(self, draws: Positions = slice(None)) -> Any:
         """Configurations and series with named axes, read into memory.

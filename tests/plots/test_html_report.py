@@ -5,7 +5,6 @@ import re
 import pytest
 
 from latticeflow.cli import main
-from latticeflow.flows.checkpoint import shipped
 from latticeflow.plots.html_report import report
 from mcmc import InputError, generate
 
@@ -36,7 +35,7 @@ def test_warnings_come_first(tmp_path):
 
 
 def test_a_flow_beside_an_ensemble(files):
-    page = report([shipped()["xy8"], files[0]], draws=50)
+    page = report(["xy8", files[0]], draws=50)
     assert "Multiscale flow" in page
     assert "Beside" in page
 
