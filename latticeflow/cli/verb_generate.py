@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from latticeflow.cli import options
 from mcmc.sampling.samplers import SAMPLERS
-
-if TYPE_CHECKING:
-    from mcmc.sampling.settings import Settings
 
 AUTO = "heat bath, 3 over-relaxations, turns of rows and columns"
 
@@ -33,7 +30,11 @@ def add_parser(verbs: Any) -> None:
         "--draws", type=options.count, default=1000, help="draws per chain and temperature in all (default 1000)"
     )
     parser.add_argument(
-        "--chains", type=options.count, default=1, help="independent chains per temperature (default 1)"
+        "--chains",
+        type=chains,
+        metavar="N",
+        help="independent chains per temperature (default auto: 4, or on small lattices as many more as fill the "
+        "processor's vectors at no cost)",
     )
     parser.add_argument(
         "--sampler", default="auto", help=f"{', '.join(SAMPLERS)}, or module:name (default auto: {AUTO})"
@@ -63,6 +64,16 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--scheduler", metavar="TCP", help="of --executor dask, such as tcp://node1:8786")
     parser.add_argument("--task-index", type=int, metavar="I", help="do only share I (0 to N-1), in its own file")
     parser.add_argument("--task-count", type=int, metavar="N", help="number of shares; merge joins their files")
+
+
+def chains(text: str) -> int | None:
+    """Parse a number of chains; ``auto`` is None.
+
+    Example:
+        >>> chains("8")
+        8
+    """
+    return None if text == "auto" else options.count(text)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -110,11 +121,14 @@ def execute(arguments: argparse.Namespace) -> int:
             command=arguments.command,
         )
     if complete:
-        content = _content(settings, arguments.draws)
+        content = _content(path)
         content += ", series only" if arguments.series_only else ""
         options.wrote(path, content, next_command=f"latticeflow observe {path}")
     return options.stopped(stop, complete)
 
 
-def _content(settings: Settings, draws: int) -> str:
-    return f"{draws:,} draws of {settings.chains} chains at {len(settings.temperatures)} temperatures"
+def _content(path: Path) -> str:
+    from mcmc.storage.ensemble import Ensemble
+
+    with Ensemble.open(path) as found:
+        return f"{found.draws:,} draws of {found.chains} chains at {len(found.temperatures)} temperatures"

@@ -480,7 +480,7 @@ def simulate(
     from mcmc.sampling.simulation import Simulation
 
     simulation = Simulation(settings, threads=threads)
-    replicas = len(settings.temperatures) * settings.chains
+    replicas = math.prod(settings.shape)
     step = max(1, max_bytes // (4 * settings.lattice.N * replicas))
     moments: dict[str, np.ndarray] = {}
     for start in range(0, draws, step):

@@ -53,7 +53,7 @@ def partition(settings: Settings, count: int) -> list[Part]:
 
     Temperatures that exchange configurations stay together.
     """
-    T, C = len(settings.temperatures), settings.chains
+    T, C = settings.shape
     rows = 1 if settings.tempering else min(count, T)
     parts = []
     for row, temperatures in enumerate(_split(T, rows)):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from mcmc.runtime.stop import Stop
 from mcmc.runtime.text import bytes_in_words
 from mcmc.sampling.executors import Team, Workers, hire
 from mcmc.sampling.samplers import find_sampler
-from mcmc.sampling.settings import Settings, adopt, run_attributes, settings_from_dict
+from mcmc.sampling.settings import LEAST_CHAINS, Settings, adopt, run_attributes, settings_from_dict
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
@@ -41,7 +42,7 @@ def generate(
     temperatures: float | Sequence[float] | np.ndarray,
     draws: int = 1000,
     out: str | Path | None = None,
-    chains: int = 4,
+    chains: int | Literal["auto"] | None = "auto",
     sampler: str = "auto",
     thermalise: int | None = None,
     thin: int | None = None,
@@ -62,7 +63,8 @@ def generate(
         temperatures: in units of J / k_B, one or many.
         draws: of each chain at each temperature; with ``resume`` those in the file count.
         out: the file to write, such as ``"xy16.h5"``; None keeps the draws in memory.
-        chains: independent Markov chains at each temperature.
+        chains: independent Markov chains at each temperature; ``"auto"`` or None takes 4, or on small lattices as many
+            more as fill the processor's vectors at no cost.
         sampler: a name of `SAMPLERS`, or ``module:name``.
         thermalise: steps before the first draw; None chooses by sampler and size.
         thin: steps between draws; None chooses by sampler and size.
@@ -84,13 +86,13 @@ def generate(
     Example:
         >>> ensemble = generate("xy", size=4, temperatures=[0.5, 1.0], draws=20, thermalise=50)
         >>> ensemble.theta().shape
-        (2, 4, 20, 4, 4)
+        (2, 8, 20, 4, 4)
     """
     settings = Settings(
         model=model_from_name(model) if isinstance(model, str) else model,
         lattice=as_lattice(size),
         temperatures=tuple(np.atleast_1d(np.asarray(temperatures, np.float64)).tolist()),
-        chains=chains,
+        chains=None if isinstance(chains, str) and chains == "auto" else chains,
         sampler=sampler,
         thermalise=thermalise,
         thin=thin,
@@ -114,12 +116,12 @@ def _in_memory(settings: Settings, draws: int, series_only: bool) -> MemoryEnsem
         settings.model,
         settings.lattice,
         settings.temperatures,
-        chains=settings.chains,
+        chains=settings.shape[1],
         series=_series(settings, series_only),
         series_only=series_only,
         attributes=run_attributes(settings),
     )
-    total = draws * len(settings.temperatures) * settings.chains
+    total = draws * math.prod(settings.shape)
     with Progress("sampling", total, unit="draws") as progress:
         fill(ensemble, Simulation(settings, series_only=series_only), draws, Stop(), progress)
     return ensemble
@@ -168,7 +170,7 @@ def generate_file(
     path = Path(path)
     stop = stop or Stop()
     with _open(settings, path, draws, series_only, resume, command) as ensemble:
-        settings = settings_from_dict(ensemble.attributes["settings"])
+        asked, settings = settings, settings_from_dict(ensemble.attributes["settings"])
         total = draws * len(ensemble.temperatures) * ensemble.chains
         with Progress(f"sampling {path.name}", total, unit="draws") as progress:
             per_draw = len(ensemble.temperatures) * ensemble.chains
@@ -181,6 +183,7 @@ def generate_file(
                 else:
                     simulation = Team(settings, ensemble.state(), workers, series_only=series_only)
                 if ensemble.state() is None:
+                    _announce_chains(asked)
                     _replay(simulation, ensemble)
             fill(ensemble, simulation, draws, stop, progress)
         if not ensemble.draws:  # stopped before there was anything to save
@@ -261,7 +264,7 @@ def _open(
         model=settings.model,
         lattice=settings.lattice,
         temperatures=settings.temperatures,
-        chains=range(settings.first_chain, settings.first_chain + settings.chains),
+        chains=range(settings.first_chain, settings.first_chain + settings.shape[1]),
         series=series,
         series_only=series_only,
         provenance=run_attributes(settings, command),
@@ -269,9 +272,21 @@ def _open(
     )
 
 
+def _announce_chains(settings: Settings) -> None:
+    """Say how many chains were chosen and why, or that more than were asked for would cost nothing."""
+    C = settings.shape[1]
+    if settings == settings.resolved():
+        return  # a share of a run, in which nothing was left open
+    if settings.chains is None:
+        more = f", as fast as {LEAST_CHAINS}: they fill the processor's vectors" if C > LEAST_CHAINS else ""
+        logger.info("%d chains at each temperature%s", C, more)
+    elif (most := settings.chains_at_no_cost(C)) > C:
+        logger.info("%d chains at each temperature would take no longer than %d: vectors are not full", most, C)
+
+
 def _announce(settings: Settings, path: Path, draws: int, series: int, series_only: bool) -> None:
     """Say how large the file will be, and refuse what the disk has no room for."""
-    chains = len(settings.temperatures) * settings.chains
+    chains = math.prod(settings.shape)
     draw = 8 * series + (0 if series_only else 4 * settings.lattice.N)
     size = draws * (chains * draw + 8) + chains * 12 * settings.lattice.N
     folder = path.parent if path.parent.is_dir() else Path.cwd()

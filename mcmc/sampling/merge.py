@@ -165,7 +165,7 @@ def _refuse_shared_streams(files: Sequence[Ensemble]) -> None:
     seen: dict[bytes, tuple[Path, float]] = {}
     for file in files:
         for settings in _runs(file.attributes):
-            keys = chain_keys(settings).reshape(len(settings.temperatures), settings.chains, -1)
+            keys = chain_keys(settings).reshape(*settings.shape, -1)
             for T, key in ((T, k.tobytes()) for T, row in zip(settings.temperatures, keys, strict=True) for k in row):
                 other, there = seen.setdefault(key, (file.path, T))
                 if there != T:

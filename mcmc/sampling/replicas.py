@@ -133,12 +133,40 @@ def choose_strips(lattice: Lattice, replicas: int) -> int:
         >>> [choose_strips(Lattice(16, 16), replicas) for replicas in (1, 4, 16, 1000)]
         [8, 8, 4, 4]
     """
+    times = _sweep_times(lattice, replicas)
+    return max(strips for strips, time in times.items() if time <= 1.125 * min(times.values()))
+
+
+def _sweep_times(lattice: Lattice, replicas: int) -> dict[int, float]:
+    """Time of a sweep of all replicas for every possible number of strips, in rows of a vector."""
     possible = [strips for strips in STRIPS if fits(strips, lattice)] if lattice.N >= LEAST_SITES else [1]
-    times = {
+    return {
         strips: -(-replicas * strips // WIDTH) * (lattice.Ly // strips + (0.5 if strips > 1 else 0.0))
         for strips in possible
     }
-    return max(strips for strips, time in times.items() if time <= 1.125 * min(times.values()))
+
+
+def chains_at_no_cost(lattice: Lattice, temperatures: int, chains: int, *, cut: bool) -> int:
+    """Twice as many chains at each temperature, or 4, 8, 16 times, if they take no longer: they fill the vectors.
+
+    Args:
+        lattice: the periodic rectangle.
+        temperatures: how many.
+        chains: how many there are.
+        cut: whether the sampler advances strips of a lattice, see `choose_strips`.
+
+    Example:
+        >>> [chains_at_no_cost(Lattice(L, L), 1, 4, cut=True) for L in (8, 16, 64)]
+        [16, 4, 4]
+        >>> [chains_at_no_cost(Lattice(8, 8), temperatures, 4, cut=True) for temperatures in (2, 3, 4, 11)]
+        [8, 4, 4, 4]
+    """
+
+    def time(count: int) -> float:
+        times = _sweep_times(lattice, temperatures * count)
+        return min(times.values()) if cut else times[1]
+
+    return max(times * chains for times in (1, 2, 4, 8, 16) if time(times * chains) <= time(chains))
 
 
 def lowest_temperature(model: Model) -> float:

@@ -145,6 +145,11 @@ class Sampler:
         """Whether every move can advance lattices that are cut into strips."""
         return all(move.strips for move in self.moves)
 
+    @property
+    def vectors(self) -> bool:
+        """Whether every move advances the lanes of a vector together, so that empty ones cost as much as full ones."""
+        return all(isinstance(move, KernelMove) for move in self.moves)
+
     @cached_property
     def _plan(self) -> _Plan:
         placed = _place(self.updates)

@@ -14,10 +14,22 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
-from mcmc.sampling.replicas import LEAST_HEIGHT, choose_strips, fits, lowest_temperature, too_cold
+from mcmc.sampling.replicas import (
+    LEAST_HEIGHT,
+    chains_at_no_cost,
+    choose_strips,
+    fits,
+    lowest_temperature,
+    too_cold,
+)
 from mcmc.sampling.samplers import Sampler, find_sampler
 from mcmc.sampling.streams import DESCRIPTIONS, LATEST
 from mcmc.storage.provenance import origin
+
+LEAST_CHAINS = 4
+"""Chains at each temperature, at least, where they are chosen: R-hat compares them."""
+FILLED_SITES = 4096
+"""Sites up to which chains are added to fill vectors: their draws take little room there."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +41,7 @@ class Settings:
         lattice: the periodic rectangle.
         temperatures: in units of J / k_B, positive, none twice; one number, a sequence or an array of them becomes a
             sorted tuple. Not below `mcmc.sampling.replicas.lowest_temperature`.
-        chains: independent Markov chains at each temperature.
+        chains: independent Markov chains at each temperature; None chooses, see `chosen_chains`.
         sampler: a name of `mcmc.sampling.samplers.SAMPLERS`, or ``module:name``.
         thermalise: steps before the first draw; None chooses by sampler and size.
         thin: steps between draws; None chooses by sampler and size.
@@ -49,7 +61,7 @@ class Settings:
     model: Model
     lattice: Lattice
     temperatures: tuple[float, ...]
-    chains: int = 1
+    chains: int | None = 1
     sampler: str = "auto"
     thermalise: int | None = None
     thin: int | None = None
@@ -106,6 +118,31 @@ class Settings:
         """Whether the kernels can advance strips of the lattice: they know bonds and plaquettes of neighbours."""
         return sampler.strips and self.model.square is not None
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of temperatures, and of chains at each."""
+        return len(self.temperatures), self.chosen_chains if self.chains is None else self.chains
+
+    @property
+    def chosen_chains(self) -> int:
+        """Chains at each temperature where none are asked for: `LEAST_CHAINS`, or what is as fast.
+
+        On lattices that are too small to be cut into strips more of them fill the processor's vectors at no cost.
+
+        Example:
+            >>> [Settings(model_from_name("xy"), Lattice(L, L), (0.9,), chains=None).chosen_chains for L in (8, 64)]
+            [16, 4]
+        """
+        return self.chains_at_no_cost(LEAST_CHAINS)
+
+    def chains_at_no_cost(self, chains: int) -> int:
+        """Chains at each temperature that take no longer than ``chains`` of them, but fill the vectors."""
+        sampler = find_sampler(self.sampler, self.model, self.lattice)
+        if self.lattice.N > FILLED_SITES or not sampler.vectors:
+            return chains
+        cut = self.strips != 1 and self._may_be_cut(sampler)
+        return chains_at_no_cost(self.lattice, len(self.temperatures), chains, cut=cut)
+
     def part(self, temperatures: range, chains: range) -> Settings:
         """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
 
@@ -130,13 +167,14 @@ class Settings:
         """The same settings with every choice made."""
         thin, thermalise = self.thin, self.thermalise
         sampler = find_sampler(self.sampler, self.model, self.lattice)
-        replicas = len(self.temperatures) * self.chains
+        T, C = self.shape
         return replace(
             self,
+            chains=C,
             thermalise=sampler.default_thermalise(self.lattice) if thermalise is None else thermalise,
             thin=sampler.default_thin(self.lattice) if thin is None else thin,
             streams=LATEST if self.streams is None else self.streams,
-            strips=self.strips or (choose_strips(self.lattice, replicas) if self._may_be_cut(sampler) else 1),
+            strips=self.strips or (choose_strips(self.lattice, T * C) if self._may_be_cut(sampler) else 1),
         )
 
 

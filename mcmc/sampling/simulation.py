@@ -65,7 +65,7 @@ class Simulation:
                 strips=settings.strips or 1,
             )
         else:
-            beta = np.repeat(1 / temperatures, settings.chains)
+            beta = np.repeat(1 / temperatures, settings.shape[1])
             self._replicas = Replicas(
                 settings.model, settings.lattice, beta, keys, threads=threads, strips=settings.strips or 1
             )
@@ -112,7 +112,7 @@ class Simulation:
         arrays = {"x": x, "y": y}
         for prefix, named in (("tuned", r.tuned), ("accepted", r.accepted), ("start", self._findings)):
             arrays |= {f"{prefix}_{name}": array for name, array in named.items()}
-        shape = (len(self.settings.temperatures), self.settings.chains)
+        shape = self.settings.shape
         state = {name: array.reshape(*shape, *array.shape[1:]) for name, array in arrays.items()}
         return {**state, "step": np.array(r.step), **(self._ladder.state() if self._ladder else {})}
 
@@ -146,7 +146,7 @@ class Simulation:
         """
         if draws < 1:
             raise InputError(f"draws = {draws} must be at least 1")
-        T, C, N = len(self.settings.temperatures), self.settings.chains, self.settings.lattice.N
+        (T, C), N = self.settings.shape, self.settings.lattice.N
         theta, thin = np.empty((T * C, draws, N), np.float32), self.settings.thin or 1
         if self._ladder is None:
             moments = self._replicas.run(self.sampler, draws, thin, theta)

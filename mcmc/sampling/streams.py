@@ -36,7 +36,7 @@ _APART = 2**31  # numbers no chain has; from here on streams serve other purpose
 
 def chain_keys(settings: Settings) -> np.ndarray:
     """Keys of the chains, uint32 (T * C, 4), chains of one temperature together."""
-    chains = range(settings.first_chain, settings.first_chain + settings.chains)
+    chains = _numbers(settings)
     return np.array([key(settings.seed, *branch, c) for branch in _branches(settings) for c in chains])
 
 
@@ -48,11 +48,16 @@ def probe_keys(settings: Settings, count: int) -> np.ndarray:
 
 def exchange_keys(settings: Settings) -> np.ndarray:
     """Keys by which the replicas of each chain exchange temperatures, uint32 (C, 4)."""
-    chains = range(settings.first_chain, settings.first_chain + settings.chains)
+    chains = _numbers(settings)
     if _version(settings) == 1:
         return np.array([key(settings.seed, _APART, c) for c in chains])
     grid = zlib.crc32(np.array(settings.temperatures).tobytes())
     return np.array([key(settings.seed, _origin(settings), grid, c, _APART) for c in chains])
+
+
+def _numbers(settings: Settings) -> range:
+    """Numbers of the run's chains."""
+    return range(settings.first_chain, settings.first_chain + settings.shape[1])
 
 
 def _version(settings: Settings) -> int:
