@@ -171,5 +171,5 @@ def _measured(theta: np.ndarray, settings: Settings, threads: int) -> dict[str, 
     parts = np.array_split(theta, min(threads, len(theta)))
     with ThreadPoolExecutor(len(parts)) as pool:
         found = [*pool.map(partial(basic_moments, model=settings.model), parts)]
-    shape = (len(settings.temperatures), settings.chains, theta.shape[1])
+    shape = (*settings.shape, theta.shape[1])
     return {name: np.concatenate([each[name] for each in found]).reshape(shape) for name in found[0]}

@@ -200,7 +200,7 @@ def test_generate_on_a_full_disk_says_what_is_safe(tmp_path):
     words = [*GENERATE, "--chains", "8", "--draws", "100000"]
 
     def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16_000_000, 16_000_000))
 
     done = subprocess.run(
         [sys.executable, "-m", "latticeflow", *words, "--out", str(path)],
