@@ -57,7 +57,8 @@ def report(files: Sequence[str | Path], *, title: str = "", draws: int = 500) ->
     """A page about files of ensembles, chains and flows.
 
     Args:
-        files: ensembles, checkpoints and names of flows that come with the package; a flow is compared with the first ensemble of its model and lattice.
+        files: ensembles, checkpoints and names of flows that come with the package; a flow is compared with the first
+            ensemble of its model and lattice.
         title: of the page; empty names the files.
         draws: of each comparison, at each temperature.
 

@@ -32,8 +32,9 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling import rng
+from mcmc.sampling.moves import HeatBath
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.samplers import find_sampler
+from mcmc.sampling.samplers import Sampler, find_sampler
 
 LEAST_EFFECTIVE = 0.5
 """Effective walkers of a population, as a share, below which they are drawn anew."""
@@ -139,8 +140,12 @@ def anneal(
         if not (np.isfinite(T) and T > 0):
             raise InputError(f"temperature {T!r} must be a positive finite number")
     moves = find_sampler(sampler, model, lattice)
+    if sampler == "auto" and any(isinstance(move, HeatBath) for move in moves.moves):
+        # Clusters that must be tuned help where chains are long; here heat bath alone leads to any configuration.
+        untuned = [update for update in moves.updates if update.move.initial is None]
+        moves = Sampler(untuned, moves.spacing, moves.thermalisation)
     if any(move.initial is not None for move in moves.moves):
-        raise InputError(f"sampler {sampler!r} must be tuned at each temperature: anneal by auto or heat_bath")
+        raise InputError(f"sampler {sampler!r} must be tuned at each temperature: anneal by heat_bath")
     R, N = populations * walkers, lattice.N
     beta = schedule(model, lattice, temperatures, steps, seed=int(rng.key(seed, 0)[0]))
     random = np.random.default_rng(rng.key(seed, _RESAMPLING_STREAM))
