@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,12 @@ def add_parser(verbs: Any) -> None:
         action="store_true",
         help="fit the Kosterlitz-Thouless temperature to the helicity modulus of several sizes",
     )
+    parser.add_argument(
+        "--crossing",
+        metavar="NAME",
+        help="find where reweighted curves of several sizes cross, of correlation_length / L, helicity_modulus, "
+        "binder_cumulant, chirality_binder, ...",
+    )
 
 
 def execute(arguments: argparse.Namespace) -> None:
@@ -52,7 +59,9 @@ def execute(arguments: argparse.Namespace) -> None:
     import json
 
     from mcmc import InputError
+    from mcmc.analysis.crossings import crossings
     from mcmc.analysis.kosterlitz_thouless import transition
+    from mcmc.analysis.reweighting import Reweighting
     from mcmc.analysis.table import LEGEND, write_csv
     from mcmc.analysis.thermodynamics import OBSERVABLES, chosen, observe
     from mcmc.runtime.progress import Progress
@@ -79,20 +88,27 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.csv is not None and not arguments.csv.parent.is_dir():
         raise InputError(f"directory {arguments.csv.parent} does not exist: create it, or name another file")
     tables: dict[Path, Table] = {}
+    T = arguments.temperatures
     for path in arguments.files:
         with Ensemble.open(path) as ensemble:
-            T = arguments.temperatures
             total = len(T or ensemble.temperatures) * ensemble.chains * ensemble.draws
             with Progress(f"observing {path.name}", total, unit="draws") as progress:
                 tables[path] = observe(
                     ensemble, observables=arguments.observables, temperatures=T, report=progress.advance
                 )
     fit = transition(list(tables.values())) if arguments.transition else None
+    found = []
+    if arguments.crossing:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(Ensemble.open(path)) for path in arguments.files]
+            found = crossings([Reweighting.from_ensemble(each, T) for each in opened], arguments.crossing)
     if arguments.json:
         objects: dict[str, Any] = {
             "ensembles": [{"file": str(path), **table.as_json()} for path, table in tables.items()]
         }
-        print(json.dumps(objects | ({"transition": fit._asdict()} if fit else {}), indent=2))
+        objects |= {"transition": fit._asdict()} if fit else {}
+        objects |= {"crossings": [each.as_json() for each in found]} if found else {}
+        print(json.dumps(objects, indent=2))
     else:
         for path, table in tables.items():
             shown = arguments.observables and table.observables
@@ -100,6 +116,8 @@ def execute(arguments: argparse.Namespace) -> None:
         print(LEGEND)
         if fit:
             print(f"\n{fit}")
+        if found:
+            print("", *found, sep="\n")
     if arguments.csv is not None:
         write_csv(arguments.csv, {str(path): table for path, table in tables.items()})
         options.say(f"wrote {arguments.csv}: {len(names)} observables with errors")
