@@ -10,10 +10,53 @@ from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATI
 from mcmc.kernels.field import sites
 from mcmc.kernels.heat_bath import heat_bath
 from mcmc.kernels.lines import lines
+from mcmc.kernels.measure import angles, moments, term_moments
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
 from mcmc.kernels.strips import copy_first_row, copy_last_row, copy_rows
 from mcmc.kernels.twist import twist
+
+
+@njit(cache=True, nogil=True)
+def run_draws(
+    x,
+    y,
+    beta,
+    width,
+    keys,
+    shared,
+    interaction,
+    owned,
+    Lx,
+    strips,
+    step,
+    thin,
+    numbers_per_step,
+    program,
+    accepted,
+    sums,
+    theta,
+):
+    """Advance a block by ``thin`` steps, measure it, and so on, in place; a single call for many short steps.
+
+    Args:
+        owned: as `mcmc.kernels.measure` takes it.
+        step: number of the first step since the start of the run.
+        thin: steps before each measurement.
+        sums: float64 (draws, 3, W), receives what `mcmc.kernels.measure.moments` finds.
+        theta: float32 (draws, n * W), receives the angles; of no draws if they are not wanted.
+
+    For the other arguments see `run_steps`.
+    """
+    W, n = len(beta), sites(interaction) * len(beta)
+    for draw in range(len(sums)):
+        first = step + draw * thin
+        run_steps(
+            x, y, beta, width, keys, shared, interaction, Lx, strips, first, thin, numbers_per_step, program, accepted
+        )
+        sums[draw] = _moments(x, y, W, interaction, owned, Lx)
+        if len(theta):
+            angles(x[:n], y[:n], theta[draw])
 
 
 @njit(cache=True, nogil=True)
@@ -63,6 +106,21 @@ def run_steps(
                         copy_first_row(x, y, W, N, Lx, strips)
                     elif strips > 1:
                         copy_last_row(x, y, W, N, Lx, strips)
+
+
+def _moments(x, y, W, interaction, owned, Lx):
+    """What `mcmc.kernels.measure` finds, by what suits the interaction."""
+
+
+@overload(_moments)
+def _moments_of(x, y, W, interaction, owned, Lx):
+    if interaction.instance_class is not Square:
+        return lambda x, y, W, interaction, owned, Lx: term_moments(x, y, W, owned, Lx)
+
+    def of_a_square(x, y, W, interaction, owned, Lx):
+        return moments(x, y, W, interaction.neighbours, interaction.J, interaction.K, Lx)
+
+    return of_a_square
 
 
 def _across(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):

@@ -138,6 +138,45 @@ class Program:
             self._lines,
             accepted,
         )
+        self._count(block, accepted)
+
+    def run(
+        self, block: ReplicaBlock, step: int, draws: int, thin: int, numbers_per_step: int, angles: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Measure ``draws`` times, ``thin`` steps before each; see `Move.advance`.
+
+        Returns:
+            What `mcmc.kernels.measure` finds in each lane, float64 (draws, 3, W), and the angles, float32
+            (draws, n, W), or none of them.
+        """
+        from mcmc.kernels.steps import run_draws
+
+        W, n = len(block.beta), len(block.neighbours)
+        accepted = np.zeros((len(self.moves), W), np.float32)
+        sums, theta = np.empty((draws, 3, W)), np.empty((draws if angles else 0, n * W), np.float32)
+        run_draws(
+            block.x.ravel(),
+            block.y.ravel(),
+            block.beta,
+            block.tuned.get(Metropolis.name, block.beta),
+            block.keys.ravel(),
+            block.shared_keys.ravel(),
+            block.interaction,
+            block.owned,
+            block.lattice.Lx,
+            block.strips,
+            step,
+            thin,
+            numbers_per_step,
+            self._lines,
+            accepted,
+            sums,
+            theta,
+        )
+        self._count(block, accepted)
+        return sums, theta.reshape(-1, n, W)
+
+    def _count(self, block: ReplicaBlock, accepted: np.ndarray) -> None:
         for move, row in zip(self.moves, accepted, strict=True):
             if move.numbers:
                 block.counts[move.name] += row

@@ -20,6 +20,8 @@ from mcmc.sampling.moves import Move, counted_steps
 from mcmc.sampling.rng import lane_keys
 from mcmc.sampling.samplers import Sampler
 
+_MEASURED = 2**20
+"""Angles of a block that are held at once, before they are put in order."""
 _AT_ONCE = 2**20
 """Updates of each replica in one call, which no signal can end: less than a second."""
 LEAST_HEIGHT = 2
@@ -398,14 +400,38 @@ class Replicas:
         self._prepare(sampler)
 
         def work(block: ReplicaBlock) -> None:
-            for n in range(draws):
-                self._advance(block, sampler, self.step + n * thin, thin)
-                _measure(block, n, series, theta)
+            n = 0
+            while n < draws:
+                n += self._run_at_once(block, sampler, n, draws, thin, series, theta)
             self._read_counts(block)
 
         self._map(work)
         self.step += draws * thin
         return series
+
+    def _run_at_once(
+        self,
+        block: ReplicaBlock,
+        sampler: Sampler,
+        n: int,
+        draws: int,
+        thin: int,
+        series: np.ndarray,
+        theta: np.ndarray | None,
+    ) -> int:
+        """Make draw n and, where many steps are one call of a kernel, some that follow; returns how many."""
+        count = min(draws - n, _AT_ONCE // (self.lattice.N * thin), _MEASURED // block.x.size)
+        if count > 1 and not self._interrupted:
+            steps = count * thin
+            if block.uncounted + steps > counted_steps(self.lattice):
+                self._read_counts(block)
+            if found := sampler.run(block, self.step + n * thin, count, thin, theta is not None):
+                block.uncounted += steps
+                _keep(block, slice(n, n + count), series, theta, *found)
+                return count
+        self._advance(block, sampler, self.step + n * thin, thin)
+        _measure(block, n, series, theta)
+        return 1
 
     def measure(self, theta: np.ndarray | None = None) -> np.ndarray:
         """Measure as `run` does, without a step; float64 (3, R)."""
@@ -415,8 +441,12 @@ class Replicas:
 
 
 def by_replica(block: ReplicaBlock, values: np.ndarray) -> np.ndarray:
-    """Numbers of all sites in a block's layout, (n or more, W), in the lattice's order, (size, N)."""
-    return block.lanes(values[: len(block.neighbours)]).transpose(1, 2, 0).reshape(block.size, -1)
+    """Numbers of all sites in a block's layout, (n or more, W), in the lattice's order, (size, N).
+
+    Dimensions before these two come second: (draws, n, W) gives (size, draws, N).
+    """
+    lanes = np.moveaxis(block.lanes(values[..., : len(block.neighbours), :]), (-2, -1), (0, -2))
+    return lanes.reshape(*lanes.shape[:-2], -1)
 
 
 def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray | None) -> None:
@@ -427,11 +457,25 @@ def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray 
         lanes = measure.moments(x, y, W, *block.interaction, block.lattice.Lx)
     else:
         lanes = measure.term_moments(x, y, W, block.owned, block.lattice.Lx)
-    found = block.lanes(lanes).sum(-1)
-    # Where it is cold the excess is tiny, which float32 carries beside zero but not beside the whole energy.
-    found[0] = block.unit * (found[0] - block.floor)
-    series[:, block.slots, n] = found
+    out = np.empty((0, W), np.float32)
     if theta is not None:
         out = np.empty_like(block.x)
         measure.angles(x, y, out.ravel())
-        theta[block.slots, n] = by_replica(block, out)
+    _keep(block, slice(n, n + 1), series, theta, lanes[None], out[None])
+
+
+def _keep(
+    block: ReplicaBlock,
+    draws: slice,
+    series: np.ndarray,
+    theta: np.ndarray | None,
+    sums: np.ndarray,
+    angles: np.ndarray,
+) -> None:
+    """Put measurements of all lanes, (draws, 3, W), and angles, (draws, n, W), where they belong."""
+    found = block.lanes(sums).sum(-1)
+    # Where it is cold the excess is tiny, which float32 carries beside zero but not beside the whole energy.
+    found[:, 0] = block.unit * (found[:, 0] - block.floor)
+    series[:, block.slots, draws] = np.moveaxis(found, 0, -1)
+    if theta is not None:
+        theta[block.slots, draws] = by_replica(block, angles)

@@ -36,6 +36,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
@@ -198,6 +200,20 @@ class Sampler:
                     for again in range(segment.times):
                         number = segment.number + again * segment.move.numbers
                         segment.move.advance(block, n, count, numbers_per_step=numbers, number=number)
+
+    def run(
+        self, block: ReplicaBlock, step: int, draws: int, thin: int, angles: bool
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Measure ``draws`` times, ``thin`` steps before each, by one call of a kernel; see `Program.run`.
+
+        Returns:
+            None where a step is not one call of a kernel.
+        """
+        segments, numbers, at_once = self._plan
+        program = segments[0]
+        return (
+            program.run(block, step, draws, thin, numbers, angles) if at_once and isinstance(program, Program) else None
+        )
 
     def describe(self) -> list[dict[str, Any]]:
         """The moves in JSON's types, for files."""
