@@ -231,6 +231,25 @@ def _currents(theta: Any, model: Model) -> dict[tuple[int, ...], Any]:
     return {offset: weight * signs * current(offset) for offset, weight in order_of.weights.items()}
 
 
+def sectors(theta: Any, model: Model) -> dict[str, Any]:
+    """Which of the states that a discrete symmetry of the model joins each configuration is in, by the order's name.
+
+    A chain that is in equilibrium goes from one to another: a table that sees one alone is one-sided.
+
+    Returns:
+        Integers (...): of ``chirality`` its sign, of ``direction`` the nearest of the q directions that the model
+        singles out, 0 to q - 1; of neither for a model without such a symmetry.
+    """
+    shape, found = theta.shape[-model.dimensions :], dict[str, Any]()
+    if model.reflection and not order.no_chirality(model, shape):
+        found["chirality"] = np.sign(chirality(theta, model)).astype(int)
+    if not order.no_clock(model):
+        axes = tuple(range(-model.dimensions, 0))
+        c, s = (function(theta).mean(axes, dtype=np.float64) for function in (np.cos, np.sin))
+        found["direction"] = np.rint(np.arctan2(s, c) * model.turns / (2 * math.pi)).astype(int) % model.turns
+    return found
+
+
 def overlap(first: Any, second: Any, model: Model) -> Any:
     """Overlap of two replicas of a disordered model, blind to its symmetries; ``(..., Ly, Lx) -> (...)``.
 

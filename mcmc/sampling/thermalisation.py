@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mcmc.models.lattice import Lattice
-from mcmc.models.observables import vortex_density, winding_numbers
+from mcmc.models.observables import sectors, vortex_density, winding_numbers
 from mcmc.models.presets import Model
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import Sampler
@@ -123,7 +123,9 @@ def thermalise(
 
     Returns:
         The T * C chains, and what was found, arrays (T * C,): ``disagreement`` of the starts at the chain's
-        temperature in standard errors, ``windings_cured`` and ``windings_left`` (0 or 1). See `summary`.
+        temperature in standard errors, ``windings_cured`` and ``windings_left`` (0 or 1), and where a discrete symmetry
+        of the model may be broken ``frozen_chirality`` or ``frozen_direction`` (1 where a chain was in one of the
+        states that it joins at all of `STAGES` looks). See `summary`.
     """
     T, R = len(temperatures), len(keys)
     beta = 1 / np.concatenate([np.repeat(temperatures, R // T), *[np.repeat(temperatures, 2 * PROBES)]])
@@ -151,13 +153,14 @@ def thermalise(
     spins[:, wound] = _unit_vectors(ordered)[:, None]
     everything.spins = spins
     before = _counts(everything, sampler)
-    energies = everything.run(sampler, max(STAGES, steps - STAGES * stage), 1)[0] / lattice.N
+    energies, frozen = _watched_run(everything, sampler, max(STAGES, steps - STAGES * stage), R)
     settling = min(energies.shape[1] // 4, energies.shape[1] - STAGES)
     z = _disagreement(energies[:, settling:] - model.floor, temperatures, R // T)
     findings = {
         "disagreement": np.repeat(z, R // T),
         "windings_cured": wound[:R].astype(np.int64),
         "windings_left": _trapped(everything)[:R].astype(np.int64),
+        **{f"frozen_{name}": chains.astype(np.int64) for name, chains in frozen.items()},
     }
     found = {"steps": steps, **summary(findings, temperatures)}
     for line in start_warnings({"sampler": name, "thermalisation": found}):
@@ -176,6 +179,7 @@ def summary(findings: Mapping[str, np.ndarray], temperatures: Sequence[float] | 
         return {"checked": False}
     worst, left = float(findings["disagreement"].max()), int(findings["windings_left"].sum())
     size = len(findings["disagreement"])
+    frozen = {name.partition("_")[2]: each for name, each in findings.items() if name.startswith("frozen_")}
     return {
         "checked": True,
         "agree": worst < DISAGREEMENT and not left,
@@ -183,7 +187,29 @@ def summary(findings: Mapping[str, np.ndarray], temperatures: Sequence[float] | 
         "temperature": float(temperatures[int(findings["disagreement"].argmax()) * len(temperatures) // size]),
         "windings_cured": int(findings["windings_cured"].sum()),
         "windings_left": left,
+        **({"frozen": {name: _frozen(each, temperatures) for name, each in frozen.items()}} if frozen else {}),
     }
+
+
+def _frozen(chains: np.ndarray, temperatures: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    """How many chains kept to one state, of how many, and up to which temperature."""
+    at = np.flatnonzero(chains) * len(temperatures) // len(chains)
+    highest = max((float(temperatures[t]) for t in at.tolist()), default=None)
+    return {"chains": int(chains.sum()), "of": len(chains), "highest_temperature": highest}
+
+
+def _watched_run(replicas: Replicas, sampler: Sampler, steps: int, R: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Energies per site (replicas, steps), and which of the first R kept to one of an order's `sectors`, bool (R,)."""
+    model, lattice = replicas.model, replicas.lattice
+    if not sectors(np.zeros((1, *lattice.shape), np.float32), model):
+        return replicas.run(sampler, steps, 1)[0] / lattice.N, {}
+    energies, seen = [], dict[str, list[np.ndarray]]()
+    for part in np.array_split(np.arange(steps), STAGES):
+        energies.append(replicas.run(sampler, len(part), 1)[0] / lattice.N)
+        x, y = replicas.spins[:, :R]
+        for name, sector in sectors(np.arctan2(y, x).reshape(R, *lattice.shape), model).items():
+            seen.setdefault(name, []).append(sector)
+    return np.concatenate(energies, 1), {name: (np.stack(each) == each[0]).all(0) for name, each in seen.items()}
 
 
 def _unit_vectors(theta: np.ndarray) -> np.ndarray:

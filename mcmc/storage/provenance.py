@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def start_warnings(report: Mapping[str, Any]) -> list[str]:
-    """One line for each part of a run whose start did not reach equilibrium, with the remedy.
+    """One line for each part of a run that did not start in equilibrium, or whose order has not moved, with the remedy.
 
     Args:
         report: of a run, or of several in ``parts``; see `mcmc.sampling.thermalisation.summary`.
@@ -61,6 +61,18 @@ thermalise longer, say 1600 steps, or use another sampler or tempering
             f"not in equilibrium after {steps} steps: cold, hot and annealed starts differ by "
             f"{found['largest_disagreement']:g} standard errors{at}{wound}: thermalise longer, say {4 * steps} steps, "
             f"or use {other} or tempering"
+        )
+    for name, frozen in found.get("frozen", {}).items():
+        if not frozen["chains"]:
+            continue
+        what = {"chirality": "sign of the chirality"}.get(name, f"{name} of the order")
+        other = "the sampler auto, which applies symmetries of the energy, tempering,"
+        if report.get("sampler") == "auto":
+            other = "tempering"
+        lines.append(
+            f"the {what} never changed in {frozen['chains']} of {frozen['of']} chains, up to "
+            f"T = {frozen['highest_temperature']:.6g}: averages that depend on it are one-sided: use {other} or "
+            "many chains"
         )
     for part in report.get("parts", ()):
         lines += [line for line in start_warnings(part) if line not in lines]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import logging
 
+import numpy as np
 import pytest
 
 import latticeflow as lf
 from latticeflow.__main__ import main
-from mcmc import XY, Lattice, observe
+from mcmc import XY, ExtendedXY, Lattice, observe
+from mcmc.models import presets
+from mcmc.sampling import thermalisation
 from mcmc.sampling.executors import hire
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.merge import merge
 from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from mcmc.storage.ensemble import Ensemble
 
 
@@ -93,3 +97,45 @@ def test_workers_and_merging_keep_it(bad, good, tmp_path):
         resume=True,
     )
     assert len(warned(bad)) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (ExtendedXY(1.0, -1.0), "the sign of the chirality never changed in "),
+        (presets.clock(4, h=2.0), "the direction of the order never changed in "),
+    ],
+)
+def test_an_order_that_has_not_moved_is_told(tmp_path, capsys, model, words):
+    """Local moves keep a broken symmetry at low temperature; the sampler auto applies it, and heat moves it."""
+
+    def lines(sampler, temperature):
+        path = tmp_path / f"{sampler}-{temperature}.h5"
+        chain = Settings(model, Lattice(8, 8), (temperature, 1.1 * temperature), 4, sampler, thermalise=600, seed=1)
+        generate_file(chain, path, draws=6)
+        with Ensemble.open(path) as ensemble:
+            told = [line for line in ensemble.warnings() if "never changed" in line]
+            stored = ensemble.report()["thermalisation"]["frozen"]
+            [(chains, of, _)] = (each.values() for each in stored.values())
+            assert (chains > 0) == bool(told)
+            assert of == 8
+        return told
+
+    [line] = lines("metropolis", 0.2)
+    assert line.startswith(words)
+    assert "of 8 chains, up to T = 0.2" in line
+    assert "use the sampler auto" in line
+    assert lines("auto", 0.2) == []
+    assert lines("metropolis", 5.0) == []
+    assert main(["observe", str(tmp_path / "metropolis-0.2.h5")]) == 0
+    assert words in capsys.readouterr().err
+
+
+def test_watching_an_order_changes_no_draw(monkeypatch):
+    """The second half of thermalisation is run in parts where there is an order to look at: the same steps."""
+    settings = Settings(ExtendedXY(1.0, -1.0), Lattice(6, 6), (0.5, 1.0), 2, thermalise=90, thin=2, seed=3)
+    watched = Simulation(settings).block(3)
+    monkeypatch.setattr(thermalisation, "sectors", lambda theta, model: {})
+    plain = Simulation(settings).block(3)
+    np.testing.assert_array_equal(watched.theta, plain.theta)
+    np.testing.assert_array_equal(watched.series["energy"], plain.series["energy"])
