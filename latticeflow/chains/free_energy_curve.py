@@ -12,6 +12,7 @@ import torch
 
 from latticeflow.chains.importance import weighted
 from latticeflow.chains.neural_mcmc import unit, unit_size
+from latticeflow.chains.neural_streams import NeuralStreams
 from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.flow import Flow
 from mcmc import InputError
@@ -95,11 +96,12 @@ def free_energy(
     flow.warn_outside(grid.tolist())
     size, N = unit_size(flow), flow.lattice.N
     rows = []
-    for t, T in enumerate(grid.tolist()):
+    streams = NeuralStreams.of(flow, seed)
+    for T in grid.tolist():
         log_w, energy = [], []
         for number in range(-(-draws // size)):
             n = min(size, draws - number * size)
-            theta, log_weight, _ = unit(flow, T, seed, t, number)
+            theta, log_weight, _ = unit(flow, T, streams, number)
             log_w.append(log_weight[:n])
             energy.append(flow.model.energy(theta[:n]) / N)
             report(n)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from latticeflow.chains.neural_mcmc import unit, unit_size
+from latticeflow.chains.neural_streams import NeuralStreams
 from latticeflow.chains.sample import grid_of
 from latticeflow.flows import Flow
 from latticeflow.flows.checkpoint import open_flow
@@ -67,18 +68,19 @@ def importance(
     grid = grid_of(flow, temperatures)
     flow.warn_outside(grid)
     with Progress("drawing", draws * len(grid), unit="draws") as progress:
-        rows = [_row(flow, T, seed, t, draws, progress) for t, T in enumerate(grid)]
+        streams = NeuralStreams.of(flow, seed)
+        rows = [_row(flow, T, streams, draws, progress) for T in grid]
     return Table(flow.model, flow.lattice, np.array(grid), rows, np.full((len(rows), 2), math.nan), 1)
 
 
-def _row(flow: Flow, T: float, seed: int, t: int, draws: int, progress: Progress) -> Row:
+def _row(flow: Flow, T: float, streams: NeuralStreams, draws: int, progress: Progress) -> Row:
     """Estimates at one temperature."""
     moments: dict[str, list[np.ndarray]] = {}
     log_w = []
     size = unit_size(flow)
     for number in range(-(-draws // size)):
         n = min(size, draws - number * size)
-        theta, log_weight, _ = unit(flow, T, seed, t, number)
+        theta, log_weight, _ = unit(flow, T, streams, number)
         for name, values in measure(theta[:n], flow.model).items():
             moments.setdefault(name, []).append(values)
         log_w.append(log_weight[:n])

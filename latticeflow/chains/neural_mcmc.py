@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from latticeflow.chains.neural_moves import LocalSweeps, Redraws, accept, depth_of
+from latticeflow.chains.neural_streams import NeuralStreams
 from latticeflow.flows import Flow
 from mcmc import InputError
 from mcmc.models import observables
-from mcmc.sampling.rng import key
 from mcmc.storage.block import Block
 
 SERIES = ("energy", "magnetization", "log_weight", "accepted", "proposal_log_weight")
@@ -69,14 +69,16 @@ def log_weights(flow: Flow, theta: np.ndarray, temperature: float, *, batch: int
     return np.concatenate(pieces)
 
 
-def unit(flow: Flow, temperature: float, seed: int, t: int, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One unit of n = `unit_size` proposals: number ``number`` of the stream of temperature index ``t`` below ``seed``.
+def unit(
+    flow: Flow, temperature: float, streams: NeuralStreams, number: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One unit of n = `unit_size` proposals: number ``number`` of the stream of the temperature.
 
     Returns:
         theta, float32 (n, Ly, Lx); log weights and the logarithms of uniform numbers, float64 (n,).
     """
     n = unit_size(flow)
-    seeds = key(seed, t, number)
+    seeds = streams.proposals(temperature, number)
     generator = torch.Generator(flow.device).manual_seed(int(seeds[0]) << 32 | int(seeds[1]))
     theta, log_w = propose(flow, temperature, n, generator=generator)
     log_u = np.log1p(-np.random.default_rng(seeds).random(n))  # of (0, 1]: never -inf
@@ -88,8 +90,9 @@ class NeuralChains:
 
     A step proposes a whole new configuration; then, if asked to, redraws the fine part of the state, and sweeps over
     it by heat bath and over-relaxation. Each chain starts at its first proposal. Proposals of one temperature form one
-    stream, dealt to its chains in turn, and random numbers are a function of (seed, temperature, position in the
-    stream): draws do not depend on how they are divided into blocks, nor on restarts.
+    stream, dealt to its chains in turn, and random numbers are a function of (seed, flow, temperature, position in the
+    stream), see `latticeflow.chains.neural_streams`: draws do not depend on how they are divided into blocks, nor on
+    restarts, nor, without redraws, on the other temperatures.
 
     Args:
         flow: proposal density.
@@ -125,8 +128,9 @@ class NeuralChains:
         flow.warn_outside(temperatures)
         self.flow, self.temperatures, self.chains, self.seed = flow, tuple(temperatures), chains, seed
         self.redraws = redraws
-        self._redraw = Redraws(flow, self.temperatures, chains, seed) if redraws else None
-        self._sweep = LocalSweeps(flow, self.temperatures, chains, seed, local_sweeps) if local_sweeps else None
+        self._streams = streams = NeuralStreams.of(flow, seed)
+        self._redraw = Redraws(flow, self.temperatures, chains, streams) if redraws else None
+        self._sweep = LocalSweeps(flow, self.temperatures, chains, streams, local_sweeps) if local_sweeps else None
         # The unit last made for each temperature: blocks may be smaller.
         self._units: dict[int, tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
         shape = (len(self.temperatures), chains)
@@ -280,7 +284,7 @@ class NeuralChains:
         pieces, size = [], unit_size(self.flow)
         for number in range(start // size, -(-stop // size)):
             if self._units.get(t, (None,))[0] != number:
-                self._units[t] = (number, unit(self.flow, self.temperatures[t], self.seed, t, number))
+                self._units[t] = (number, unit(self.flow, self.temperatures[t], self._streams, number))
             first = number * size
             wanted = slice(max(start - first, 0), min(stop - first, size))
             pieces.append([values[wanted] for values in self._units[t][1]])

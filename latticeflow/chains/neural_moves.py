@@ -10,18 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from latticeflow.chains.neural_streams import NeuralStreams
 from latticeflow.flows import Flow
 from mcmc import InputError
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling.moves import HeatBath, OverRelaxation
 from mcmc.sampling.replicas import Replicas
-from mcmc.sampling.rng import key
 from mcmc.sampling.samplers import Sampler
 
 LOCAL_SAMPLER = Sampler((HeatBath(), OverRelaxation()))
 """A local sweep: heat bath, then over-relaxation."""
-
-_LOCAL, _REDRAW = 1, 2  # branches of the random streams
 
 
 def depth_of(number: int, flow: Flow) -> int:
@@ -48,16 +46,16 @@ class Redraws:
         flow: whose factors are redrawn.
         temperatures: (T,).
         chains: at each of them.
-        seed: root of the random streams.
+        streams: of random numbers.
 
     Raises:
         InputError: the flow has no parts that could be kept.
     """
 
-    def __init__(self, flow: Flow, temperatures: Sequence[float], chains: int, seed: int):
+    def __init__(self, flow: Flow, temperatures: Sequence[float], chains: int, streams: NeuralStreams):
         if not flow.depths:
             raise InputError(f"flow {flow.name!r} draws all sites at once: partial redraws need a multiscale flow")
-        self.flow, self.seed = flow, seed
+        self.flow, self.streams = flow, streams
         self.temperatures = np.repeat(np.asarray(temperatures, np.float64), chains)
 
     def __call__(self, theta: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +73,7 @@ class Redraws:
             The states after it, and whether each was redrawn, bool (T * C,).
         """
         flow, keep = self.flow, depth_of(number, self.flow)
-        seeds = key(self.seed, 0, number, _REDRAW)
+        seeds = self.streams.redraws(self.temperatures, number)
         generator = torch.Generator(flow.device).manual_seed(int(seeds[0]) << 32 | int(seeds[1]))
         old, T = torch.as_tensor(theta, device=flow.device), torch.as_tensor(self.temperatures)
         new, log_q_new, log_q_old = flow.redraw(old, T, keep, generator=generator)
@@ -93,13 +91,13 @@ class LocalSweeps:
         flow: whose model and lattice they are of.
         temperatures: (T,).
         chains: at each of them.
-        seed: root of the random streams.
+        streams: of random numbers.
         sweeps: at each call.
     """
 
-    def __init__(self, flow: Flow, temperatures: Sequence[float], chains: int, seed: int, sweeps: int):
+    def __init__(self, flow: Flow, temperatures: Sequence[float], chains: int, streams: NeuralStreams, sweeps: int):
         beta = np.repeat(1 / np.asarray(temperatures, np.float64), chains)
-        keys = np.array([key(seed, t, c, _LOCAL) for t in range(len(temperatures)) for c in range(chains)])
+        keys = np.array([streams.sweeps(T, c) for T in temperatures for c in range(chains)])
         self._replicas = Replicas(flow.model, flow.lattice, beta, keys, threads=available_threads())
         self.sweeps = sweeps
 

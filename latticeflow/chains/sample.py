@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from latticeflow.chains.neural_mcmc import SERIES, NeuralChains, unit_size
+from latticeflow.chains.neural_streams import DESCRIPTION
 from latticeflow.flows import Flow, checkpoint
 from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.weights import ess_reverse, longest_run, normalise, predicted_tau_int
@@ -89,6 +90,7 @@ def sample(
         "sampler": "neural MCMC",
         "flow": checkpoint.fingerprint(flow),
         "seed": seed,
+        "random_streams": DESCRIPTION,
         "unit": unit_size(flow),
         **moves,
         "device": flow.device.type,
@@ -121,7 +123,8 @@ def _writable(
         same = {name: ensemble.attributes.get(name) for name in how} == how
         if not same or list(ensemble.temperatures) != list(grid) or ensemble.chains != chains:
             ensemble.close()
-            raise InputError(f"{out} was drawn with another flow, seed, device, grid or moves: name another file")
+            text = f"{out} was drawn with another flow, seed, device, grid or moves, or by an earlier version"
+            raise InputError(f"{text}: name another file")
         return ensemble
     return Ensemble.create(
         out,

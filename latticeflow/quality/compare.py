@@ -23,7 +23,7 @@ from mcmc.analysis.statistics import estimate
 from mcmc.kernels.independence import walk
 from mcmc.models import observables
 from mcmc.runtime.progress import Progress
-from mcmc.sampling.rng import key
+from mcmc.sampling.rng import key, temperature_words
 from mcmc.storage.memory_ensemble import ReadableEnsemble, opened
 
 
@@ -80,7 +80,11 @@ def compare(
             for t, T in enumerate(draw.temperatures.tolist()):
                 # Draw index first, so that all chains are in what is kept.
                 reference = draw.theta(latest, temperatures=slice(t, t + 1))[0].swapaxes(0, 1)
-                rows.append(evaluate(flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, t)))
+                rows.append(
+                    evaluate(
+                        flow, reference.reshape(-1, *flow.lattice.shape)[:n], T, seed=key(seed, *temperature_words(T))
+                    )
+                )
                 progress.advance(1)
         return Comparison(
             rows, draws=n, warnings=[*training_draws(flow, draw), *(f"{draw.path}: {line}" for line in draw.warnings())]

@@ -162,18 +162,26 @@ def _refuse_shared_streams(files: Sequence[Ensemble]) -> None:
     Raises:
         InputError: naming two such files.
     """
-    seen: dict[bytes, tuple[Path, float]] = {}
+    seen: dict[object, tuple[Path, float]] = {}
     for file in files:
-        for settings in _runs(file.attributes):
-            keys = chain_keys(settings).reshape(*settings.shape, -1)
-            for T, key in ((T, k.tobytes()) for T, row in zip(settings.temperatures, keys, strict=True) for k in row):
-                other, there = seen.setdefault(key, (file.path, T))
-                if there != T:
-                    text = f"{other} at T = {there:g} and {file.path} at T = {T:g} used the same random numbers"
-                    raise InputError(
-                        f"{text} (seed {settings.seed}, an earlier version): their errors are not independent; "
-                        "make one of them again"
-                    )
+        for stream, T in _streams_used(file):
+            other, there = seen.setdefault(stream, (file.path, T))
+            if there != T:
+                text = f"{other} at T = {there:g} and {file.path} at T = {T:g} used the same random numbers"
+                raise InputError(
+                    f"{text} (the same seed, an earlier version): their errors are not independent; "
+                    "make one of them again"
+                )
+
+
+def _streams_used(file: Ensemble) -> Iterator[tuple[object, float]]:
+    """Every random stream behind a file, and the temperature that used it."""
+    for settings in _runs(file.attributes):
+        keys = chain_keys(settings).reshape(*settings.shape, -1)
+        yield from ((k.tobytes(), T) for T, row in zip(settings.temperatures, keys, strict=True) for k in row)
+    if {"seed", "unit"} <= {*file.attributes} and "random_streams" not in file.attributes:
+        # Neural chains of earlier versions: by seed and index of the temperature.
+        yield from (((file.attributes["seed"], t), T) for t, T in enumerate(file.temperatures.tolist()))
 
 
 def _runs(attributes: Mapping[str, Any]) -> Iterator[Settings]:

@@ -6,6 +6,8 @@ needs no state, so results do not depend on threads, blocks or restarts.
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from mcmc.errors import InputError
@@ -27,6 +29,17 @@ def key(seed: int, *path: int) -> np.ndarray:
     if seed < 0:
         raise InputError(f"seed = {seed} must not be negative")
     return np.random.SeedSequence(seed, spawn_key=path).generate_state(4, np.uint32)
+
+
+def temperature_words(temperature: float) -> tuple[int, int]:
+    """A temperature as part of a stream's path: the low and the high word of its float64.
+
+    Example:
+        >>> temperature_words(1.0)
+        (0, 1072693248)
+    """
+    low, high = struct.unpack("<II", struct.pack("<d", temperature))
+    return low, high
 
 
 def lane_keys(keys: np.ndarray, strips: int) -> np.ndarray:

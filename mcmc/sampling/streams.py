@@ -12,14 +12,13 @@ seed at other temperatures or with other settings used the same random numbers.
 from __future__ import annotations
 
 import json
-import struct
 import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mcmc.models.terms import Model
-from mcmc.sampling.rng import key
+from mcmc.sampling.rng import key, temperature_words
 
 if TYPE_CHECKING:
     from mcmc.sampling.settings import Settings
@@ -70,7 +69,7 @@ def _branches(settings: Settings) -> list[tuple[int, ...]]:
         first = settings.first_temperature
         return [(first + t,) for t in range(len(settings.temperatures))]
     origin = _origin(settings)
-    return [(origin, *struct.unpack("<II", struct.pack("<d", T))) for T in settings.temperatures]
+    return [(origin, *temperature_words(T)) for T in settings.temperatures]
 
 
 def _words(model: Model) -> list[str]:
