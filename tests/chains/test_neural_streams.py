@@ -21,7 +21,7 @@ GRID = (0.6, 0.7, 0.8, 0.9)
 
 def largest_correlation(flow, moves) -> float:
     """Of runs at single temperatures, in standard errors: of the weights of proposals, and of energies far apart."""
-    runs = [NeuralChains(flow, [T], chains=2, seed=3, **moves).block(400).series for T in GRID]
+    runs = [NeuralChains(flow, [T], chains=8, seed=3, **moves).block(100).series for T in GRID]
     found = []
     for a, b in itertools.combinations(runs, 2):
         for name, step in (("proposal_log_weight", 1), ("energy", 10)):
