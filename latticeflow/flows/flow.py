@@ -318,7 +318,8 @@ class Flow(nn.Module, ABC):
     ) -> Tensor:
         """Unbiased estimate of the mean of -log q, up to a constant of the parameters, at a cost that N need not enter.
 
-        A flow whose log density is a sum over sites may take a random choice of them; others compute all of it.
+        A flow whose log density is a sum over sites may take a random choice of them, and the mean over the angle of
+        each given all others, for configurations that follow the model; other flows compute all of it.
 
         Args:
             theta: angles in radians, (n, Ly, Lx).

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from latticeflow.flows.flow import Flow
 
 FORMAT = "latticeflow flow"
-VERSION = 3
-"""Version 3 stores the model's terms. Version 2 adds the unit of energy; flows of version 1 work in the unit in which
-their couplings are given."""
+VERSION = 4
+"""Version 4 may hold multiscale flows with marginals. Version 3 stores the model's terms. Version 2 adds the unit of
+energy; flows of version 1 work in the unit in which their couplings are given."""
 
 
 def save(

@@ -48,7 +48,15 @@ def serves(flow_input: Tensor, temperature: Tensor) -> bool:
     )
 
 
-def log_prob(conditioner: Conditioner, seen: Tensor, u: Tensor, temperatures: Temperatures, *, nodes: int) -> Tensor:
+def log_prob(
+    conditioner: Conditioner,
+    seen: Tensor,
+    u: Tensor,
+    temperatures: Temperatures,
+    *,
+    nodes: int,
+    moments: Tensor | None = None,
+) -> Tensor:
     """Log density of the law of each row at an angle; differentiable with respect to the conditioner's parameters.
 
     Args:
@@ -57,17 +65,20 @@ def log_prob(conditioner: Conditioner, seen: Tensor, u: Tensor, temperatures: Te
         u: those of the row's own angle, (2, R).
         temperatures: of the B configurations that the rows repeat; R is a multiple of B.
         nodes: see `generalised_von_mises.log_prob`.
+        moments: means of cos m(b - a) with a the row's own angle, (M, R): the mean of the log density over angles b is
+            returned, of a law symmetric about a.
 
     Returns:
         float32 (R,).
     """
     net = conditioner.net
+    seen, around = _with_marginals(conditioner, seen, temperatures)
     return _LogProb.apply(
         seen,
         u,
         temperatures.features,
         temperatures.inverse,
-        (nodes, _sizes(conditioner)),
+        (nodes, _sizes(conditioner), around, seen.new_empty(0, seen.shape[-1]) if moments is None else moments),
         conditioner.maps,
         *(getattr(net[layer], kind) for layer in (0, 2, 4) for kind in ("weight", "bias")),
     )
@@ -89,6 +100,7 @@ def sample(
 
     net = conditioner.net
     parameters = [getattr(net[layer], kind).detach() for layer in (0, 2, 4) for kind in ("weight", "bias")]
+    seen, around = _with_marginals(conditioner, seen, temperatures)
     Z, out, *_ = _forward(
         seen, temperatures.features, conditioner.maps.detach(), parameters, conditioner.invariants, slopes=False
     )
@@ -103,6 +115,7 @@ def sample(
         out.numpy(),
         _sizes(conditioner),
         _each_row(temperatures.inverse, R).numpy(),
+        around.numpy(),
         random[1].contiguous().numpy(),
         offset.cos().numpy(),
         offset.sin().numpy(),
@@ -126,7 +139,7 @@ class _LogProb(torch.autograd.Function):
     ) -> Tensor:
         from mcmc.kernels import circle_law
 
-        nodes, sizes = how
+        nodes, sizes, around, moments = how
         R, wants_gradient = seen.shape[-1], any(ctx.needs_input_grad)
         Z, out, inputs, hidden, slopes = _forward(seen, features, maps, net, sizes[0] // 2, slopes=wants_gradient)
         cosines, sines = _basis(sizes[4], nodes)
@@ -139,8 +152,10 @@ class _LogProb(torch.autograd.Function):
             out.numpy(),
             sizes,
             _each_row(inverse, R).numpy(),
+            around.numpy(),
             u[0].contiguous().numpy(),
             u[1].contiguous().numpy(),
+            moments.contiguous().numpy(),
             cosines,
             sines,
             top.numpy(),
@@ -191,6 +206,15 @@ def _forward(
         hidden.append(x)
         derivatives.append(slope)
     return Z, torch.addmm(b3[:, None], W3, x), inputs, hidden, derivatives
+
+
+def _with_marginals(conditioner: Conditioner, seen: Tensor, temperatures: Temperatures) -> tuple[Tensor, Tensor]:
+    """What each row sees with the vectors of marginals, and their coefficients (2, M, R); without any (2, 0, R)."""
+    R = seen.shape[-1]
+    if conditioner.marginals is None:
+        return seen, seen.new_empty(2, 0, R)
+    vectors, around = conditioner.marginals(seen, _each_row(1 / temperatures.inverse, R))
+    return torch.cat((seen, vectors), dim=1), around.contiguous()
 
 
 def _sizes(conditioner: Conditioner) -> tuple[int, int, int, int, int]:

@@ -25,13 +25,15 @@ def nodes_for(kappa: float) -> int:
     return max(32, 8 * math.ceil(0.75 * math.sqrt(kappa)))
 
 
-def log_prob(c: Tensor, u: Tensor, *, nodes: int) -> Tensor:
-    """Log density at given angles.
+def log_prob(c: Tensor, u: Tensor, *, nodes: int, moments: Tensor | None = None) -> Tensor:
+    """Log density at given angles, or its mean over others.
 
     Args:
         c: real and imaginary parts of the coefficients, (2, ..., M).
         u: cosines and sines of the angles, (2, ...).
         nodes: number of equally spaced angles by which the law is normalised.
+        moments: means of cos m(b - a) with a the given angle, (..., M): the mean of the log density over angles b is
+            returned, of a law symmetric about a.
 
     Returns:
         (...), differentiable.
@@ -39,7 +41,8 @@ def log_prob(c: Tensor, u: Tensor, *, nodes: int) -> Tensor:
     cosines, sines = basis(c.shape[-1], nodes, c.dtype, c.device)
     x, y = _turned(c, u)
     # Relative to the density at the angle itself, where the basis is exactly 0: nothing large cancels.
-    return math.log(nodes / (2 * math.pi)) - torch.logsumexp(x @ (cosines - 1) + y @ sines, dim=-1)
+    log_q = math.log(nodes / (2 * math.pi)) - torch.logsumexp(x @ (cosines - 1) + y @ sines, dim=-1)
+    return log_q if moments is None else log_q + (x * (moments - 1)).sum(-1)
 
 
 def sample(c: Tensor, *, nodes: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from latticeflow.flows import von_mises
-from mcmc import wrap
+from mcmc import Lattice, wrap
 from mcmc.models.presets import Model
+from mcmc.models.terms import relations
 
 
 def exact_colours(model: Model) -> int:
@@ -30,6 +32,47 @@ def exact_colours(model: Model) -> int:
     if all(step.sum() % 2 for step in steps):
         return 2
     return 4 if all((step % 2).any() for step in steps) else 0
+
+
+class LocalField(nn.Module):
+    """The local field of single sites, by the angles around them: see `mcmc.Model.field` for all sites at once.
+
+    Args:
+        model: of charges 1 and -1 and couplings that are the same at all sites.
+        lattice: where.
+    """
+
+    def __init__(self, model: Model, lattice: Lattice):
+        super().__init__()
+        acting = [(term, relation) for term in model.terms if term.scale for relation in relations(term, lattice.shape)]
+        offsets = list(dict.fromkeys(offset for _, relation in acting for offset in relation.offsets))
+        self._products = [
+            (
+                complex(relation.amplitude(term)),
+                [(offsets.index(d), q) for d, q in zip(relation.offsets, relation.charges, strict=True)],
+            )
+            for term, relation in acting
+        ]
+        around = torch.tensor(lattice.neighbours(*offsets), dtype=torch.long)
+        self.register_buffer("_around", around, persistent=False)
+
+    def forward(self, theta: Tensor, rows: Tensor, sites: Tensor) -> Tensor:
+        """Fields of one site of each of some configurations.
+
+        Args:
+            theta: (n, N).
+            rows: of theta, int64 (R,).
+            sites: int64 (R,).
+
+        Returns:
+            Complex (R,).
+        """
+        around = theta[rows[:, None], self.get_buffer("_around")[sites]].T
+        u = torch.complex(around.cos(), around.sin())
+        field = torch.zeros_like(u[0])
+        for amplitude, factors in self._products:
+            field = field + amplitude * math.prod((u[j] if q > 0 else u[j].conj() for j, q in factors), start=1.0)
+        return field
 
 
 class LastColour(nn.Module):

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from latticeflow.flows import fused, generalised_von_mises, von_mises
 from latticeflow.flows.flow import Flow
 from latticeflow.flows.fused import LANES, serves
-from latticeflow.flows.last_colour import LastColour
+from latticeflow.flows.last_colour import LastColour, LocalField
+from latticeflow.flows.marginals import Marginals
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
@@ -38,10 +39,11 @@ class Conditioner(nn.Module):
     form in which the ring exchange of EXY acts on a spin.
 
     Args:
-        weights: float64 (n,), spin-wave weights of the n seen sites.
+        linear: (n,), of the n vectors that it is given, what Z^0 starts from: spin-wave weights times precision.
         distances: (n,), how far the seen sites are. What the maps start from falls off with the square of it:
             near spins matter most, and a net that need not find that out learns faster.
-        precision: of the spin-wave conditional, times T.
+        marginals: of neighbours that are not drawn yet; their vectors are seen as further spins, behind the others, and
+            their coefficients are added to c.
         invariants: number of s.
         vectors: number of linear Z.
         products: number of cubic Z.
@@ -52,9 +54,9 @@ class Conditioner(nn.Module):
 
     def __init__(
         self,
-        weights: Tensor,
+        linear: Tensor,
         distances: Tensor,
-        precision: float,
+        marginals: Marginals | None = None,
         *,
         invariants: int,
         vectors: int,
@@ -64,12 +66,13 @@ class Conditioner(nn.Module):
         width: int,
     ):
         super().__init__()
+        self.marginals = marginals
         self.invariants, self.vectors, self.products = invariants, vectors, products
         self.directions, self.harmonics = directions, harmonics
         self._splits = [invariants, invariants, 1, vectors, products, products, products]
         nearness = (distances.min() / distances)[:, None] ** 2
-        maps = torch.randn(len(weights), sum(self._splits)) * nearness / nearness.norm()
-        maps[:, 2 * invariants] = weights * precision
+        maps = torch.randn(len(linear), sum(self._splits)) * nearness / nearness.norm()
+        maps[:, 2 * invariants] = linear
         self.maps = nn.Parameter(maps)
         combined = 1 + vectors + products
         self._outputs = [combined, directions * combined, directions * harmonics]
@@ -85,12 +88,16 @@ class Conditioner(nn.Module):
         """Coefficients of the law of each site.
 
         Args:
-            u: cosines and sines of what each site sees, (2, B, S, n) for B configurations and S sites.
+            u: cosines and sines of the spins that each site sees, (2, B, S, n) for B configurations and S sites.
             temperature: (B,).
 
         Returns:
             c, (2, B, S, M).
         """
+        around = None
+        if self.marginals is not None:
+            vectors, around = self.marginals(u.movedim(-1, 1), temperature[:, None].expand(u.shape[1:3]))
+            u = torch.cat((u, vectors.movedim(1, -1)), dim=-1)
         Za, Zb, Z0, Z1, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self._splits, dim=-1)
         s = (Za * Zb).sum(0)
         T = temperature[:, None, None].expand(*s.shape[:-1], 1)
@@ -104,7 +111,8 @@ class Conditioner(nn.Module):
         A = A.unflatten(-1, (self.directions, self.harmonics))
         c = (A * generalised_von_mises.powers(d, self.harmonics)).sum(-2)
         first = Z0 / T + (g * Z).sum(-1, keepdim=True)
-        return torch.cat((c[..., :1] + first, c[..., 1:]), dim=-1)
+        c = torch.cat((c[..., :1] + first, c[..., 1:]), dim=-1)
+        return c if around is None or not around.numel() else c + around.movedim(1, -1)
 
 
 class Multiscale(Flow):
@@ -120,6 +128,8 @@ class Multiscale(Flow):
         seen: the most already drawn sites that one site sees.
         invariants, vectors, products, directions, harmonics, width: see `Conditioner`; ``products`` None is 8, and 24
             where there is ring exchange, which acts by products.
+        marginals: integrate over the neighbours of a site that are not drawn yet (`marginals.Marginals`) in the last
+            halving.
 
     Raises:
         InputError: a size is not positive.
@@ -142,6 +152,7 @@ class Multiscale(Flow):
         directions: int = 4,
         harmonics: int = 4,
         width: int = 128,
+        marginals: bool = True,
     ):
         if products is None:
             products = 24 if any(len(term.charges) > 2 and term.scale for term in model.terms) else 8
@@ -153,8 +164,8 @@ class Multiscale(Flow):
             "harmonics": harmonics,
             "width": width,
         }
-        super().__init__(model, lattice, temperatures, {"seen": seen, **sizes})
-        for size, value in self.sizes.items():
+        super().__init__(model, lattice, temperatures, {"seen": seen, **sizes, "marginals": marginals})
+        for size, value in {"seen": seen, **sizes}.items():
             if value < 1:
                 raise InputError(f"{size} = {value} of a multiscale flow must be at least 1")
         model = self.reduced_model
@@ -166,13 +177,18 @@ class Multiscale(Flow):
         self.conditioners, self._nodes = nn.ModuleList(), list[int]()
         for g, group in enumerate(schedule.groups):
             weights, precision = waves.regression(group.sites[0], group.table[0])
-            distances = np.linalg.norm(group.offsets(lattice), axis=1)
-            regressed, away = (torch.tensor(values, dtype=torch.float32) for values in (weights, distances))
-            self.conditioners.append(Conditioner(regressed, away, precision, **sizes))
+            linear, distances = weights * precision, np.linalg.norm(group.offsets(lattice), axis=1)
+            around = None
+            if marginals and group.spacing == 2:
+                around = Marginals(model, lattice, int(group.sites[0]), group.table[0], harmonics)
+                linear = np.append(linear - around.harmonic(), np.zeros(around.vectors))
+                distances = np.append(distances, np.ones(around.vectors))
+            start, away = (torch.tensor(values, dtype=torch.float32) for values in (linear, distances))
+            self.conditioners.append(Conditioner(start, away, around, **sizes))
             self._nodes.append(generalised_von_mises.nodes_for(precision * self.unit / self.temperatures[0]))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
-        self.last = LastColour(model, schedule.last)
+        self.last, self._local_field = LastColour(model, schedule.last), LocalField(model, lattice)
 
     def _groups(self) -> list[tuple[Conditioner, int, Tensor, Tensor]]:
         return [
@@ -225,6 +241,9 @@ class Multiscale(Flow):
     ) -> Tensor:
         """See `Flow.estimate_nll`: random sites of random configurations, group by group.
 
+        The log density is averaged over the angle of the site itself, whose law given all other spins is known, which
+        takes away most of the noise in the groups that come late.
+
         A group of S sites gets a share of the rows proportional to sqrt(S), which makes the noise of their sum least
         where one evaluation is as noisy as another. The exact last colour has no parameters, and is left out.
         """
@@ -240,14 +259,16 @@ class Multiscale(Flow):
             b = ((torch.arange(R) + torch.rand(R, generator=generator)) * (n / R)).long().clamp(max=n - 1)
             s = torch.randint(S, (R,), generator=generator)
             b, s = b.to(theta.device), s.to(theta.device)
-            around, own, at = flat[b[:, None], table[s]], flat[b, sites[s]], T[b]
+            around, at, h = flat[b[:, None], table[s]], T[b], self._local_field(flat, b, sites[s])
+            u = torch.stack((h.real, h.imag)) / (h.abs() + 1e-20)
+            moments = von_mises.moments(h.abs() / at, self.sizes["harmonics"]).to(flat.dtype)
             if serves(theta, T):
                 around = around.T.contiguous()
-                seen, u = torch.stack((around.cos(), around.sin())), torch.stack((own.cos(), own.sin()))
-                log_q = fused.log_prob(conditioner, seen, u, fused.Temperatures.of(at), nodes=nodes)
+                seen, rows_of = torch.stack((around.cos(), around.sin())), fused.Temperatures.of(at)
+                log_q = fused.log_prob(conditioner, seen, u, rows_of, nodes=nodes, moments=moments.T)
             else:
                 c = conditioner(torch.stack((around.cos(), around.sin()))[:, :, None], at)[:, :, 0]
-                log_q = generalised_von_mises.log_prob(c, torch.stack((own.cos(), own.sin())), nodes=nodes)
+                log_q = generalised_von_mises.log_prob(c, u, nodes=nodes, moments=moments)
             terms.append(-S * log_q.mean())
         return torch.stack(terms).sum() if terms else flat.new_zeros(())
 

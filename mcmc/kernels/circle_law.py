@@ -51,17 +51,20 @@ def _combine(p_Z, R, n_features, first, vectors, products, r, z):
 
 
 @njit(cache=True, forceinline=True)
-def _coefficients(z, combined, directions, harmonics, p_out, R, r, inv_T, d, c):
+def _coefficients(z, combined, directions, harmonics, p_out, around, p_around, R, r, inv_T, d, c):
     """Coefficients c of the law into ``c`` and, for the gradient, D_k and d_k into ``d``: 4 vectors for each k."""
     gx, gy = inv_T * load(z, 0), inv_T * load(z, _W)
     for a in range(combined):
         g = load(p_out, a * R + r)
         gx, gy = fma(g, load(z, 2 * a * _W), gx), fma(g, load(z, (2 * a + 1) * _W), gy)
-    store(c, 0, gx)
-    store(c, _W, gy)
-    for m in range(1, harmonics):
+    for m in range(harmonics):
         store(c, 2 * m * _W, spread(F(0.0)))
         store(c, (2 * m + 1) * _W, spread(F(0.0)))
+    for m in range(around.shape[1]):
+        store(c, 2 * m * _W, load(p_around, m * R + r))
+        store(c, (2 * m + 1) * _W, load(p_around, (around.shape[1] + m) * R + r))
+    store(c, 0, gx + load(c, 0))
+    store(c, _W, gy + load(c, _W))
     for k in range(directions):
         x, y = load(z, 0), load(z, _W)
         for a in range(combined):
@@ -93,7 +96,9 @@ def _turn(c, harmonics, ux, uy, turned):
 
 
 @njit(cache=True, nogil=True)
-def draw(start, stop, Z, out, sizes, inv_T, uniform, offset_x, offset_y, cosines, sines, index, log_ratio, total):
+def draw(
+    start, stop, Z, out, sizes, inv_T, around, uniform, offset_x, offset_y, cosines, sines, index, log_ratio, total
+):
     """Choose one of the equally spaced angles of each row's law.
 
     Args:
@@ -102,6 +107,7 @@ def draw(start, stop, Z, out, sizes, inv_T, uniform, offset_x, offset_y, cosines
         out: float32 (O, R), what the perceptron gives.
         sizes: first, vectors, products, directions, harmonics.
         inv_T: 1 / T, (R,).
+        around: float32 (2, M, R), coefficients of the law to which the others are added; or (2, 0, R).
         uniform: threshold in [0, 1), (R,).
         offset_x, offset_y: cosine and sine of the first of the angles, (R,).
         cosines, sines: of m phi_j, float32 (M, nodes).
@@ -112,7 +118,7 @@ def draw(start, stop, Z, out, sizes, inv_T, uniform, offset_x, offset_y, cosines
     n_features, R, nodes = Z.shape[1], Z.shape[2], cosines.shape[1]
     combined = 1 + vectors + products
     p_Z, p_out, p_T = pointer(Z), pointer(out), pointer(inv_T)
-    p_u, p_x, p_y = pointer(uniform), pointer(offset_x), pointer(offset_y)
+    p_u, p_x, p_y, p_around = pointer(uniform), pointer(offset_x), pointer(offset_y), pointer(around)
     p_index, p_ratio, p_total = pointer(index), pointer(log_ratio), pointer(total)
     cos, sin = pointer(cosines), pointer(sines)
     # numba frees these arrays after their last mention, which must come after that of their pointers.
@@ -122,7 +128,7 @@ def draw(start, stop, Z, out, sizes, inv_T, uniform, offset_x, offset_y, cosines
     z, d, c, t, e = pointer(z_array), pointer(d_array), pointer(c_array), pointer(t_array), pointer(e_array)
     for r in range(start, stop, _W):
         _combine(p_Z, R, n_features, first, vectors, products, r, z)
-        _coefficients(z, combined, directions, harmonics, p_out, R, r, load(p_T, r), d, c)
+        _coefficients(z, combined, directions, harmonics, p_out, around, p_around, R, r, load(p_T, r), d, c)
         _turn(c, harmonics, load(p_x, r), load(p_y, r), t)
         top = spread(F(-3e38))
         for j in range(nodes):
@@ -151,12 +157,16 @@ def draw(start, stop, Z, out, sizes, inv_T, uniform, offset_x, offset_y, cosines
 
 
 @njit(cache=True, nogil=True)
-def density(start, stop, Z, out, sizes, inv_T, ux, uy, cosines, sines, top_of, total, wants_gradient, dZ, d_out):
-    """Log density of each row's law at an angle, and its gradient with respect to ``Z`` and ``out``.
+def density(
+    start, stop, Z, out, sizes, inv_T, around, ux, uy, moments, cosines, sines, top_of, total, wants_gradient, dZ, d_out
+):
+    """Log density of each row's law at an angle, or its mean, and the gradient with respect to ``Z`` and ``out``.
 
     Args:
-        start, stop, Z, out, sizes, inv_T, cosines, sines: see `draw`.
-        ux, uy: cosine and sine of the angle, (R,).
+        start, stop, Z, out, sizes, inv_T, around, cosines, sines: see `draw`.
+        ux, uy: cosine and sine of the angle a, (R,).
+        moments: float32 (M, R); the mean over angles b of the log density is taken, where this is that of cos m(b - a)
+            and that of sin m(b - a) vanishes. Or (0, R), which takes the density at a.
         top_of, total: results (R,): the log density is log(nodes / 2 pi) - top - log(total).
         wants_gradient: whether to write the next two.
         dZ, d_out: gradients of the shapes of Z and out; of dZ the features before ``first`` stay as they are.
@@ -166,6 +176,7 @@ def density(start, stop, Z, out, sizes, inv_T, ux, uy, cosines, sines, top_of, t
     combined = 1 + vectors + products
     p_Z, p_out, p_T, p_x, p_y = pointer(Z), pointer(out), pointer(inv_T), pointer(ux), pointer(uy)
     p_top, p_total, p_dZ, p_d_out = pointer(top_of), pointer(total), pointer(dZ), pointer(d_out)
+    p_around, p_moments = pointer(around), pointer(moments)
     cos, sin = pointer(cosines), pointer(sines)
     z_array, d_array = np.empty(2 * combined * _W, F), np.empty(4 * directions * _W, F)
     c_array, t_array = np.empty(2 * harmonics * _W, F), np.empty(2 * harmonics * _W, F)
@@ -175,7 +186,7 @@ def density(start, stop, Z, out, sizes, inv_T, ux, uy, cosines, sines, top_of, t
     for r in range(start, stop, _W):
         inverse_T = load(p_T, r)
         _combine(p_Z, R, n_features, first, vectors, products, r, z)
-        _coefficients(z, combined, directions, harmonics, p_out, R, r, inverse_T, d, c)
+        _coefficients(z, combined, directions, harmonics, p_out, around, p_around, R, r, inverse_T, d, c)
         x, y = load(p_x, r), load(p_y, r)
         _turn(c, harmonics, x, y, t)
         # Relative to the density at the angle itself, where the basis is exactly 0: nothing large cancels.
@@ -192,6 +203,8 @@ def density(start, stop, Z, out, sizes, inv_T, ux, uy, cosines, sines, top_of, t
             w = exponential(load(e, j * _W) - top)
             store(e, j * _W, w)
             sum_w = sum_w + w
+        for m in range(moments.shape[0]):
+            top = fma(load(t, 2 * m * _W), F(1.0) - load(p_moments, m * R + r), top)
         store(p_top, r, top)
         store(p_total, r, sum_w)
         if not wants_gradient:
@@ -207,6 +220,8 @@ def density(start, stop, Z, out, sizes, inv_T, ux, uy, cosines, sines, top_of, t
                 gx = fma(w, spread(cos[m * nodes + j] - F(1.0)), gx)
                 gy = fma(w, spread(sin[m * nodes + j]), gy)
             gx, gy = gx * weight, gy * weight
+            if moments.shape[0]:
+                gx = gx + (load(p_moments, m * R + r) - F(1.0))
             store(c, 2 * m * _W, gx * p - gy * q)
             store(c, (2 * m + 1) * _W, gx * q + gy * p)
             p, q = p * x - q * y, p * y + q * x

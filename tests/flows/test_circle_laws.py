@@ -97,3 +97,14 @@ def test_single_precision_of_a_sharp_law():
     found = generalised_von_mises.log_prob(c, directions(theta), nodes=generalised_von_mises.nodes_for(800))
     expected = torch.as_tensor(vonmises(800.0).logpdf(theta.double().numpy())).float()
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+
+
+def test_moments_of_a_von_mises_law():
+    """Against quadrature, for concentrations from none to sharp."""
+    kappa = torch.tensor([0.0, 0.02, 0.5, 3.0, 200.0])
+    delta = torch.linspace(-math.pi, math.pi, 20001, dtype=torch.float64)[:-1]
+    weights = torch.softmax(kappa.double()[:, None] * delta.cos(), 1)
+    orders = torch.arange(1, 5, dtype=torch.float64)
+    expected = weights @ torch.cos(delta[:, None] * orders)
+    torch.testing.assert_close(von_mises.moments(kappa, 4), expected, rtol=0, atol=6e-3)
+    torch.testing.assert_close(von_mises.moments(kappa[1:], 4), expected[1:], rtol=0, atol=1e-6)

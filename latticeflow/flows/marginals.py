@@ -1,0 +1,185 @@
+"""Exact integration over the neighbours of a site that are not drawn yet, all further ones at their predicted angles.
+
+A site that is drawn before its neighbour s feels it through the marginal
+
+    log int d theta_s exp(Re conj(h_s) e^{i theta_s} / T) / (2 pi) = log I_0(|h_s| / T),     h_s = m + w e^{i theta},
+
+where m and w, products of other spins, do not hold the angle theta of the site itself. As
+|h_s|^2 = |m|^2 + |w|^2 + 2 Re conj(d) e^{i theta} with d = m conj(w), the marginal is an even function of
+theta - arg d, whose Fourier series is short.
+Spins that h_s needs and that are not known either are replaced by what spin waves predict. Where none are, as in the
+last group before the exact colour, the sum over s of these series is the conditional itself. Ring exchange acts by
+products of five spins, which no net of products of three finds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latticeflow.flows.spin_wave import SpinWaves
+from mcmc import Lattice
+from mcmc.models.presets import Model
+from mcmc.models.terms import relations
+
+_NODES = 16
+"""Equally spaced angles by which a marginal is turned into its Fourier series."""
+_LARGEST_RATIO = 0.25
+"""Of |w| to |m| where all angles are equal; the series falls off like its powers, and four of them must do."""
+
+
+class _Product(NamedTuple):
+    """A part of m or w: an amplitude times spins, as rows of `Marginals.predicted`, or their conjugates."""
+
+    amplitude: complex
+    rows: tuple[int, ...]
+    signs: tuple[int, ...]
+
+
+class _Neighbour(NamedTuple):
+    """h_s = m + w e^{i theta}, or m + w e^{-i theta} for a sign of -1."""
+
+    m: list[_Product]
+    w: list[_Product]
+    sign: int
+
+
+class Marginals(nn.Module):
+    """The marginals of those neighbours of a group's sites that are not drawn yet, as functions of what a site sees.
+
+    Args:
+        model, lattice: the system, of charges 1 and -1 and couplings that are the same at all sites.
+        site: a site of the group.
+        seen: int (n,), the drawn sites that it sees.
+        harmonics: length M of the Fourier series.
+    """
+
+    def __init__(self, model: Model, lattice: Lattice, site: int, seen: np.ndarray, harmonics: int):
+        super().__init__()
+        self.harmonics = harmonics
+        waves = SpinWaves(model, lattice)
+        predicted: dict[int, np.ndarray] = {int(each): row for each, row in zip(seen, np.eye(len(seen)), strict=True)}
+        rows: dict[int, int] = {}
+
+        def row(other: int) -> int:
+            if other not in predicted:
+                predicted[other] = waves.regression(other, seen)[0]
+            return rows.setdefault(other, len(rows))
+
+        acting = [(term, relation) for term in model.terms if term.scale for relation in relations(term, lattice.shape)]
+
+        def others(of: int, offsets: tuple[tuple[int, ...], ...]) -> list[int]:
+            return [int(lattice.site(*np.add(_place(lattice, of), offset))) for offset in offsets]
+
+        around = {other for _, relation in acting for other in others(site, relation.offsets)} - {int(s) for s in seen}
+        self._neighbours = list[_Neighbour]()
+        for s in sorted(around, key=lambda s: lattice.site(*np.subtract(_place(lattice, s), _place(lattice, site)))):
+            parts: dict[int, list[_Product]] = {0: [], 1: [], -1: []}
+            for term, relation in acting:
+                spins = list(zip(others(s, relation.offsets), relation.charges, strict=True))
+                sign = sum(charge for other, charge in spins if other == site)
+                rest = [(row(other), charge) for other, charge in spins if other != site]
+                parts[sign].append(
+                    _Product(complex(relation.amplitude(term)), tuple(r for r, _ in rest), tuple(q for _, q in rest))
+                )
+            if not (parts[1] and parts[-1]):
+                self._neighbours.append(_Neighbour(parts[0], parts[1] or parts[-1], 1 if parts[1] else -1))
+        matrix = np.array([predicted[other] for other in rows]).reshape(-1, len(seen))
+        self.register_buffer("_predicted", torch.tensor(matrix, dtype=torch.float32), persistent=False)
+        self.count = len(self._neighbours) if waves.stable else 0
+        """Number of neighbours."""
+        self.short = False
+        """Whether their series are short, so that `forward` gives coefficients."""
+        self._scale, self._stiffness = torch.ones(self.count), 1.0
+        if self.count:
+            equal = torch.ones(len(seen), 1, dtype=torch.complex128)
+            m, w, d = self._fields(equal)
+            self._scale, self.short = d.abs()[:, 0].float(), bool((w.abs() <= _LARGEST_RATIO * m.abs()).all())
+            self._stiffness = float(self._series(m, w, d, None)[0].real)
+
+    def forward(self, seen: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        """What a conditioner is given beside the spins.
+
+        Args:
+            seen: cosines and sines of what each site sees, (2, n, ...).
+            temperature: of each site, (...).
+
+        Returns:
+            Covariant vectors of at most unit length, the directions d of the neighbours and, where series are short,
+            the first coefficient of their sum, (2, `vectors`, ...); and all its coefficients, (2, M, ...), without
+            any where series are not short.
+        """
+        m, w, d = self._fields(torch.complex(*seen))
+        rows = d / self._scale.to(d.device).view(-1, *(1,) * (d.ndim - 1))
+        if not self.short:
+            return torch.view_as_real(rows).movedim(-1, 0), seen.new_zeros(2, 0, *seen.shape[2:])
+        c = self._series(m, w, d, temperature)
+        rows = torch.cat((rows, c[:1] * (temperature / self._stiffness)))
+        return torch.view_as_real(rows).movedim(-1, 0), torch.view_as_real(c).movedim(-1, 0)
+
+    @property
+    def vectors(self) -> int:
+        """Number of vectors that `forward` gives."""
+        return self.count + self.short
+
+    def harmonic(self) -> np.ndarray:
+        """What the coefficients are worth at low temperature, as weights times precision, float64 (n,).
+
+        To be subtracted from those of `SpinWaves.regression`, so that both together are right.
+        """
+        n = self.get_buffer("_predicted").shape[1]
+        if not self.short:
+            return np.zeros(n)
+
+        def exponent(x: Tensor) -> Tensor:
+            u = torch.polar(torch.ones_like(x), x)
+            c = self._series(*self._fields(u[:n, None]), None)[:, 0]
+            return (c.conj() * u[n] ** torch.arange(1, self.harmonics + 1)).real.sum()
+
+        hessian = torch.autograd.functional.hessian(exponent, torch.zeros(n + 1, dtype=torch.float64))
+        return hessian[n, :n].numpy()
+
+    def _fields(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """m, w and d of every neighbour; complex (n, ...) -> (count, ...) each, w and d as if of sign 1."""
+        predicted = self.get_buffer("_predicted").to(u.real.dtype)
+        v = torch.complex(*((predicted @ part.flatten(1)).view(-1, *u.shape[1:]) for part in (u.real, u.imag)))
+
+        def total(products: list[_Product]) -> Tensor:
+            found = torch.zeros_like(u[0])
+            for amplitude, rows, signs in products:
+                factors = [v[r] if sign > 0 else v[r].conj() for r, sign in zip(rows, signs, strict=True)]
+                found = found + amplitude * (math.prod(factors[1:], start=factors[0]) if factors else 1.0)
+            return found
+
+        m = torch.stack([total(each.m) for each in self._neighbours])
+        w = torch.stack([total(each.w) for each in self._neighbours])
+        signs = torch.tensor([each.sign for each in self._neighbours], device=u.device)
+        d = m * w.conj()
+        return m, w, torch.where((signs > 0).view(-1, *(1,) * (d.ndim - 1)), d, d.conj())
+
+    def _series(self, m: Tensor, w: Tensor, d: Tensor, temperature: Tensor | None) -> Tensor:
+        """Coefficients of the sum of the marginals, complex (M, ...); times T for T -> 0 without a temperature."""
+        size = torch.sqrt(d.real**2 + d.imag**2 + 1e-20)
+        phi = torch.arange(_NODES // 2 + 1, dtype=size.dtype, device=size.device) * (2 * math.pi / _NODES)
+        squares = m.real**2 + m.imag**2 + w.real**2 + w.imag**2
+        h = torch.sqrt((squares[..., None] + 2 * size[..., None] * phi.cos()).clamp(min=1e-12))
+        if temperature is not None:
+            h = h / temperature[..., None]
+            h = torch.special.i0e(h).log() + h
+        weights = torch.full_like(phi, 4 / _NODES)
+        weights[[0, -1]] = 2 / _NODES
+        orders = torch.arange(1, self.harmonics + 1, dtype=size.dtype, device=size.device)
+        F = h @ (weights[:, None] * torch.cos(phi[:, None] * orders))
+        unit, power, found = d / size, d / size, []
+        for k in range(self.harmonics):
+            found.append((F[..., k] * power).sum(0))
+            power = power * unit
+        return torch.stack(found)
+
+
+def _place(lattice: Lattice, site: int) -> list[int]:
+    return [int(axis[site]) for axis in lattice.places()]
