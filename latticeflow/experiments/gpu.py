@@ -269,7 +269,7 @@ def measure_compiled(record: Record, device: torch.device, *, seconds: float) ->
     """A conditioner plain and compiled, which may take a minute."""
     flow = build_flow("multiscale", model_from_name("xy"), Lattice(8, 8), RANGE).to(device)
     conditioner, sites = cast(Conditioner, cast(Multiscale, flow).conditioners[-1]), 8
-    u = torch.randn(2, 2**13, sites, len(conditioner.maps), device=device)
+    u = torch.randn(2, 2**13, sites, flow.sizes["seen"], device=device)
     T = torch.linspace(*RANGE, 2**13, device=device)
     with torch.no_grad():
         row: dict[str, Any] = {

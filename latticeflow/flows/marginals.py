@@ -94,12 +94,19 @@ class Marginals(nn.Module):
         """Number of neighbours."""
         self.short = False
         """Whether their series are short, so that `forward` gives coefficients."""
-        self._scale, self._stiffness = torch.ones(self.count), 1.0
+        # Buffers, as a CUDA graph cannot hold copies from the host.
+        phi = torch.arange(_NODES // 2 + 1, dtype=torch.float64) * (2 * math.pi / _NODES)
+        orders = torch.arange(1, harmonics + 1, dtype=torch.float64)
+        ends = torch.where((phi == 0) | (phi > 3.14), 0.5, 1.0)
+        self.register_buffer("_cosines", phi.cos(), persistent=False)
+        self.register_buffer("_basis", 4 / _NODES * ends[:, None] * torch.cos(phi[:, None] * orders), persistent=False)
+        scale, self._stiffness = torch.ones(self.count), 1.0
         if self.count:
             equal = torch.ones(len(seen), 1, dtype=torch.complex128)
             m, w, d = self._fields(equal)
-            self._scale, self.short = d.abs()[:, 0].float(), bool((w.abs() <= _LARGEST_RATIO * m.abs()).all())
+            scale, self.short = d.abs()[:, 0].float(), bool((w.abs() <= _LARGEST_RATIO * m.abs()).all())
             self._stiffness = float(self._series(m, w, d, None)[0].real)
+        self.register_buffer("_scale", scale, persistent=False)
 
     def forward(self, seen: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
         """What a conditioner is given beside the spins.
@@ -114,7 +121,7 @@ class Marginals(nn.Module):
             any where series are not short.
         """
         m, w, d = self._fields(torch.complex(*seen))
-        rows = d / self._scale.to(d.device).view(-1, *(1,) * (d.ndim - 1))
+        rows = d / self.get_buffer("_scale").view(-1, *(1,) * (d.ndim - 1))
         if not self.short:
             return torch.view_as_real(rows).movedim(-1, 0), seen.new_zeros(2, 0, *seen.shape[2:])
         c = self._series(m, w, d, temperature)
@@ -144,7 +151,7 @@ class Marginals(nn.Module):
         return hessian[n, :n].numpy()
 
     def _fields(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """m, w and d of every neighbour; complex (n, ...) -> (count, ...) each, w and d as if of sign 1."""
+        """m, w and d of every neighbour; complex (n, ...) -> (count, ...) each."""
         predicted = self.get_buffer("_predicted").to(u.real.dtype)
         v = torch.complex(*((predicted @ part.flatten(1)).view(-1, *u.shape[1:]) for part in (u.real, u.imag)))
 
@@ -157,23 +164,19 @@ class Marginals(nn.Module):
 
         m = torch.stack([total(each.m) for each in self._neighbours])
         w = torch.stack([total(each.w) for each in self._neighbours])
-        signs = torch.tensor([each.sign for each in self._neighbours], device=u.device)
-        d = m * w.conj()
-        return m, w, torch.where((signs > 0).view(-1, *(1,) * (d.ndim - 1)), d, d.conj())
+        d = [a * b.conj() if each.sign > 0 else a.conj() * b for each, a, b in zip(self._neighbours, m, w, strict=True)]
+        return m, w, torch.stack(d)
 
     def _series(self, m: Tensor, w: Tensor, d: Tensor, temperature: Tensor | None) -> Tensor:
         """Coefficients of the sum of the marginals, complex (M, ...); times T for T -> 0 without a temperature."""
         size = torch.sqrt(d.real**2 + d.imag**2 + 1e-20)
-        phi = torch.arange(_NODES // 2 + 1, dtype=size.dtype, device=size.device) * (2 * math.pi / _NODES)
+        cosines, basis = (self.get_buffer(name).to(size.dtype) for name in ("_cosines", "_basis"))
         squares = m.real**2 + m.imag**2 + w.real**2 + w.imag**2
-        h = torch.sqrt((squares[..., None] + 2 * size[..., None] * phi.cos()).clamp(min=1e-12))
+        h = torch.sqrt((squares[..., None] + 2 * size[..., None] * cosines).clamp(min=1e-12))
         if temperature is not None:
             h = h / temperature[..., None]
             h = torch.special.i0e(h).log() + h
-        weights = torch.full_like(phi, 4 / _NODES)
-        weights[[0, -1]] = 2 / _NODES
-        orders = torch.arange(1, self.harmonics + 1, dtype=size.dtype, device=size.device)
-        F = h @ (weights[:, None] * torch.cos(phi[:, None] * orders))
+        F = h @ basis
         unit, power, found = d / size, d / size, []
         for k in range(self.harmonics):
             found.append((F[..., k] * power).sum(0))
