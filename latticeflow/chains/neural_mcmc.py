@@ -149,7 +149,7 @@ class NeuralChains:
         T = self.temperatures
         return (
             f"NeuralChains of a {self.flow.name} flow of {self.flow.model} on "
-            f"{self.flow.lattice.Lx}x{self.flow.lattice.Ly} sites\n"
+            f"{self.flow.lattice} sites\n"
             f"  {len(T)} temperatures, {min(T):g} to {max(T):g}; {self.chains} chains at each; {self._steps} steps made"
         )
 

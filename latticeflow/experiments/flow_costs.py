@@ -144,7 +144,9 @@ def _step(flow: Flow, objective: str, draws: int, seconds: float, device: str) -
     """Milliseconds of a training step; trains a copy."""
     theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (32, draws, *flow.lattice.shape)).astype(np.float32)
     settings = TrainingSettings(minutes=1.0, batch_draws=draws, objective=objective)
-    reference = ReferenceDraws(lambda n: theta[:, :n], np.linspace(*flow.temperatures, 32), device=device)
+    reference = ReferenceDraws(
+        lambda n: theta[:, :n], np.linspace(*flow.temperatures, 32), device=device, model=flow.model
+    )
     trainer = Trainer(copy.deepcopy(flow), settings, reference)
     return 1e3 * _time(trainer.step, seconds, device)
 

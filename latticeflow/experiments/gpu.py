@@ -340,7 +340,7 @@ def train_task(
         learning_rate=task.learning_rate,
     )
     sample = Loader(reference, np.random.default_rng(1)).sample
-    trainer = Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, device=device))
+    trainer = Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, device=device, model=flow.model))
     trainer.run()
     history = {
         "training": {"objective": task.objective, "learning_rate": task.learning_rate, "batch_draws": task.draws}

@@ -64,7 +64,7 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, cls: type[Flow
             model, lattice = Model.from_json(recipe["model"]), Lattice(*recipe["sides"])
         older = {"marginals": False} if content["version"] < 4 and name == "multiscale" else {}
         with working_in(float(recipe.get("unit", 1.0))):
-            flow = build_flow(cls or name, model, lattice, (low, high), **older, **recipe["sizes"])
+            flow = build_flow(cls or name, model, lattice, (low, high), **{**older, **recipe["sizes"]})
         flow.load_state_dict(content["parameters"])
     except InputError as error:
         raise InputError(f"{path} was made by another revision, or is damaged ({error}): train it anew") from None

@@ -83,6 +83,8 @@ class Flow(nn.Module, ABC):
     """Whether the density is continuous where an angle passes from pi to -pi."""
     symmetric: ClassVar[bool] = True
     """Whether the density is exactly invariant when all angles turn together, or change sign together."""
+    axes: ClassVar[tuple[int, ...]] = (2,)
+    """How many axes lattices may have."""
     exact_last: ClassVar[bool] = False
     """Whether the last colour of sites is drawn by its exact conditional; see `latticeflow.flows.last_colour`."""
     reparameterised: ClassVar[bool] = False
@@ -107,7 +109,7 @@ class Flow(nn.Module, ABC):
     @classmethod
     def obstacle(cls, model: Model, lattice: Lattice) -> str:
         """Why flows of this class cannot draw a model on a lattice; empty if they can."""
-        if lattice.dimensions != 2:
+        if lattice.dimensions not in cls.axes:
             return "it draws lattices of two axes"
         if cls.symmetric and not model.rotation:
             return "its density has the symmetry of turning all spins, which the model lacks"
@@ -132,7 +134,7 @@ class Flow(nn.Module, ABC):
         """Model, size, temperatures, parameters, and how the flow was made."""
         low, high = self.temperatures
         lines = [
-            f"{type(self).__name__} flow of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites",
+            f"{type(self).__name__} flow of {self.model} on {self.lattice} sites",
             f"  temperatures {low:g} to {high:g}; {self.parameter_count:,} parameters on {self.device}",
             f"  {flow_file.describe(self.history)}",
         ]
@@ -295,7 +297,7 @@ class Flow(nn.Module, ABC):
         tensors = isinstance(theta, Tensor)
         if not tensors:
             theta = self._tensor(theta)
-        if theta.ndim != 3 or theta.shape[1:] != self.lattice.shape:
+        if theta.ndim != 1 + self.lattice.dimensions or theta.shape[1:] != self.lattice.shape:
             expected = ", ".join(str(side) for side in self.lattice.shape)
             raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
         T = self._temperatures(len(theta), temperature)

@@ -52,7 +52,7 @@ class Ceiling(NamedTuple):
         return math.erfc(math.sqrt(2 * sum(group.kl_seen for group in self.groups)) / 2)
 
 
-def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int = 36) -> Ceiling:
+def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None) -> Ceiling:
     """The ceiling of `schedule.coarse_to_fine` on a lattice.
 
     With S the covariance of a group given all that is known before it and v_i the variance of site i as it is drawn,
@@ -61,7 +61,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int = 36) -> Ceili
 
     Args:
         model, lattice: the system.
-        seen: the most already drawn sites that one site sees.
+        seen: the most already drawn sites that one site sees; None takes `schedule.SEEN`.
 
     Raises:
         InputError: the ferromagnetic state is not a minimum of the energy, around which to expand.
@@ -75,7 +75,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int = 36) -> Ceili
     if not waves.stable:
         raise InputError(f"{model} has no spin waves: its ferromagnetic state is not a minimum of the energy")
     known, losses = np.zeros(lattice.shape, bool), []
-    known[0, 0] = True
+    known.flat[0] = True
     for group in coarse_to_fine(lattice, model, seen=seen).groups:
         drawn = np.zeros(lattice.shape, bool)
         drawn.ravel()[group.sites] = True
@@ -106,24 +106,26 @@ def _conditional(green: np.ndarray, known: np.ndarray, drawn: np.ndarray) -> np.
     """Covariance over T of the sites ``drawn`` given those ``known``, by wave vector of the cell in which both repeat.
 
     Args:
-        green: G(r), (Ly, Lx).
-        known, drawn: bool (Ly, Lx).
+        green: G(r), of the lattice's shape.
+        known, drawn: bool, of the same.
 
     Returns:
         complex128 (wave vectors, n, n) for n sites in a cell.
     """
-    Ly, Lx = green.shape
-    py, px = _period(known, drawn, 0), _period(known, drawn, 1)
-    cell = np.stack(np.nonzero(known[:py, :px])), np.stack(np.nonzero(drawn[:py, :px]))
-    y, x = np.concatenate(cell, axis=1)
-    m = cell[0].shape[1]
-    cells_y, cells_x = np.arange(0, Ly, py), np.arange(0, Lx, px)
-    dy = (y[:, None] - y)[:, :, None, None] + cells_y[:, None]
-    dx = (x[:, None] - x)[:, :, None, None] + cells_x
-    blocks = np.fft.fft2(green[dy % Ly, dx % Lx])
-    # G is known up to a constant only, which acts at wave vector 0 and cancels below; a large one keeps C positive.
-    blocks[:, :, 0, 0] += len(cells_y) * len(cells_x) * green[0, 0]
+    d = green.ndim
+    periods = [_period(known, drawn, axis) for axis in range(d)]
+    corner = tuple(slice(p) for p in periods)
+    in_cell = [np.stack(np.nonzero(mask[corner])) for mask in (known, drawn)]
+    m, places = in_cell[0].shape[1], np.concatenate(in_cell, axis=1)
+    cells = np.meshgrid(*(np.arange(0, side, p) for side, p in zip(green.shape, periods, strict=True)), indexing="ij")
+    steps = (
+        ((x[:, None] - x).reshape(*(2 * [len(x)]), *(1,) * d) + cell) % side
+        for x, cell, side in zip(places, cells, green.shape, strict=True)
+    )
+    blocks = np.fft.fftn(green[tuple(steps)], axes=tuple(range(2, 2 + d)))
     C = np.moveaxis(blocks.reshape(*blocks.shape[:2], -1), -1, 0)
+    # G is known up to a constant only, which acts at wave vector 0 and cancels below; a large one keeps C positive.
+    C[0] += len(C) * green.flat[0]
     C_kk, C_kd, C_dd = C[:, :m, :m], C[:, :m, m:], C[:, m:, m:]
     weights = np.linalg.solve(C_kk, C_kd)
     S = C_dd - C_kd.conj().swapaxes(-1, -2) @ weights

@@ -20,7 +20,7 @@ def exact_colours(model: Model) -> int:
     """Colours of a lattice of even sides such that no term joins two sites of one; their sites are independent.
 
     Returns:
-        2 for the checkerboard, 4 for those of a 2x2 tile, 0 where neither will do.
+        2 for the checkerboard, 4 for those of a 2x2 tile (8 of a cube), 0 where neither will do.
 
     Example:
         >>> import mcmc
@@ -31,7 +31,7 @@ def exact_colours(model: Model) -> int:
     steps = [np.subtract(a, b) for term in terms for a, b in combinations(term.offsets, 2)]
     if all(step.sum() % 2 for step in steps):
         return 2
-    return 4 if all((step % 2).any() for step in steps) else 0
+    return 2**model.dimensions if all((step % 2).any() for step in steps) else 0
 
 
 class LocalField(nn.Module):
@@ -91,7 +91,7 @@ class LastColour(nn.Module):
         self.register_buffer("_sites", torch.as_tensor(np.asarray(sites), dtype=torch.long), persistent=False)
 
     def draw_(self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw the sites in place: contiguous (n, Ly, Lx) with all other angles given, (n,).
+        """Draw the sites in place: contiguous (n, Ly, Lx) or (n, Lz, Ly, Lx) with all other angles given, (n,).
 
         Returns:
             The sites' log density given all others, float64 (n,).

@@ -77,7 +77,7 @@ class Marginals(nn.Module):
 
         around = {other for _, relation in acting for other in others(site, relation.offsets)} - {int(s) for s in seen}
         self._neighbours = list[_Neighbour]()
-        for s in sorted(around, key=lambda s: lattice.site(*np.subtract(_place(lattice, s), _place(lattice, site)))):
+        for s in sorted(around, key=lambda s: _steps(lattice, site, s)):
             parts: dict[int, list[_Product]] = {0: [], 1: [], -1: []}
             for term, relation in acting:
                 spins = list(zip(others(s, relation.offsets), relation.charges, strict=True))
@@ -90,7 +90,7 @@ class Marginals(nn.Module):
                 self._neighbours.append(_Neighbour(parts[0], parts[1] or parts[-1], 1 if parts[1] else -1))
         matrix = np.array([predicted[other] for other in rows]).reshape(-1, len(seen))
         self.register_buffer("_predicted", torch.tensor(matrix, dtype=torch.float32), persistent=False)
-        self.count = len(self._neighbours) if waves.stable else 0
+        self.count = len(self._neighbours)
         """Number of neighbours."""
         self.short = False
         """Whether their series are short, so that `forward` gives coefficients."""
@@ -186,3 +186,9 @@ class Marginals(nn.Module):
 
 def _place(lattice: Lattice, site: int) -> list[int]:
     return [int(axis[site]) for axis in lattice.places()]
+
+
+def _steps(lattice: Lattice, a: int, b: int) -> list[int]:
+    """From a to b the short way round, in an order that all lattices share."""
+    places = zip(_place(lattice, a), _place(lattice, b), lattice.sides, strict=True)
+    return [(y - x + side // 2) % side - side // 2 for x, y, side in places]

@@ -15,7 +15,7 @@ from latticeflow.flows.flow import Flow
 from latticeflow.flows.fused import LANES, serves
 from latticeflow.flows.last_colour import LastColour, LocalField
 from latticeflow.flows.marginals import Marginals
-from latticeflow.flows.schedule import coarse_to_fine
+from latticeflow.flows.schedule import SEEN, coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
@@ -74,6 +74,7 @@ class Conditioner(nn.Module):
         maps = torch.randn(len(linear), sum(self._splits)) * nearness / nearness.norm()
         maps[:, 2 * invariants] = linear
         self.maps = nn.Parameter(maps)
+        self.register_buffer("linear", linear, persistent=False)
         combined = 1 + vectors + products
         self._outputs = [combined, directions * combined, directions * harmonics]
         output = nn.Linear(width, sum(self._outputs))
@@ -125,7 +126,7 @@ class Multiscale(Flow):
 
     Args:
         model, lattice, temperatures: see `Flow`.
-        seen: the most already drawn sites that one site sees.
+        seen: the most already drawn sites that one site sees; None is 36, and 64 in three dimensions.
         invariants, vectors, products, directions, harmonics, width: see `Conditioner`; ``products`` None is 8, and 24
             where there is ring exchange, which acts by products.
         marginals: integrate over the neighbours of a site that are not drawn yet (`marginals.Marginals`) in the last
@@ -136,6 +137,7 @@ class Multiscale(Flow):
     """
 
     name = "multiscale"
+    axes = (2, 3)
     exact_last = True
     learning_rate = 1e-2
 
@@ -145,7 +147,7 @@ class Multiscale(Flow):
         lattice: Lattice,
         temperatures: tuple[float, float],
         *,
-        seen: int = 36,
+        seen: int | None = None,
         invariants: int = 32,
         vectors: int = 12,
         products: int | None = None,
@@ -156,6 +158,7 @@ class Multiscale(Flow):
     ):
         if products is None:
             products = 24 if any(len(term.charges) > 2 and term.scale for term in model.terms) else 8
+        seen = SEEN[lattice.dimensions] if seen is None else seen
         sizes = {
             "invariants": invariants,
             "vectors": vectors,
@@ -179,10 +182,11 @@ class Multiscale(Flow):
             weights, precision = waves.regression(group.sites[0], group.table[0])
             linear, distances = weights * precision, np.linalg.norm(group.offsets(lattice), axis=1)
             around = None
-            if marginals and group.spacing == 2:
+            if marginals and group.spacing == 2 and waves.stable:
                 around = Marginals(model, lattice, int(group.sites[0]), group.table[0], harmonics)
                 linear = np.append(linear - around.harmonic(), np.zeros(around.vectors))
                 distances = np.append(distances, np.ones(around.vectors))
+            around = around if around is not None and around.vectors else None
             start, away = (torch.tensor(values, dtype=torch.float32) for values in (linear, distances))
             self.conditioners.append(Conditioner(start, away, around, **sizes))
             self._nodes.append(generalised_von_mises.nodes_for(precision * self.unit / self.temperatures[0]))
@@ -212,7 +216,9 @@ class Multiscale(Flow):
     def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         n = len(temperature)
         theta = temperature.new_zeros(n, *self.lattice.shape)
-        theta[:, 0, 0] = math.pi * (2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1)
+        theta.view(n, -1)[:, 0] = math.pi * (
+            2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1
+        )
         theta, log_q = self._draw(theta, temperature, generator)
         return theta, self._log_prob(theta, temperature) if torch.is_grad_enabled() else log_q - von_mises.LOG_2PI
 
@@ -346,6 +352,6 @@ def _padded(values: Tensor) -> Tensor:
 
 
 def _by_site(theta: Tensor) -> Tensor:
-    """Cosines and sines, (B, Ly, Lx) -> contiguous (2, N, B)."""
+    """Cosines and sines, (B, ...) -> contiguous (2, N, B)."""
     by_site = theta.flatten(1).T
     return torch.stack((by_site.cos(), by_site.sin()))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
@@ -12,7 +12,10 @@ from latticeflow.flows.last_colour import exact_colours
 from mcmc import Lattice
 from mcmc.models.presets import Model
 
-Site = tuple[int, int]
+Site = tuple[int, ...]
+
+SEEN = {2: 36, 3: 64}
+"""How many already drawn sites one site sees, by the number of axes."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Group:
         table: int64 (n_sites, n_seen), the already drawn sites that each of them sees, nearest first; a column
             holds the same offset for every site.
         spacing: lattice spacing of the sites known when the group's level began.
-        half_level: 0 for the coarse grid, then one for the centres and one for the edges of every halving.
+        half_level: 0 for the coarse grid, then of every halving one for the centres, in three dimensions one for the
+            faces, and one for the edges.
     """
 
     sites: np.ndarray
@@ -33,19 +37,16 @@ class Group:
     half_level: int
 
     def place(self, lattice: Lattice) -> Site:
-        """Coordinates (x, y) of the first site."""
-        y, x = divmod(int(self.sites[0]), lattice.Lx)
-        return x, y
+        """Coordinates (x, y) or (x, y, z) of the first site."""
+        return tuple(int(axis[self.sites[0]]) for axis in lattice.places())
 
     def offsets(self, lattice: Lattice) -> np.ndarray:
-        """Where a site finds what it sees: int64 (n_seen, 2) of (dx, dy), the short way round the torus."""
-        x, y = self.place(lattice)
-        return np.stack(
-            (
-                (self.table[0] % lattice.Lx - x + lattice.Lx // 2) % lattice.Lx - lattice.Lx // 2,
-                (self.table[0] // lattice.Lx - y + lattice.Ly // 2) % lattice.Ly - lattice.Ly // 2,
+        """Where a site finds what it sees: int64 (n_seen, axes) of (dx, dy) or (dx, dy, dz), the short way round."""
+        return _short(
+            np.stack(
+                [axis[self.table[0]] - x for axis, x in zip(lattice.places(), self.place(lattice), strict=True)], 1
             ),
-            axis=1,
+            lattice,
         )
 
 
@@ -57,29 +58,31 @@ class Schedule:
     last: np.ndarray
 
 
-def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedule:
+def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -> Schedule:
     """Order the sites: a coarse grid site by site, then one halving of the spacing after the other.
 
-    A halving first draws the sites at the centres of the cells, in four groups by parity of which the first two are
-    halved again, then those at the middles of the edges, in four groups for each direction (two on 2x2 cells). The
-    sites of a group are drawn independently, which costs what their correlation is worth: in the harmonic limit of a
-    16x16 lattice it bounds the acceptance by 0.974 (XY) and 0.966 (EXY, K = 1); without the finer groups by 0.951 and
-    0.804. Of the last halving as many sites as do not interact with each other are left to their exact conditional: for
-    XY all middles of edges (one checkerboard colour), for EXY those of one direction (one of the four colours of a 2x2
-    tile). Where nothing can be halved it is the last site alone.
+    A halving first draws the sites at the centres of the cells, in groups by parity of which in two dimensions the
+    first two are halved again, then those at the middles of the faces, in three dimensions, then those at the middles
+    of the edges, in groups by parity for each direction (two on 2x2 cells). The sites of a group are drawn
+    independently, which costs what their correlation is worth: in the harmonic limit of a 16x16 lattice it bounds the
+    acceptance by 0.974 (XY) and 0.966 (EXY, K = 1); without the finer groups by 0.951 and 0.804. Of the last halving as
+    many sites as do not interact with each other are left to their exact conditional: for XY one checkerboard colour,
+    which are all middles of edges (in three dimensions those and the centres), for EXY the edges of one direction (one
+    of the four colours of a 2x2 tile). Where nothing can be halved it is the last site alone.
 
     A lattice halves as often as its sides have a common factor 2. What is left of it, a coarse grid of n sites, takes a
     net and a step for each of them: n is 1 for 64x64, 25 for 10x10 and 49 for 7x7.
 
     Args:
-        lattice: any rectangle.
+        lattice: any rectangle or cuboid.
         model: decides which sites come last.
-        seen: the most already drawn sites that one site sees.
+        seen: the most already drawn sites that one site sees; None takes `SEEN`.
     """
-    common = int(np.gcd(lattice.Lx, lattice.Ly))
+    seen = SEEN[lattice.dimensions] if seen is None else seen
+    common = int(np.gcd.reduce(lattice.sides))
     spacing = common & -common
-    nx, ny = lattice.Lx // spacing, lattice.Ly // spacing
-    order = [([(x * spacing, y * spacing)], spacing, 0) for y in range(ny) for x in range(nx)][1:]
+    cells = [range(side // spacing) for side in lattice.shape]
+    order = [([tuple(spacing * n for n in reversed(cell))], spacing, 0) for cell in product(*cells)][1:]
     half_level = 0
     while spacing > 1:
         for groups_of_half in _halve(lattice, spacing):
@@ -90,54 +93,64 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int = 36) -> Schedul
     exact = [a == 2 and _is_exact(sites[0], model) for sites, a, _ in order]
     if not any(exact):
         exact[-1] = True
-    drawn, groups = np.zeros(lattice.shape, bool), []
-    drawn[0, 0] = True
+    drawn, groups = np.zeros(lattice.N, bool), []
+    drawn[0] = True
     for (sites, a, half), is_last in zip(order, exact, strict=True):
         if is_last:
             continue
-        x, y = np.array(sites).T[:, :, None]
-        dx, dy = _nearest(drawn, sites[0], seen).T
-        groups.append(Group(lattice.site(x, y)[:, 0], lattice.site(x + dx, y + dy), a, half))
-        drawn[y, x] = True
+        places = np.array(sites).T[:, :, None]
+        offsets = _nearest(drawn, sites[0], lattice, seen).T
+        groups.append(Group(lattice.site(*places)[:, 0], lattice.site(*(places + offsets[:, None])), a, half))
+        drawn[groups[-1].sites] = True
     last = [sites for (sites, _, _), is_last in zip(order, exact, strict=True) if is_last]
     return Schedule(tuple(groups), np.concatenate([lattice.site(*np.array(sites).T) for sites in last]))
 
 
-def _halve(lattice: Lattice, spacing: int) -> tuple[list[list[Site]], list[list[Site]]]:
-    """Groups at the centres and on the edges, in order; all sites of a group see the same offsets to what is drawn."""
-    nx, ny, half = lattice.Lx // spacing, lattice.Ly // spacing, spacing // 2
+def _halve(lattice: Lattice, spacing: int) -> list[list[list[Site]]]:
+    """Groups at the centres, faces and edges, in order; all sites of a group see the same offsets to what is drawn."""
+    cells = [side // spacing for side in lattice.sides]
     # Parity closes around an even number of cells only; an odd number makes every cell a class of its own.
-    px, py = (n if n % 2 else 2 for n in (nx, ny))
-    fours = nx % 4 == ny % 4 == 0
+    periods = [n if n % 2 else 2 for n in cells]
+    halved = lattice.dimensions == 2 and all(n % 4 == 0 for n in cells)
+    merged = lattice.dimensions == 2 and min(cells) == 2 and all(n % 2 == 0 for n in cells)
 
-    def centre(i: int, j: int) -> tuple[int, ...]:
+    def kind(cell: Site, axes: Sequence[int]) -> tuple[int, ...]:
+        parities = tuple(i % p for i, p in zip(cell, periods, strict=True))
         # Opposite corners of a cell first, so that the later groups lie between known sites.
-        opposite = (i % px + j % py) % 2
-        return opposite, i % px, j % py, (i // 2 + j // 2) % 2 if fours and not opposite else 0
+        opposite = sum(parities) % 2
+        if len(axes) == lattice.dimensions:
+            return opposite, *parities, sum(i // 2 for i in cell) % 2 if halved and not opposite else 0
+        return (opposite,) if merged else (opposite, *parities)
 
-    def middle(i: int, j: int) -> tuple[int, ...]:
-        if px == py == 2:
-            return (i + j) % 2, i % 2 if min(nx, ny) > 2 else 0
-        return centre(i, j)
-
-    def groups(dx: int, dy: int, kind: Callable[[int, int], tuple[int, ...]]) -> list[list[Site]]:
+    def groups(axes: Sequence[int]) -> list[list[Site]]:
+        """Of the sites half a spacing along some axes from a corner of their cell."""
         classes: dict[tuple[int, ...], list[Site]] = {}
-        for i, j in product(range(nx), range(ny)):
-            classes.setdefault(kind(i, j), []).append((dx + spacing * i, dy + spacing * j))
+        for cell in product(*(range(n) for n in cells)):
+            place = tuple(spacing * i + (spacing // 2 if axis in axes else 0) for axis, i in enumerate(cell))
+            classes.setdefault(kind(cell, axes), []).append(place)
         return [classes[each] for each in sorted(classes)]
 
-    return groups(half, half, centre), groups(half, 0, middle) + groups(0, half, middle)
+    every = range(lattice.dimensions)
+    return [
+        [group for axes in combinations(every, many) for group in groups(axes)]
+        for many in reversed(range(1, len(every) + 1))
+    ]
 
 
 def _is_exact(site: Site, model: Model) -> bool:
-    x, y = site
-    return (x + y) % 2 == 1 and (exact_colours(model) == 2 or y % 2 == 1)
+    colours = exact_colours(model)
+    if colours == 2:
+        return sum(site) % 2 == 1
+    return colours > 0 and tuple(x % 2 for x in site) == (0,) * (len(site) - 1) + (1,)
 
 
-def _nearest(drawn: np.ndarray, site: Site, most: int) -> np.ndarray:
-    """Offsets (dx, dy) from ``site`` to the nearest drawn sites, the short way round, in a fixed order; (n, 2)."""
-    Ly, Lx = drawn.shape
-    y, x = np.nonzero(drawn)
-    dx = (x - site[0] + Lx // 2) % Lx - Lx // 2
-    dy = (y - site[1] + Ly // 2) % Ly - Ly // 2
-    return np.stack((dx, dy), axis=1)[np.lexsort((dy, dx, dx**2 + dy**2))[:most]]
+def _nearest(drawn: np.ndarray, site: Site, lattice: Lattice, most: int) -> np.ndarray:
+    """Offsets from ``site`` to the nearest drawn sites, the short way round, in a fixed order; (n, axes)."""
+    found = np.stack([axis[drawn] - x for axis, x in zip(lattice.places(), site, strict=True)], 1)
+    found = _short(found, lattice)
+    return found[np.lexsort((*found.T[::-1], (found**2).sum(1)))[:most]]
+
+
+def _short(offsets: np.ndarray, lattice: Lattice) -> np.ndarray:
+    sides = np.array(lattice.sides)
+    return (offsets + sides // 2) % sides - sides // 2

@@ -36,21 +36,22 @@ class SpinWaves:
     def __init__(self, model: Model, lattice: Lattice, mass: float = 0.0):
         self.lattice, self.massless = lattice, not mass
         spectrum = stiffness_spectrum(model, lattice)
-        scale = float(np.abs(np.fft.ifft2(spectrum).real).max())
+        scale = float(np.abs(np.fft.ifftn(spectrum).real).max())
         self.stiffness = float(spectrum.mean()) + mass * scale
         """Second derivative of the energy with respect to one angle."""
         spectrum = spectrum + mass * scale
         if self.massless:
-            spectrum[0, 0] = np.inf  # the global rotation, which nothing restores
+            spectrum.flat[0] = np.inf  # the global rotation, which nothing restores
         self.stable = bool(spectrum.min() > 1e-9 * scale)
         """Whether the ferromagnetic state is a minimum of the energy."""
-        self.green = np.fft.ifft2(1 / spectrum).real if self.stable else np.zeros(lattice.shape)
-        """G(r), float64 (Ly, Lx), indexed by y and x of r."""
+        self.green = np.fft.ifftn(1 / spectrum).real if self.stable else np.zeros(lattice.shape)
+        """G(r), float64 (Ly, Lx) or (Lz, Ly, Lx), indexed by (z,) y and x of r."""
 
     def covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """G between sites, int (n,) and (m,) -> float64 (n, m): covariance over T, up to a common constant."""
-        (ya, xa), (yb, xb) = (np.divmod(np.asarray(sites), self.lattice.Lx) for sites in (a, b))
-        return self.green[(ya[:, None] - yb) % self.lattice.Ly, (xa[:, None] - xb) % self.lattice.Lx]
+        shape = self.lattice.shape
+        places = (np.unravel_index(np.asarray(sites), shape) for sites in (a, b))
+        return self.green[tuple((p[:, None] - q) % side for p, q, side in zip(*places, shape, strict=True))]
 
     def regression(self, site: int, seen: np.ndarray) -> tuple[np.ndarray, float]:
         """The conditional of one site given others, every further site integrated out.
@@ -70,11 +71,11 @@ class SpinWaves:
         c = self.covariance(seen, np.array([site]))[:, 0]
         if not self.massless:
             weights = np.linalg.solve(self.covariance(seen, seen), c)
-            return weights, 1 / float(self.green[0, 0] - weights @ c)
+            return weights, 1 / float(self.green.flat[0] - weights @ c)
         system = np.ones((n + 1, n + 1))
         system[:n, :n], system[n, n] = self.covariance(seen, seen), 0.0
         solution = np.linalg.solve(system, np.append(c, 1.0))
-        return solution[:n], 1 / float(self.green[0, 0] - solution @ np.append(c, 1.0))
+        return solution[:n], 1 / float(self.green.flat[0] - solution @ np.append(c, 1.0))
 
     def sequential(self, sites: np.ndarray) -> np.ndarray:
         """Weights times precision of every site given those before it, float64 (n, n), by one factorisation.
@@ -103,7 +104,8 @@ class SpinWaves:
 
 
 def stiffness_spectrum(model: Model, lattice: Lattice) -> np.ndarray:
-    """Eigenvalues of the Hessian Q of the energy at the ferromagnetic state by wave vector, float64 (Ly, Lx)."""
+    """Eigenvalues of the Hessian Q of the energy at equal angles by wave vector, float64 of the lattice's shape."""
     unit = np.zeros(lattice.shape)
-    unit[0, 0] = 1.0
-    return np.sum([term.coupling * np.abs(np.fft.fft2(term.angle(unit))) ** 2 for term in model.terms], axis=0)
+    unit.flat[0] = 1.0
+    rows = [(term.coupling, np.fft.fftn(term.angle(unit))) for term in model.terms]
+    return np.sum([coupling * np.abs(row) ** 2 for coupling, row in rows], axis=0)

@@ -11,12 +11,11 @@ import torch
 from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.multiscale import Conditioner, Multiscale
 from latticeflow.flows.schedule import Group, coarse_to_fine
-from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice
 
 
 def double(flow: Multiscale) -> Multiscale:
-    """A multiscale flow of twice both sides.
+    """A multiscale flow of twice all sides.
 
     A group takes the net of its own spacing in the same place where both lattices give it the same four nearest sites:
     geometry and physics are the same, but for the size of the lattice. The others, the coarsest, take the net of half
@@ -33,44 +32,51 @@ def double(flow: Multiscale) -> Multiscale:
         A new flow on the CPU.
     """
     small = flow.lattice
-    large = Lattice(2 * small.Lx, 2 * small.Ly)
+    large = Lattice(*(2 * side for side in small.sides))
     with working_in(flow.unit):
         doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
     seen = flow.sizes["seen"]
     old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
-    waves = SpinWaves(flow.reduced_model, small)
     column = 2 * flow.sizes["invariants"]
     for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
-        found = _source(group, large, old_groups, small)
+        found = _source(group, large, old_groups, small, marginals=bool(flow.sizes["marginals"]))
         if found is None:
             continue
         source, factor = found
         old = old_groups[source]
-        known = {(factor * dx, factor * dy): j for j, (dx, dy) in enumerate(old.offsets(small).tolist())}
+        known = {tuple(factor * d for d in offset): j for j, offset in enumerate(old.offsets(small).tolist())}
         conditioner = cast(Conditioner, doubled.conditioners[g])
         trained = cast(Conditioner, flow.conditioners[source])
         conditioner.net.load_state_dict(trained.net.state_dict())
-        weights, precision = waves.regression(old.sites[0], old.table[0])
         learnt = trained.maps.detach().cpu().clone()
-        learnt[:, column] -= torch.tensor(weights * precision, dtype=learnt.dtype)
+        learnt[:, column] -= trained.get_buffer("linear").cpu()
         with torch.no_grad():
-            spin_wave = conditioner.maps[:, column].clone()
             conditioner.maps.zero_()
-            conditioner.maps[:, column] = spin_wave
-            for j, (dx, dy) in enumerate(group.offsets(large).tolist()):
-                if (dx, dy) in known:
-                    conditioner.maps[j] += learnt[known[dx, dy]]
+            conditioner.maps[:, column] = conditioner.get_buffer("linear")
+            offsets = group.offsets(large).tolist()
+            for j, offset in enumerate(offsets):
+                if tuple(offset) in known:
+                    conditioner.maps[j] += learnt[known[tuple(offset)]]
+            if len(conditioner.maps) - len(offsets) == len(learnt) - len(known):
+                conditioner.maps[len(offsets) :] += learnt[len(known) :]  # vectors of marginals
     return doubled
 
 
-def _source(group: Group, large: Lattice, old_groups: Sequence[Group], small: Lattice) -> tuple[int, int] | None:
-    """Number of the small lattice's group whose net a large one takes, and what stretches its surroundings, 1 or 2."""
+def _source(
+    group: Group, large: Lattice, old_groups: Sequence[Group], small: Lattice, *, marginals: bool
+) -> tuple[int, int] | None:
+    """Number of the small lattice's group whose net a large one takes, and what stretches its surroundings, 1 or 2.
+
+    Nets of the last halving that correct marginals are of no use where there are none.
+    """
     places = {(old.spacing, old.place(small)): g for g, old in enumerate(old_groups)}
-    x, y = group.place(large)
-    same = places.get((group.spacing, (x, y)))
+    place = group.place(large)
+    same = places.get((group.spacing, place))
     if same is not None and np.array_equal(old_groups[same].offsets(small)[:4], group.offsets(large)[:4]):
         return same, 1
-    stretched = places.get((group.spacing // 2, (x // 2, y // 2))) if group.spacing > 2 else None
+    stretched = None
+    if group.spacing > (4 if marginals else 2):
+        stretched = places.get((group.spacing // 2, tuple(x // 2 for x in place)))
     if stretched is not None:
         return stretched, 2
     return None if same is None else (same, 1)
@@ -86,7 +92,7 @@ def enlarge(flow: Flow, lattice: Lattice) -> Flow:
     while flow.lattice != lattice:
         if not isinstance(flow, Multiscale) or flow.lattice.Lx >= lattice.Lx:
             raise InputError(
-                f"a {flow.name} flow for {start.Lx}x{start.Ly} cannot become one for {lattice.Lx}x{lattice.Ly}: "
+                f"a {flow.name} flow for {start} cannot become one for {lattice}: "
                 "start from a multiscale flow of this size, or of half, a quarter, ..."
             )
         flow = double(flow)

@@ -42,10 +42,7 @@ class WrappedFlow(Flow):
         """Whose functions they are, and of what."""
         low, high = self.temperatures
         name = getattr(self._sampler, "__qualname__", type(self._sampler).__name__)
-        return (
-            f"flow of {name} for {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites\n"
-            f"  temperatures {low:g} to {high:g}"
-        )
+        return f"flow of {name} for {self.model} on {self.lattice} sites\n  temperatures {low:g} to {high:g}"
 
     @property
     def identity(self) -> bytes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations, permutations
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mcmc import InputError, wrap
+from mcmc.models.presets import Model
 
 
 class ReferenceDraws:
@@ -20,8 +22,9 @@ class ReferenceDraws:
             `mcmc.storage.loader.Loader` does so in bounded memory.
         temperatures: (T,).
         device: where batches go.
-        augment: apply a random lattice symmetry to each batch and a random global rotation and reflection to each
-            configuration. The energy is the same for all of them, so it makes more of few draws.
+        model: apply a random symmetry of its lattice to each batch, and to each configuration a random rotation of all
+            spins and a reflection where they are symmetries. The energy is the same for all of them, so it makes
+            more of few draws. None leaves draws as they are.
     """
 
     def __init__(
@@ -30,11 +33,12 @@ class ReferenceDraws:
         temperatures: np.ndarray,
         *,
         device: torch.device | str = "cpu",
-        augment: bool = True,
+        model: Model | None = None,
     ):
         self.sample = sample
         self.temperatures = torch.as_tensor(temperatures, dtype=torch.float64, device=device)
-        self.device, self.augment = device, augment
+        self.device, self.model = device, model
+        self._symmetries: list[tuple[tuple[int, ...], tuple[int, ...]]] | None = None
 
     def batch(self, n: int, generator: torch.Generator, *, temperatures: int | None = None) -> tuple[Tensor, Tensor]:
         """The next batch.
@@ -56,18 +60,45 @@ class ReferenceDraws:
             theta, T = theta[picked], T[picked.to(T.device)]
         if not theta.isfinite().all():
             raise InputError("the ensemble holds angles that are not finite: see 'latticeflow verify'")
-        if self.augment:
-            theta = _augment(theta, generator)
+        if self.model is not None:
+            theta = self._moved(theta, self.model, generator)
         return theta.to(self.device), T[:, None].expand(len(theta), n)
 
+    def _moved(self, theta: Tensor, model: Model, generator: torch.Generator) -> Tensor:
+        sides = theta.shape[2:]
+        if self._symmetries is None:
+            self._symmetries = lattice_symmetries(model, sides)
+        *steps, which = torch.randint(2**30, (len(sides) + 1,), generator=generator).tolist()
+        axes = tuple(range(2, theta.ndim))
+        if model.translation:
+            theta = theta.roll([step % side for step, side in zip(steps, sides, strict=True)], axes)
+        order, flipped = self._symmetries[which % len(self._symmetries)]
+        theta = theta.permute(0, 1, *(2 + axis for axis in order)).flip([2 + axis for axis in flipped])
+        each = (*theta.shape[:2], *(1,) * len(sides))
+        turn = 2 * math.pi * torch.rand(each, generator=generator)
+        sign = 1 - 2 * torch.randint(2, each, generator=generator)
+        return wrap((sign if model.reflection else 1) * theta + (turn if model.rotation else 0.0))
 
-def _augment(theta: Tensor, generator: torch.Generator) -> Tensor:
-    Ly, Lx = theta.shape[-2:]
-    dy, dx, flip_y, flip_x, transpose = torch.randint(2**30, (5,), generator=generator).tolist()
-    theta = theta.roll((dy % Ly, dx % Lx), (-2, -1))
-    theta = theta.flip([axis for axis, flip in ((-2, flip_y), (-1, flip_x)) if flip % 2])
-    if Lx == Ly and transpose % 2:
-        theta = theta.mT
-    turn = 2 * math.pi * torch.rand(theta.shape[:2], generator=generator)[..., None, None]
-    sign = 1 - 2 * torch.randint(2, theta.shape[:2], generator=generator)[..., None, None]
-    return wrap(sign * theta + turn)
+
+def lattice_symmetries(model: Model, shape: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Orders of the axes and axes to reverse that keep the energy, the identity first.
+
+    By trial on a random configuration: a pattern of couplings may have a symmetry that no property of its terms tells.
+
+    Example:
+        >>> from mcmc.models.presets import XY, triangular
+        >>> len(lattice_symmetries(XY(), (6, 6))), len(lattice_symmetries(XY(), (6, 4)))
+        (8, 4)
+        >>> lattice_symmetries(triangular(), (6, 4))
+        [((0, 1), ()), ((0, 1), (0, 1))]
+    """
+    axes = range(len(shape))
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, shape)
+    flips = [each for many in range(len(shape) + 1) for each in combinations(axes, many)]
+    return [
+        (order, flipped)
+        for order in permutations(axes)
+        if all(shape[axis] == side for axis, side in zip(order, shape, strict=True))
+        for flipped in flips
+        if math.isclose(model.energy(np.flip(theta.transpose(order), flipped)), model.energy(theta), rel_tol=1e-9)
+    ]

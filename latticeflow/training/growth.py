@@ -29,7 +29,7 @@ def lattices_to(flow: Flow, lattice: Lattice) -> list[Lattice]:
     """
     found, last = [], flow.lattice
     while isinstance(flow, Multiscale) and last.Lx < lattice.Lx:
-        last = Lattice(2 * last.Lx, 2 * last.Ly)
+        last = Lattice(*(2 * side for side in last.sides))
         found.append(last)
     return found if last == lattice and found else [lattice]
 

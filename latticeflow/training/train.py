@@ -252,10 +252,9 @@ def _run(
     kept = f"where {out} was saved" if out is not None else "and nothing is kept, as no file was named"
     if group.rank == 0:
         logger.info(
-            "training %s of %dx%d (%d parameters) by %s on %s%s",
+            "training %s of %s (%d parameters) by %s on %s%s",
             trainer.flow.name,
-            trainer.flow.lattice.Lx,
-            trainer.flow.lattice.Ly,
+            trainer.flow.lattice,
             trainer.flow.parameter_count,
             settings.objective,
             describe(trainer.flow.device),
@@ -291,7 +290,7 @@ def _reference(ensemble: ReadableEnsemble, seed: int, rank: int, device: torch.d
     if draws < 2:
         raise InputError(f"{ensemble.path} holds {draws} draws per temperature: training needs 2, better 1,000")
     loader = Loader(ensemble, np.random.default_rng(key(seed, rank)))
-    return ReferenceDraws(loader.sample, ensemble.temperatures, device=device)
+    return ReferenceDraws(loader.sample, ensemble.temperatures, device=device, model=ensemble.model)
 
 
 def _resume(

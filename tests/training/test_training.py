@@ -14,6 +14,7 @@ from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.objectives import OBJECTIVES, score_function
 from latticeflow.training.trainer import Trainer, TrainingDivergedError, TrainingSettings
 from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.models.presets import field, fully_frustrated, random_field, triangular
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from tests.helpers import SMALL, TEMPERATURES, After, make, train_file
@@ -34,7 +35,7 @@ def reference():
     settings = Settings(XY(), Lattice(4, 4), TEMPERATURES, chains=4, thermalise=200, thin=10, seed=1)
     theta = Simulation(settings).block(100).theta.reshape(4, -1, 4, 4)
     rng = np.random.default_rng(0)
-    return ReferenceDraws(lambda n: theta[:, rng.integers(theta.shape[1], size=n)], np.array(TEMPERATURES))
+    return ReferenceDraws(lambda n: theta[:, rng.integers(theta.shape[1], size=n)], np.array(TEMPERATURES), model=XY())
 
 
 def variance(flow):
@@ -94,15 +95,37 @@ def test_critic_learns_what_distinguishes_draws(reference):
     assert float(loss.detach()) < 1.2  # 2 ln 2 = 1.386 knows nothing
 
 
-def test_augmentation_keeps_the_energy(reference):
-    batch, T = reference.batch(32, torch.Generator().manual_seed(3))
-    assert batch.shape == (4, 32, 4, 4)
-    assert T.shape == (4, 32)
-    drawn = []
-    plain = ReferenceDraws(lambda n: drawn.append(reference.sample(n)) or drawn[-1], np.array(TEMPERATURES))
-    batch, _ = plain.batch(32, torch.Generator().manual_seed(3))
-    assert (batch.numpy() != drawn[-1]).mean() > 0.9
-    np.testing.assert_allclose(XY().energy(batch.numpy()), XY().energy(drawn[-1]), atol=1e-4)
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (XY(), (4, 4)),
+        (XY() + field(0.5), (4, 6)),
+        (triangular(), (6, 6)),
+        (fully_frustrated(4), (4, 4)),
+        (XY() + random_field((4, 4), seed=1), (4, 4)),
+        (XY(dimensions=3), (4, 4, 6)),
+    ],
+    ids=str,
+)
+def test_augmentation_keeps_the_energy(model, shape):
+    rng, drawn = np.random.default_rng(0), []
+    T = np.array([0.5, 1.0])
+
+    def sample(n):
+        drawn.append(rng.uniform(-np.pi, np.pi, (2, n, *shape)).astype(np.float32))
+        return drawn[-1]
+
+    reference, generator = ReferenceDraws(sample, T, model=model), torch.Generator().manual_seed(3)
+    for _ in range(20):
+        batch, temperatures = reference.batch(8, generator)
+        assert batch.shape == (2, 8, *shape)
+        assert temperatures.shape == (2, 8)
+        np.testing.assert_allclose(model.energy(batch.numpy()), model.energy(drawn[-1]), atol=1e-3)
+    assert np.allclose(batch.numpy(), drawn[-1], atol=1e-5) == ("random" in model.name)
+    if model != XY():  # what XY allows changes the energies of others
+        other = ReferenceDraws(sample, T, model=XY(dimensions=len(shape)))
+        moved = [np.abs(model.energy(other.batch(8, generator)[0].numpy()) - model.energy(drawn[-1])) for _ in range(9)]
+        assert (np.max(moved) > 0.1) == (model.dimensions == 2)
 
 
 def test_training_resumes_bit_for_bit(ensemble, tmp_path):

@@ -32,6 +32,7 @@ def anything(temperatures=4):
     return ReferenceDraws(
         lambda n: rng.uniform(-np.pi, np.pi, (temperatures, n, 4, 4)).astype(np.float32),
         np.linspace(0.5, 2.0, temperatures),
+        model=XY(),
     )
 
 

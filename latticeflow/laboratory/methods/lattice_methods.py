@@ -88,7 +88,8 @@ class LatticeFlowMethod(Method):
             settings = TrainingSettings(
                 self.objective, steps=effort.steps, batch_temperatures=len(grid), batch_draws=per_temperature, seed=seed
             )
-            trainer = Trainer(flow, settings, ReferenceDraws(draw, np.array(grid), device=effort.device))
+            reference = ReferenceDraws(draw, np.array(grid), device=effort.device, model=target.model)
+            trainer = Trainer(flow, settings, reference)
             try:
                 for _ in effort.rounds(report):
                     trainer.step()
