@@ -124,7 +124,7 @@ def measure(
     # Any angles do: the time does not depend on them.
     whole = None if configurations * lattice.N > _MOST_SITES else _step(flow, "log_variance", draws, seconds, device)
     on_sites = _step(flow, "forward_kl_sites", draws, seconds, device) if isinstance(flow, Multiscale) else None
-    waves = isinstance(flow, Multiscale) and SpinWaves(flow.model, lattice).stable
+    waves = isinstance(flow, Multiscale) and flow.model.rotation and SpinWaves(flow.model, lattice).stable
     return Cost(
         flow=name.stem if isinstance(name, Path) else name,
         size=lattice.Lx,

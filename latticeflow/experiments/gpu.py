@@ -381,7 +381,8 @@ def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
             return enlarge(copy.deepcopy(trained[name]), lattice), name
         if name in shipped:
             flow = checkpoint.load(shipped[name]).flow
-            if flow.sizes == build_flow("multiscale", model, flow.lattice, RANGE).sizes:  # smaller nets would stay so
+            usual = build_flow("multiscale", model, flow.lattice, RANGE).sizes
+            if flow.sizes == {**usual, "marginals": flow.sizes["marginals"]}:  # smaller nets would stay so
                 return enlarge(flow, lattice), name
         side //= 2
     return build_flow("multiscale", model, lattice, RANGE), "spin waves"

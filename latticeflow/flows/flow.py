@@ -48,6 +48,18 @@ def energy_unit(model: Model) -> float:
     return next((term.scale for term in model.terms if term.scale), 1.0)
 
 
+def is_in_field(model: Model) -> bool:
+    """Whether a uniform field along the angle 0 is all that keeps a model from turning all spins together.
+
+    Example:
+        >>> from mcmc.models.presets import XY, clock, field
+        >>> is_in_field(XY() + field(0.3)), is_in_field(XY()), is_in_field(clock(4, h=0.1))
+        (True, False, False)
+    """
+    odd = [term for term in model.terms if term.scale and not term.neutral]
+    return bool(odd) and all(term.charges in ((1,), (-1,)) and term.uniform and not term.phase for term in odd)
+
+
 class Flow(nn.Module, ABC):
     """A normalizing flow of lattice configurations, conditional on temperature.
 
@@ -83,6 +95,8 @@ class Flow(nn.Module, ABC):
     """Whether the density is continuous where an angle passes from pi to -pi."""
     symmetric: ClassVar[bool] = True
     """Whether the density is exactly invariant when all angles turn together, or change sign together."""
+    draws_in_field: ClassVar[bool] = False
+    """Whether it draws models in a uniform field along the angle 0, see `is_in_field`, and is then not symmetric."""
     axes: ClassVar[tuple[int, ...]] = (2,)
     """How many axes lattices may have."""
     exact_last: ClassVar[bool] = False
@@ -111,7 +125,8 @@ class Flow(nn.Module, ABC):
         """Why flows of this class cannot draw a model on a lattice; empty if they can."""
         if lattice.dimensions not in cls.axes:
             return "it draws lattices of two axes"
-        if cls.symmetric and not model.rotation:
+        in_field = cls.draws_in_field and is_in_field(model)
+        if cls.symmetric and not model.rotation and not in_field:
             return "its density has the symmetry of turning all spins, which the model lacks"
         if cls.symmetric and not model.reflection:
             return "its density has the symmetry of reversing all angles, which the model lacks"

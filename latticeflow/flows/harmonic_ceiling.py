@@ -64,7 +64,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None)
         seen: the most already drawn sites that one site sees; None takes `schedule.SEEN`.
 
     Raises:
-        InputError: the ferromagnetic state is not a minimum of the energy, around which to expand.
+        InputError: the ferromagnetic state is not a minimum of the energy, around which to expand; or a field pins it.
 
     Example:
         >>> from mcmc import XY
@@ -72,6 +72,8 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None)
         0.974
     """
     waves = SpinWaves(model, lattice)
+    if not model.rotation:
+        raise InputError(f"{model} is in a field: its ceiling is not known here")
     if not waves.stable:
         raise InputError(f"{model} has no spin waves: its ferromagnetic state is not a minimum of the energy")
     known, losses = np.zeros(lattice.shape, bool), []

@@ -54,7 +54,7 @@ class Marginals(nn.Module):
     Args:
         model, lattice: the system, of charges 1 and -1 and couplings that are the same at all sites.
         site: a site of the group.
-        seen: int (n,), the drawn sites that it sees.
+        seen: int (n,), the drawn sites that it sees. In a field one spin more is seen, last, which points along it.
         harmonics: length M of the Fourier series.
     """
 
@@ -62,12 +62,14 @@ class Marginals(nn.Module):
         super().__init__()
         self.harmonics = harmonics
         waves = SpinWaves(model, lattice)
-        predicted: dict[int, np.ndarray] = {int(each): row for each, row in zip(seen, np.eye(len(seen)), strict=True)}
+        n = len(seen) + (not model.rotation)
+        predicted: dict[int, np.ndarray] = {int(each): row for each, row in zip(seen, np.eye(n), strict=False)}
         rows: dict[int, int] = {}
 
         def row(other: int) -> int:
             if other not in predicted:
-                predicted[other] = waves.regression(other, seen)[0]
+                weights = waves.regression(other, seen)[0]
+                predicted[other] = weights if model.rotation else np.append(weights, 1 - weights.sum())
             return rows.setdefault(other, len(rows))
 
         acting = [(term, relation) for term in model.terms if term.scale for relation in relations(term, lattice.shape)]
@@ -88,7 +90,7 @@ class Marginals(nn.Module):
                 )
             if not (parts[1] and parts[-1]):
                 self._neighbours.append(_Neighbour(parts[0], parts[1] or parts[-1], 1 if parts[1] else -1))
-        matrix = np.array([predicted[other] for other in rows]).reshape(-1, len(seen))
+        matrix = np.array([predicted[other] for other in rows]).reshape(-1, n)
         self.register_buffer("_predicted", torch.tensor(matrix, dtype=torch.float32), persistent=False)
         self.count = len(self._neighbours)
         """Number of neighbours."""
@@ -102,7 +104,7 @@ class Marginals(nn.Module):
         self.register_buffer("_basis", 4 / _NODES * ends[:, None] * torch.cos(phi[:, None] * orders), persistent=False)
         scale, self._stiffness = torch.ones(self.count), 1.0
         if self.count:
-            equal = torch.ones(len(seen), 1, dtype=torch.complex128)
+            equal = torch.ones(n, 1, dtype=torch.complex128)
             m, w, d = self._fields(equal)
             scale, self.short = d.abs()[:, 0].float(), bool((w.abs() <= _LARGEST_RATIO * m.abs()).all())
             self._stiffness = float(self._series(m, w, d, None)[0].real)

@@ -119,10 +119,11 @@ class Conditioner(nn.Module):
 class Multiscale(Flow):
     """Draw the lattice coarse to fine; see `schedule.coarse_to_fine` for the order.
 
-    One site is uniform, which makes the flow exactly invariant under global rotations; the sites of a group are
-    independent given what is already drawn, each from a generalised von Mises law (`Conditioner`); the last colour
-    follows its exact conditional, a von Mises law about the local field. `log_prob` takes all groups from the
-    known configuration; `sample` runs them one after the other, O(log L) steps. Both are fast.
+    One site is uniform, which makes the flow exactly invariant under global rotations (in a field that site is drawn
+    like the others, and all see one spin more, which points along the field); the sites of a group are independent
+    given what is already drawn, each from a generalised von Mises law (`Conditioner`); the last colour follows its
+    exact conditional, a von Mises law about the local field. `log_prob` takes all groups from the known configuration;
+    `sample` runs them one after the other, O(log L) steps. Both are fast.
 
     Args:
         model, lattice, temperatures: see `Flow`.
@@ -138,6 +139,7 @@ class Multiscale(Flow):
 
     name = "multiscale"
     axes = (2, 3)
+    draws_in_field = True
     exact_last = True
     learning_rate = 1e-2
 
@@ -177,10 +179,16 @@ class Multiscale(Flow):
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
         self._stages = tuple(g for g in range(3, len(halves)) if halves[g] != halves[g - 1])
         waves = SpinWaves(model, lattice)
+        self._in_field = not model.rotation
         self.conditioners, self._nodes = nn.ModuleList(), list[int]()
         for g, group in enumerate(schedule.groups):
             weights, precision = waves.regression(group.sites[0], group.table[0])
             linear, distances = weights * precision, np.linalg.norm(group.offsets(lattice), axis=1)
+            table = group.table
+            if self._in_field:
+                linear = np.append(linear, precision - linear.sum())
+                distances = np.append(distances, 1.0)
+                table = np.append(table, np.full((len(table), 1), lattice.N), axis=1)
             around = None
             if marginals and group.spacing == 2 and waves.stable:
                 around = Marginals(model, lattice, int(group.sites[0]), group.table[0], harmonics)
@@ -191,7 +199,7 @@ class Multiscale(Flow):
             self.conditioners.append(Conditioner(start, away, around, **sizes))
             self._nodes.append(generalised_von_mises.nodes_for(precision * self.unit / self.temperatures[0]))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
-            self.register_buffer(f"_table_{g}", torch.tensor(group.table), persistent=False)
+            self.register_buffer(f"_table_{g}", torch.tensor(table), persistent=False)
         self.last, self._local_field = LastColour(model, schedule.last), LocalField(model, lattice)
 
     def _groups(self) -> list[tuple[Conditioner, int, Tensor, Tensor]]:
@@ -199,6 +207,18 @@ class Multiscale(Flow):
             (cast(Conditioner, conditioner), nodes, self.get_buffer(f"_sites_{g}"), self.get_buffer(f"_table_{g}"))
             for g, (conditioner, nodes) in enumerate(zip(self.conditioners, self._nodes, strict=True))
         ]
+
+    @property
+    def _log_uniform(self) -> float:
+        """Of the first site, where it is uniform."""
+        return 0.0 if self._in_field else von_mises.LOG_2PI
+
+    def _spins(self, theta: Tensor) -> Tensor:
+        """Cosines and sines, (B, ...) -> (2, B, N); in a field with one site more, which points along it."""
+        flat = theta.flatten(1)
+        if self._in_field:
+            flat = torch.cat((flat, flat.new_zeros(len(flat), 1)), dim=1)
+        return torch.stack((flat.cos(), flat.sin()))
 
     @property
     def depths(self) -> int:
@@ -211,7 +231,7 @@ class Multiscale(Flow):
         return self._stages or super().stages
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
-        return self._log_density(theta, temperature) - von_mises.LOG_2PI
+        return self._log_density(theta, temperature) - self._log_uniform
 
     def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         n = len(temperature)
@@ -220,7 +240,7 @@ class Multiscale(Flow):
             2 * torch.rand(n, generator=generator, device=self.device, dtype=theta.dtype) - 1
         )
         theta, log_q = self._draw(theta, temperature, generator)
-        return theta, self._log_prob(theta, temperature) if torch.is_grad_enabled() else log_q - von_mises.LOG_2PI
+        return theta, self._log_prob(theta, temperature) if torch.is_grad_enabled() else log_q - self._log_uniform
 
     def _redraw(
         self, theta: Tensor, temperature: Tensor, keep: int, generator: torch.Generator | None
@@ -255,6 +275,8 @@ class Multiscale(Flow):
         """
         n = len(theta)
         T, flat = self.reduced(self._temperatures(n, temperature)), theta.flatten(1)
+        if self._in_field:
+            flat = torch.cat((flat, flat.new_zeros(n, 1)), dim=1)
         groups = self._groups()
         roots = [math.sqrt(len(sites)) for _, _, sites, _ in groups]
         terms = []
@@ -287,15 +309,14 @@ class Multiscale(Flow):
         log_q = self.last.log_prob(theta, temperature)
         if serves(theta, temperature):
             n, theta, temperature = len(theta), _padded(theta), _padded(temperature)
-            u = _by_site(theta)
+            u = self._spins(theta).mT.contiguous()
             T = fused.Temperatures.of(temperature)
             for conditioner, nodes, sites, table in self._groups()[first:]:
                 own, seen = u[:, sites].flatten(1), u[:, table.T].flatten(2)
                 of_sites = fused.log_prob(conditioner, seen, own, T, nodes=nodes).view(len(sites), -1)
                 log_q = log_q + of_sites.sum(0, dtype=torch.float64)[:n]
             return log_q
-        flat = theta.flatten(1)
-        u = torch.stack((flat.cos(), flat.sin()))
+        u = self._spins(theta)
         for conditioner, nodes, sites, table in self._groups()[first:]:
             c = conditioner(u[:, :, table], temperature)
             log_q = log_q + generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
@@ -319,7 +340,7 @@ class Multiscale(Flow):
     ) -> tuple[Tensor, Tensor]:
         n = len(temperature)
         theta = theta.flatten(1).clone()
-        u = torch.stack((theta.cos(), theta.sin()))
+        u = self._spins(theta)
         log_q = torch.zeros(n, dtype=torch.float64, device=self.device)
         for conditioner, nodes, sites, table in self._groups()[first:]:
             c = conditioner(u[:, :, table], temperature)
@@ -333,7 +354,7 @@ class Multiscale(Flow):
         self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int
     ) -> tuple[Tensor, Tensor]:
         n, theta, padded = len(temperature), _padded(theta), _padded(temperature)
-        B, T, u = len(theta), fused.Temperatures.of(padded), _by_site(theta)
+        B, T, u = len(theta), fused.Temperatures.of(padded), self._spins(theta).mT.contiguous()
         angles = theta.flatten(1).T.contiguous()
         log_q = torch.zeros(B, dtype=torch.float64)
         for conditioner, nodes, sites, table in self._groups()[first:]:
@@ -349,9 +370,3 @@ def _padded(values: Tensor) -> Tensor:
     """Filled up to a multiple of `fused.LANES` along the first axis, by copies of the last entry."""
     missing = -len(values) % LANES
     return torch.cat((values, values[-1:].expand(missing, *values.shape[1:]))) if missing else values
-
-
-def _by_site(theta: Tensor) -> Tensor:
-    """Cosines and sines, (B, ...) -> contiguous (2, N, B)."""
-    by_site = theta.flatten(1).T
-    return torch.stack((by_site.cos(), by_site.sin()))

@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Site 0 first (uniform), then ``groups`` in order, then the sites ``last`` from their exact law."""
+    """Site 0 (uniform; in a field the first group), ``groups`` in order, the sites ``last`` from their exact law."""
 
     groups: tuple[Group, ...]
     last: np.ndarray
@@ -93,7 +93,9 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -
     exact = [a == 2 and _is_exact(sites[0], model) for sites, a, _ in order]
     if not any(exact):
         exact[-1] = True
-    drawn, groups = np.zeros(lattice.N, bool), []
+    drawn, groups = np.zeros(lattice.N, bool), list[Group]()
+    if not model.rotation:
+        groups.append(Group(np.array([0]), np.zeros((1, 0), np.int64), common & -common, 0))
     drawn[0] = True
     for (sites, a, half), is_last in zip(order, exact, strict=True):
         if is_last:

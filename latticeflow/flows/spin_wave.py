@@ -7,7 +7,8 @@ asked of it follows from one Fourier transform: with Q(k) its eigenvalues, the l
 
 is T^-1 times the covariance of the angles, up to the global rotation. The conditional of one angle given n others, all
 further ones integrated out, then takes a linear system of n unknowns, at any lattice size: ordinary kriging (Cressie,
-Statistics for Spatial Data, 1993, section 3.2), whose weights sum to 1 by rotation symmetry.
+Statistics for Spatial Data, 1993, section 3.2), whose weights sum to 1 by rotation symmetry; in a field simple kriging,
+and what weights lack to 1 is the field's.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class SpinWaves:
     """
 
     def __init__(self, model: Model, lattice: Lattice, mass: float = 0.0):
-        self.lattice, self.massless = lattice, not mass
+        self.lattice, self.massless = lattice, model.rotation and not mass
         spectrum = stiffness_spectrum(model, lattice)
         scale = float(np.abs(np.fft.ifftn(spectrum).real).max())
         self.stiffness = float(spectrum.mean()) + mass * scale

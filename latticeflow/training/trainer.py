@@ -271,11 +271,14 @@ def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:
 
 def _critic(flow: Flow, settings: TrainingSettings, draws: int) -> Critic | PublishedCritic:
     how = settings.critic
+    if flow.lattice.dimensions != 2:
+        raise InputError(f"critics judge lattices of two axes, not {flow.lattice}: choose an objective without one")
     if draws % how.packing:
         raise InputError(
             f"the critic packs {how.packing} draws, which does not divide {draws}: change the draws of a batch"
         )
     if how.kind == "published":
         return PublishedCritic(flow.lattice.shape, how.channels, packing=how.packing, normalise=how.spectral_norm)
-    augment = flow.symmetric if how.augment is None else how.augment
+    symmetric = flow.symmetric and flow.model.rotation and flow.model.reflection
+    augment = symmetric if how.augment is None else how.augment
     return Critic(how.channels, packing=how.packing, normalise=how.spectral_norm, augment=augment)
