@@ -128,11 +128,11 @@ def schedule(text: str) -> tuple[str, Any]:
 
 
 def size(text: str) -> tuple[str, int | float | str]:
-    """Parse ``name=value``, the value a number if it looks like one.
+    """Parse ``name=value``, the value a number or a truth value if it looks like one.
 
     Example:
-        >>> size("width=256"), size("base=uniform")
-        (('width', 256), ('base', 'uniform'))
+        >>> size("width=256"), size("base=uniform"), size("marginals=False")
+        (('width', 256), ('base', 'uniform'), ('marginals', False))
     """
     name, equals, value = text.partition("=")
     if not (name and equals and value):
@@ -140,7 +140,7 @@ def size(text: str) -> tuple[str, int | float | str]:
     for number in (int, float):
         with contextlib.suppress(ValueError):
             return name, number(value)
-    return name, value
+    return name, {"True": True, "False": False}.get(value, value)
 
 
 def words(text: str) -> tuple[str, ...]:
