@@ -12,7 +12,7 @@ from latticeflow.flows.multiscale import Multiscale
 from mcmc import XY, InputError, Lattice, Model
 from mcmc.models.presets import (
     antiferromagnet,
-    field,
+    clock,
     fully_frustrated,
     gauge_glass,
     generalised_xy,
@@ -149,7 +149,7 @@ def test_models_with_terms_that_nobody_knows_are_refused():
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (XY() + field(0.3), "turning all spins"),
+        (XY() + clock(4, h=0.1), "turning all spins"),
         (gauge_glass(4), "reversing all angles"),
         (fully_frustrated(4), "differ from site to site"),
         (generalised_xy(), "charges are not all 1 and -1"),
