@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -114,6 +116,43 @@ def test_processes_give_the_same_bytes_and_a_killed_worker_costs_nothing(tmp_pat
         os.kill(victim, signal.SIGKILL)
         assert generate_file(settings(), tmp_path / "team.h5", draws=40, resume=True, workers=workers)
     assert content(tmp_path / "alone.h5") == content(tmp_path / "team.h5")
+
+
+SCRIPT = """import mcmc
+def run():
+    mcmc.generate("xy", size=4, temperatures=[0.5, 1.0], draws=20, thermalise=5, thin=1, workers=2, out="a.h5")
+"""
+
+
+@pytest.mark.parametrize("how", ["a file", "standard input"])
+def test_a_script_that_its_own_workers_import_is_told_to_guard_its_calls(tmp_path, how):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT + "run()\n")
+    words = [path] if how == "a file" else ["-"]
+    done = subprocess.run(
+        [sys.executable, *words],
+        input=path.read_text(),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("mcmc.errors.InputError: no worker could start")
+    assert '`if __name__ == "__main__":`' in last
+    assert "BrokenProcessPool" not in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_script_with_guarded_calls_has_workers(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT + 'if __name__ == "__main__":\n    run()\n')
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=environment, check=True, timeout=120)
+    with Ensemble.open(tmp_path / "a.h5") as ensemble:
+        assert ensemble.draws == 20
 
 
 def test_tasks_that_keep_failing_are_reported(tmp_path):
