@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from mcmc import InputError, __version__
 from mcmc.runtime.registry import nearest
+from mcmc.runtime.stop import Ended, ended_by_exception
 
 VERBS = {
     "generate": "draw a reference ensemble by Markov chains",
@@ -210,8 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if "--help" in words or "-h" in words else 2
         options = parser.parse(rest)
         options.command = ["latticeflow", *words]  # for the files that the verb writes
-        status = options.execute(options) or 0
-        sys.stdout.flush()
+        with ended_by_exception():
+            status = options.execute(options) or 0
+            sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         _give_up_output()
@@ -219,9 +221,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError, MemoryError) as error:
         text = str(error) or "out of memory"
         _complain(f"{name}: error: {with_options(text, parser) if parser else text}")
-    except KeyboardInterrupt:
-        _complain(f"{name}: interrupted")
-        return 130
+    except (KeyboardInterrupt, Ended) as error:
+        number, reason = (error.number, error.name) if isinstance(error, Ended) else (2, "SIGINT")
+        _complain(f"{name}: stopped by {reason}")
+        return 128 + number
     try:
         sys.stdout.flush()
     except OSError:

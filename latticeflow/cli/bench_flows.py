@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticeflow.cli import options
+from mcmc.runtime.whole_file import whole_file
 
 if TYPE_CHECKING:
     from latticeflow.experiments.objectives_study import Case, Plan
@@ -216,7 +217,8 @@ def run_published(arguments: argparse.Namespace) -> int:
             report=lambda row: progress.advance(1, f"{row['objective']} {row['steps']}"),
         )
     text = experiment.published_text(rows, plan)
-    record.with_suffix(".md").write_text(text, encoding="utf-8")
+    with whole_file(record.with_suffix(".md")) as draft:
+        draft.write_text(text, encoding="utf-8")
     print(text)
     return options.stopped(stop, len(rows) >= total, "the same command")
 
@@ -278,8 +280,10 @@ def _study(arguments: argparse.Namespace, cells: list[Case], name: str, title: s
     text = study_table.study_text(rows, plan, title)
     tables = arguments.tables or arguments.out
     tables.mkdir(parents=True, exist_ok=True)
-    (tables / f"{name}.md").write_text(text)
-    (tables / f"{name}.json").write_text(json.dumps({"command": arguments.command, "rows": rows}, indent=1) + "\n")
+    data = json.dumps({"command": arguments.command, "rows": rows}, indent=1) + "\n"
+    for path, content in ((tables / f"{name}.md", text), (tables / f"{name}.json", data)):
+        with whole_file(path) as draft:
+            draft.write_text(content, encoding="utf-8")
     print(text)
     if len(rows) == len(cells):
         return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latticeflow.cli import options
+from mcmc.runtime.whole_file import whole_file
 
 
 def add_parser(verbs: Any) -> None:
@@ -36,5 +37,7 @@ def execute(arguments: argparse.Namespace) -> None:
         options.require_torch()
     from latticeflow.plots.html_report import report
 
-    arguments.out.write_text(report(arguments.files, title=arguments.title, draws=arguments.draws), encoding="utf-8")
+    page = report(arguments.files, title=arguments.title, draws=arguments.draws)
+    with whole_file(arguments.out) as draft:
+        draft.write_text(page, encoding="utf-8")
     options.wrote(arguments.out, f"a page about {len(arguments.files)} files", next_command=f"open {arguments.out}")

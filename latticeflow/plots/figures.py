@@ -18,6 +18,7 @@ from mcmc import XY, InputError
 from mcmc.analysis.statistics import autocorrelation, estimate
 from mcmc.models import observables
 from mcmc.runtime.registry import nearest
+from mcmc.runtime.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,8 +129,8 @@ def check_path(path: str | Path) -> Path:
 def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG, PDF or SVG; raises as `check_path`."""
     path = check_path(path)
-    with style():
-        figure.savefig(path)
+    with style(), whole_file(path) as draft:
+        figure.savefig(draft)
 
 
 def observable(

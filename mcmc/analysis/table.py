@@ -18,6 +18,7 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_attributes, stored_model
 from mcmc.runtime.registry import nearest
 from mcmc.runtime.text import columns, html_table, require
+from mcmc.runtime.whole_file import whole_file
 
 MIXING = ("energy", "magnetization")
 """Moments that are watched for chains that have not mixed."""
@@ -429,7 +430,7 @@ def write_csv(path: str | Path, tables: Mapping[str, Table]) -> None:
     """
     names = list(dict.fromkeys(name for table in tables.values() for name in table.observables))
     parts = ("", "_error", "_tau_int", "_tau_int_error", "_missing")
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as draft, open(draft, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         titles: Iterable[str] = (f"{name}{part}" for name in names for part in parts)
         named = dict.fromkeys(["J", "K", *(name for table in tables.values() for name in table.model.couplings)])

@@ -21,6 +21,43 @@ class Stopped(BaseException):
     """A signal came while nothing was there to be saved."""
 
 
+class Ended(BaseException):
+    """A signal came that ends the process.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+        self.name = signal.Signals(number).name
+
+
+@contextmanager
+def ended_by_exception() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, where they would kill the process, unwind it instead, so that nothing stays half-written.
+
+    Raises:
+        Ended: one came.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                previous[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 class Stop:
     """Collects reasons to stop while it is entered; a further signal, a second later or more, stops at once.
 

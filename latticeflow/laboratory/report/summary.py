@@ -17,6 +17,7 @@ from latticeflow.laboratory.methods.method_registry import METHODS, Effort
 from latticeflow.laboratory.report.cells import GAIN
 from latticeflow.laboratory.targets import TARGETS, build_target
 from mcmc import InputError
+from mcmc.runtime.whole_file import whole_file
 
 QUICK_TARGETS = ["mog8", "ring8"]
 QUICK_METHODS = ["exact", "gaussian", "realnvp", "realnvp_reverse_kl", "realnvp_advnf", "flow_matching"]
@@ -203,7 +204,8 @@ def write(means: Sequence[Mean], path: Path, *, effort: Effort, doublings: int =
         "answers": answers(means),
         "published": differences(means),
     }
-    path.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    with whole_file(path.with_suffix(".json")) as draft:
+        draft.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     lines = [
         "# Mode collapse, method by method",
         "",
@@ -222,7 +224,8 @@ def write(means: Sequence[Mean], path: Path, *, effort: Effort, doublings: int =
         lines += ["", "## Does AdvNF lose fewer modes?", "", *(f"- {line}" for line in found)]
     if found := differences(means):
         lines += ["", "## Beside the published figures", "", *(f"- {line}" for line in found), "", WHY]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with whole_file(path) as draft:
+        draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read(path: str | Path) -> list[Mean]:
