@@ -12,7 +12,7 @@ from mcmc.sampling import rng
 from mcmc.sampling.moves import HeatBath, Metropolis, OverRelaxation, SwendsenWang, Symmetry, Wolff
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler, Update, find_sampler
-from tests.oracle import cube, torus
+from tests.oracle import cube, ring_exchange, torus
 
 SQUARE = Lattice(2, 2)
 MODELS = {
@@ -51,11 +51,11 @@ def supported():
                 yield pytest.param(name, label, id=f"{name}-{label}")
 
 
-def run(model, lattice, sampler, *, beta=1.0, replicas=128, draws=150, thin=4, seed=1):
+def run(model, lattice, sampler, *, beta=1.0, replicas=128, draws=150, thin=4, seed=1, rest=40):
     """Energies per site (replicas, draws) and configurations, from an ordered start."""
     keys = np.array([rng.key(seed, k) for k in range(replicas)])
     chains = Replicas(model, lattice, np.full(replicas, beta), keys)
-    chains.advance(sampler, 40)
+    chains.advance(sampler, rest)
     theta = np.empty((replicas, draws, lattice.N), np.float32)
     energies = chains.run(sampler, draws, thin, theta)[0] / lattice.N
     return energies, theta.reshape(replicas, draws, *lattice.shape)
@@ -67,16 +67,21 @@ def z_of(series, expected):
     return abs(means.mean() - expected) / (means.std(ddof=1) / np.sqrt(len(means)) + 1e-6)
 
 
-def deviations(model, energies, theta, beta=1.0):
-    """z of every exact value of the 2x2 lattice."""
-    exact, spins = torus(model, beta), np.exp(1j * theta.astype(np.float64))
-    series = {
+def series_of(energies, theta):
+    """What has an exact value on the 2x2 lattice, of every draw."""
+    spins = np.exp(1j * theta.astype(np.float64))
+    return {
         "energy": energies,
         "energy_square": energies**2,
         "square_magnetization": np.abs(spins.mean((-1, -2))) ** 2,
         "square_nematic": np.abs((spins**2).mean((-1, -2))) ** 2,
         "square_first": spins[..., 0, 0].real ** 2,
     }
+
+
+def deviations(model, series, beta=1.0):
+    """z of every exact value of the 2x2 lattice."""
+    exact = torus(model, beta)
     return {name: z_of(values, exact[name]) for name, values in series.items()}
 
 
@@ -85,8 +90,29 @@ def test_every_preset_by_every_move_has_exact_averages(name, label):
     model = MODELS[name]
     energies, theta = run(model, SQUARE, SAMPLER[label])
     np.testing.assert_allclose(energies, model.energy(theta.astype(np.float64)) / 4, atol=2e-5)
-    found = deviations(model, energies, theta)
+    found = deviations(model, series_of(energies, theta))
     assert max(found.values()) < 5, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "label"), [*supported()])
+def test_every_preset_by_every_move_to_four_digits(name, label):
+    """Each line is printed: ``pytest -m slow -s tests/sampling/test_models.py -k four_digits``."""
+    model, means = MODELS[name], []
+    rounds, least = (2, 6e-4) if label in ("wolff", "swendsen_wang", "symmetry") else (4, 3e-4)
+    for seed in range(rounds):
+        series = series_of(*run(model, SQUARE, SAMPLER[label], draws=16000, rest=300, seed=seed))
+        means.append({key: values.mean(1, keepdims=True) for key, values in series.items()})
+    joined = {key: np.concatenate([each[key] for each in means]) for key in means[0]}
+    found, energy = deviations(model, joined), joined["energy"]
+    error = energy.std(ddof=1) / np.sqrt(len(energy))
+    other = Model(tuple(term.scaled(1.02) for term in model.terms))
+    control = z_of(energy, torus(other, 1.0)["energy"])
+    listed = "  ".join(f"{key} {z:.1f}" for key, z in found.items())
+    print(f"{name:16} {label:16} e = {energy.mean():.5f}({error:.5f})  z: {listed}  off by 2 %: {control:.0f}")
+    assert max(found.values()) < 5, found
+    assert error < least
+    assert control > 5
 
 
 @pytest.mark.parametrize("name", ["field", "clock", "generalised", "fully_frustrated", "gauge_glass", "open", "own"])
@@ -95,7 +121,7 @@ def test_the_same_averages_reject_another_model(name):
     energies, theta = run(
         Model(tuple(term.scaled(0.95) for term in model.terms)), SQUARE, find_sampler("auto", model, SQUARE)
     )
-    assert deviations(model, energies / 0.95, theta)["energy"] > 5
+    assert deviations(model, series_of(energies / 0.95, theta))["energy"] > 5
 
 
 @pytest.mark.parametrize("label", SAMPLER)
@@ -126,6 +152,45 @@ def test_symmetry_moves_keep_a_broken_symmetry_from_freezing():
 
     assert 0.4 < changes(find_sampler("auto", model, lattice)) < 0.6
     assert changes(SAMPLERS["auto"]) < 0.02  # the same moves without it
+
+
+LOCAL = ("metropolis", "heat_bath", "over_relaxation", "auto")
+
+
+def ring_exchange_alone(label, L, beta, draws):
+    """Energies per site with J = 0, the exact ones at this and at a coupling that is off by 2 %, and the error."""
+    model, lattice = ExtendedXY(0.0, 1.0), Lattice(L, L)
+    sampler = SAMPLER.get(label) or find_sampler("auto", model, lattice)
+    energies, _ = run(model, lattice, sampler, beta=beta, draws=draws, thin=2, rest=300)
+    cut = 3 if L == 8 else 2
+    exact, other = (ring_exchange(L, L, factor * beta, cut)["energy"] for factor in (1.0, 1.02))
+    return energies, exact, other, energies.mean(1).std(ddof=1) / np.sqrt(len(energies))
+
+
+@pytest.mark.parametrize("label", LOCAL)
+@pytest.mark.parametrize(("L", "beta"), [(8, 1.0), (16, 2.0)])
+def test_ring_exchange_alone_is_exact_on_large_lattices(label, L, beta):
+    """J = 0: the angles integrate out and leave charges of rows and columns, see `tests.oracle.ring_exchange`."""
+    energies, exact, other, error = ring_exchange_alone(label, L, beta, 160 if L == 8 else 80)
+    assert z_of(energies, exact) < 5
+    assert error < 1.5e-3
+    assert z_of(energies, other) > 5
+    if L == 8:  # the law of independent plaquettes is another one
+        assert z_of(energies, -i1(beta) / i0(beta)) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("label", LOCAL)
+@pytest.mark.parametrize(("L", "beta"), [(8, 1.0), (8, 2.0), (16, 1.0), (16, 2.0)])
+def test_ring_exchange_alone_to_four_digits(label, L, beta):
+    energies, exact, other, error = ring_exchange_alone(label, L, beta, 30000 if L == 8 else 9000)
+    z = z_of(energies, exact)
+    print(
+        print(f"J = 0, {L}x{L}, beta K = {beta:g}, {label}: {energies.mean():.5f}({error:.5f}), {exact:.5f}, z {z:.1f}")
+    )
+    assert z < 5
+    assert error < 2e-4
+    assert z_of(energies, other) > 5
 
 
 def test_the_nishimori_line():
