@@ -207,7 +207,7 @@ class NeuralChains:
         self._count(series["accepted"])
         self._steps += draws
         series["energy"] = self.flow.model.energy(theta) / self.flow.lattice.N
-        series["magnetization"] = observables.magnetization(theta)
+        series["magnetization"] = observables.magnetization(theta, self.flow.model)
         return Block(theta, series)
 
     def _advance(self, t: int, theta: np.ndarray, series: dict[str, np.ndarray]) -> None:
@@ -219,7 +219,7 @@ class NeuralChains:
         held = walk(log_w, log_u, self._log_weight[t])
         for c in range(self.chains):
             before = held[c] < 0
-            theta[c] = np.where(before[:, None, None], self._theta[t, c], proposed[c, held[c]])
+            theta[c] = np.where(_by_site(before, theta[c]), self._theta[t, c], proposed[c, held[c]])
             series["log_weight"][c] = np.where(before, self._log_weight[t, c], log_w[c, held[c]])
             series["accepted"][c] = held[c] == np.arange(n)
         series["proposal_log_weight"][:] = log_w
@@ -232,7 +232,7 @@ class NeuralChains:
         proposed, log_w, log_u = (np.stack(parts) for parts in zip(*streams, strict=True))
         for i in range(n):
             accepted = accept(log_u[:, :, i], log_w[:, :, i] - self._log_weight)
-            self._theta = np.where(accepted[..., None, None], proposed[:, :, i], self._theta)
+            self._theta = np.where(_by_site(accepted, self._theta), proposed[:, :, i], self._theta)
             self._log_weight = np.where(accepted, log_w[:, :, i], self._log_weight)
             self._move(self._steps + i)
             # Whatever has moved, the next test must know the weight of where the state is now.
@@ -290,3 +290,8 @@ class NeuralChains:
             pieces.append([values[wanted] for values in self._units[t][1]])
         theta, log_w, log_u = (np.concatenate(values) for values in zip(*pieces, strict=True))
         return theta, log_w, log_u
+
+
+def _by_site(values: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """One value for each configuration, in a shape that combines with their angles."""
+    return values.reshape(*values.shape, *(1,) * (theta.ndim - values.ndim))

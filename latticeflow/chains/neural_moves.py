@@ -81,7 +81,7 @@ class Redraws:
         log_ratio = (flow.model.energy(old) - flow.model.energy(new)) / T + log_q_old - log_q_new
         log_u = np.log1p(-np.random.default_rng(seeds).random(len(theta)))
         accepted = accept(log_u, log_ratio.cpu().numpy())
-        return np.where(accepted[:, None, None], new.cpu().numpy(), theta), accepted
+        return np.where(accepted.reshape(-1, *(1,) * (theta.ndim - 1)), new.cpu().numpy(), theta), accepted
 
 
 class LocalSweeps:

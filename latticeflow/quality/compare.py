@@ -108,7 +108,7 @@ def evaluate(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.
 
     Args:
         flow: to be evaluated.
-        reference: draws of the ensemble, (n, Ly, Lx).
+        reference: draws of the ensemble, (n, Ly, Lx) or (n, Lz, Ly, Lx).
         temperature: theirs.
         seed: of the chain, uint32 (4,).
     """
@@ -122,7 +122,7 @@ def evaluate(flow: Flow, reference: np.ndarray, temperature: float, *, seed: np.
     log_q = -flow.model.energy(reference) / T - reference_log_w
 
     energies = [flow.model.energy(theta) / N for theta in (reference, proposed)]
-    magnetizations = [observables.magnetization(theta) for theta in (reference, proposed)]
+    magnetizations = [observables.magnetization(theta, flow.model) for theta in (reference, proposed)]
     histogram = {"energy": (80, (flow.model.floor, 0.0)), "magnetization": (40, (0.0, 1.0))}
     distances = {}
     for name, (real, fake) in {"energy": energies, "magnetization": magnetizations}.items():

@@ -63,8 +63,8 @@ def kinds(ensemble: np.ndarray, flow: np.ndarray, held: np.ndarray, model: Model
     """Sort configurations by their number of vortices, their winding sector and their magnetisation.
 
     Args:
-        ensemble: draws of the ensemble, (n, Ly, Lx).
-        flow: draws of the flow, (m, Ly, Lx).
+        ensemble: draws of the ensemble, (n, Ly, Lx) or (n, Lz, Ly, Lx).
+        flow: draws of the flow, (m, Ly, Lx) or (m, Lz, Ly, Lx).
         held: states of the chain, as numbers of the flow's draws, int (k,).
         model: whose bonds vortices and windings are relative to; None takes those of a ferromagnet.
     """
@@ -86,7 +86,8 @@ def collapsed(found: Iterable[Kinds], draws: int) -> Kinds | None:
 
 def _vortices(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
     """Kind of each configuration, int (n,), and the kinds' labels: none at all, then a dozen of bins at most."""
-    number = np.rint(observables.vortex_density(theta, model) * math.prod(theta.shape[-2:])).astype(int)
+    plaquettes = math.prod(theta.shape[1:]) * math.comb(model.dimensions, 2)
+    number = np.rint(observables.vortex_density(theta, model) * plaquettes).astype(int)
     width = max(2, 2 * math.ceil(number.max() / 24))  # they come in pairs
     bins = range(1, number.max() + 1, width)
     labels = [str(first + 1) if width == 2 else f"{first + 1}-{first + width - 1}" for first in bins]
@@ -96,10 +97,10 @@ def _vortices(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
 def _windings(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
     windings = np.rint(observables.winding_numbers(theta, model)).astype(int)
     sectors, kind = np.unique(windings, axis=0, return_inverse=True)
-    return kind.ravel(), [f"({x}, {y})" for x, y in sectors.tolist()]
+    return kind.ravel(), [f"({', '.join(str(turns) for turns in each)})" for each in sectors.tolist()]
 
 
 def _magnetizations(theta: np.ndarray, model: Model) -> tuple[np.ndarray, list[str]]:
     bins = 20
-    kind = np.minimum(bins * observables.magnetization(theta), bins - 1).astype(int)
+    kind = np.minimum(bins * observables.magnetization(theta, model), bins - 1).astype(int)
     return kind, [f"{k / bins:.2f}-{(k + 1) / bins:.2f}" for k in range(bins)]

@@ -102,6 +102,17 @@ def test_training_and_doubling_lower_the_variance_of_weights():
     assert variance(larger, judge) < variance(small(8, 8, 8), judge)
 
 
+def test_chains_and_comparisons_take_cuboids():
+    flow = small(4, 4, 4)
+    chain = lf.sample(flow, temperatures=[2.0], draws=40, seed=1)
+    theta = chain.theta(slice(0, 40))
+    assert theta.shape[-3:] == (4, 4, 4)
+    assert lf.sample(flow, temperatures=[2.0], draws=6, seed=1, redraws=1, local_sweeps=1).draws == 6
+    table = lf.compare(flow, mcmc.generate(MODEL, size=(4, 4, 4), temperatures=[2.0], draws=50, chains=4, seed=3))
+    assert 0.1 < table.mean["acceptance"] < 1
+    assert table.mean["overlap_winding"] > 50
+
+
 def test_flows_of_two_axes_say_so():
     with pytest.raises(InputError, match="two axes"):
         build_flow("spline", MODEL, Lattice(4, 4, 4), (1.0, 3.5))
