@@ -15,12 +15,14 @@ products of five spins, which no net of products of three finds.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from latticeflow.flows.fused import LANES, serves
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import Lattice
 from mcmc.models.presets import Model
@@ -96,12 +98,14 @@ class Marginals(nn.Module):
         """Number of neighbours."""
         self.short = False
         """Whether their series are short, so that `forward` gives coefficients."""
-        # Buffers, as a CUDA graph cannot hold copies from the host.
-        phi = torch.arange(_NODES // 2 + 1, dtype=torch.float64) * (2 * math.pi / _NODES)
+        # Buffers, as a CUDA graph cannot hold copies from the host. The derivative of the marginal, which needs no
+        # logarithm, vanishes at both ends of [0, pi]: the nodes lie between. By parts, each coefficient is
+        # F_m = (2 / (m pi)) int_0^pi sin(phi) sin(m phi) A d phi |d| / T^2,    A = I_1(x) / (x I_0(x)), x = |h| / T.
+        phi = torch.arange(1, _NODES // 2, dtype=torch.float64)[:, None] * (2 * math.pi / _NODES)
         orders = torch.arange(1, harmonics + 1, dtype=torch.float64)
-        ends = torch.where((phi == 0) | (phi > 3.14), 0.5, 1.0)
-        self.register_buffer("_cosines", phi.cos(), persistent=False)
-        self.register_buffer("_basis", 4 / _NODES * ends[:, None] * torch.cos(phi[:, None] * orders), persistent=False)
+        self.register_buffer("_cosines", phi[:, 0].cos(), persistent=False)
+        basis = 4 / _NODES * phi.sin() * torch.sin(phi * orders) / orders
+        self.register_buffer("_basis", basis, persistent=False)
         scale, self._stiffness = torch.ones(self.count), 1.0
         if self.count:
             equal = torch.ones(n, 1, dtype=torch.complex128)
@@ -122,6 +126,8 @@ class Marginals(nn.Module):
             the first coefficient of their sum, (2, `vectors`, ...); and all its coefficients, (2, M, ...), without
             any where series are not short.
         """
+        if seen.ndim == 3 and seen.shape[-1] % LANES == 0 and serves(seen, temperature):
+            return self._fused(seen, temperature)
         m, w, d = self._fields(torch.complex(*seen))
         rows = d / self.get_buffer("_scale").view(-1, *(1,) * (d.ndim - 1))
         if not self.short:
@@ -129,6 +135,50 @@ class Marginals(nn.Module):
         c = self._series(m, w, d, temperature)
         rows = torch.cat((rows, c[:1] * (temperature / self._stiffness)))
         return torch.view_as_real(rows).movedim(-1, 0), torch.view_as_real(c).movedim(-1, 0)
+
+    def _fused(self, seen: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in one pass over the rows, (2, n, R) with R a multiple of 16."""
+        from mcmc.kernels import circle_law
+
+        R = seen.shape[-1]
+        vectors, around = seen.new_empty(2, self.vectors, R), seen.new_empty(2, self.harmonics * self.short, R)
+        owners, parts, amplitudes, rows, signs = self._table
+        cosines, basis = (self.get_buffer(name).numpy().astype(np.float32) for name in ("_cosines", "_basis"))
+        circle_law.marginals(
+            (self.get_buffer("_predicted") @ seen).numpy(),
+            owners,
+            parts,
+            amplitudes,
+            rows,
+            signs,
+            self.get_buffer("_scale").numpy(),
+            np.float32(self._stiffness),
+            cosines,
+            basis,
+            (1 / temperature).contiguous().numpy(),
+            vectors.numpy(),
+            around.numpy(),
+        )
+        return vectors, around
+
+    @cached_property
+    def _table(self) -> tuple[np.ndarray, ...]:
+        """The products as `circle_law.marginals` takes them."""
+        products = [
+            (s, part, product)
+            for s, each in enumerate(self._neighbours)
+            for part, group in ((0, each.m), (each.sign, each.w))
+            for product in group
+        ]
+        most = max(1, *(len(product.rows) for _, _, product in products))
+        padded = [
+            [(*values, *[-1] * (most - len(values))) for values in (product.rows, product.signs)]
+            for _, _, product in products
+        ]
+        rows, signs = np.array(padded, np.int64).transpose(1, 0, 2)
+        amplitudes = np.array([product.amplitude.real for _, _, product in products], np.float32)
+        owners, parts = (np.array([each[k] for each in products], np.int64) for k in (0, 1))
+        return owners, parts, amplitudes, np.ascontiguousarray(rows), np.ascontiguousarray(signs)
 
     @property
     def vectors(self) -> int:
@@ -175,10 +225,12 @@ class Marginals(nn.Module):
         cosines, basis = (self.get_buffer(name).to(size.dtype) for name in ("_cosines", "_basis"))
         squares = m.real**2 + m.imag**2 + w.real**2 + w.imag**2
         h = torch.sqrt((squares[..., None] + 2 * size[..., None] * cosines).clamp(min=1e-12))
-        if temperature is not None:
-            h = h / temperature[..., None]
-            h = torch.special.i0e(h).log() + h
-        F = h @ basis
+        if temperature is None:
+            F = size[..., None] * ((1 / h) @ basis)
+        else:
+            x = h / temperature[..., None]
+            ratio = torch.special.i1e(x) / (x * torch.special.i0e(x))
+            F = (size / temperature**2)[..., None] * (ratio @ basis)
         unit, power, found = d / size, d / size, []
         for k in range(self.harmonics):
             found.append((F[..., k] * power).sum(0))

@@ -30,6 +30,134 @@ def silu(a, h, slope, wants_slope):
             store(p_d, i, s + y * (F(1.0) - s))
 
 
+# Abramowitz and Stegun 9.8.1 to 9.8.4: I0(x) and I1(x) / x in (x / 3.75)^2; for larger x sqrt(x) exp(-x) of I0 and I1
+# in 3.75 / x. Their ratio is right to 5e-7.
+_I0_NEAR = (1.0, 3.5156229, 3.0899424, 1.2067492, 0.2659732, 0.0360768, 0.0045813)
+_I1_NEAR = (0.5, 0.87890594, 0.51498869, 0.15084934, 0.02658733, 0.00301532, 0.00032411)
+_I0_FAR = (
+    0.39894228,
+    0.01328592,
+    0.00225319,
+    -0.00157565,
+    0.00916281,
+    -0.02057706,
+    0.02635537,
+    -0.01647633,
+    0.00392377,
+)
+_I1_FAR = (
+    0.39894228,
+    -0.03988024,
+    -0.00362018,
+    0.00163801,
+    -0.01031555,
+    0.02282967,
+    -0.02895312,
+    0.01787654,
+    -0.00420059,
+)
+
+
+@njit(cache=True, forceinline=True)
+def _polynomial(coefficients, x):
+    value = spread(F(coefficients[-1]))
+    for k in range(2, len(coefficients) + 1):
+        value = fma(value, x, spread(F(coefficients[-k])))
+    return value
+
+
+@njit(cache=True, forceinline=True)
+def _bessel_ratio(square):
+    """I1(x) / (x I0(x)) by x^2."""
+    near = square * F(1 / 3.75**2)
+    x = sqrt(square)
+    inverse = F(1.0) / maximum(x, spread(F(1.0)))
+    far = inverse * F(3.75)
+    below = square < F(3.75**2)
+    near = where(below, near, spread(F(1.0)))
+    small = _polynomial(_I1_NEAR, near) / _polynomial(_I0_NEAR, near)
+    large = inverse * _polynomial(_I1_FAR, far) / _polynomial(_I0_FAR, far)
+    return where(below, small, large)
+
+
+@njit(cache=True, nogil=True)
+def marginals(v, owners, parts, amplitudes, rows, signs, scale, stiffness, cosines, basis, inv_T, vectors, around):
+    """What `latticeflow.flows.marginals.Marginals` gives, with the products that make m and w as a table.
+
+    Args:
+        v: float32 (2, n, R), known and predicted spins; R a multiple of 16.
+        owners, parts: of each product int64 (P,), its neighbour and whether it belongs to m, 0, or to w, 1 or -1.
+        amplitudes: float32 (P,).
+        rows, signs: int64 (P, most factors), rows of ``v`` or -1, and 1 or -1 for its conjugate.
+        scale: float32 (S,), that of each neighbour's vector.
+        stiffness: scale of the vector of the sum.
+        cosines, basis: float32 (Q,) and (Q, M), see `Marginals`.
+        inv_T: (R,).
+        vectors: result, (2, S or S + 1, R).
+        around: result, (2, M, R), or (2, 0, R) where series are not short.
+    """
+    R, S, M, Q = v.shape[2], len(scale), around.shape[1], len(cosines)
+    n, n_out = v.shape[1], vectors.shape[1]
+    p_v, p_T, p_out, p_c = pointer(v), pointer(inv_T), pointer(vectors), pointer(around)
+    mw_array, c_array, q_array = np.empty(4 * S * _W, F), np.empty(max(2 * M, 1) * _W, F), np.empty(Q * _W, F)
+    mw, c, p_q = pointer(mw_array), pointer(c_array), pointer(q_array)
+    sign_of = np.zeros(S, np.int64)
+    for k in range(len(owners)):
+        if parts[k] != 0:
+            sign_of[owners[k]] = parts[k]
+    for r in range(0, R, _W):
+        for k in range(4 * S):
+            store(mw, k * _W, spread(F(0.0)))
+        for k in range(len(owners)):
+            x, y = spread(amplitudes[k]), spread(F(0.0))
+            for j in range(rows.shape[1]):
+                if rows[k, j] >= 0:
+                    a, b = load(p_v, rows[k, j] * R + r), load(p_v, (n + rows[k, j]) * R + r)
+                    b = b * F(signs[k, j])
+                    x, y = x * a - y * b, x * b + y * a
+            o = (4 * owners[k] + (2 if parts[k] != 0 else 0)) * _W
+            store(mw, o, load(mw, o) + x)
+            store(mw, o + _W, load(mw, o + _W) + y)
+        for m in range(M):
+            store(c, 2 * m * _W, spread(F(0.0)))
+            store(c, (2 * m + 1) * _W, spread(F(0.0)))
+        inverse_T = load(p_T, r)
+        for s in range(S):
+            mx, my = load(mw, 4 * s * _W), load(mw, (4 * s + 1) * _W)
+            wx, wy = load(mw, (4 * s + 2) * _W), load(mw, (4 * s + 3) * _W)
+            dx, dy = mx * wx + my * wy, (my * wx - mx * wy) * F(sign_of[s])
+            factor = F(1.0) / scale[s]
+            store(p_out, s * R + r, dx * factor)
+            store(p_out, (n_out + s) * R + r, dy * factor)
+            if M == 0:
+                continue
+            size = sqrt(dx * dx + dy * dy + F(1e-20))
+            squares = mx * mx + my * my + wx * wx + wy * wy
+            ux, uy = dx / size, dy / size
+            strength = size * inverse_T * inverse_T
+            re, im = ux, uy
+            for m in range(M):
+                total = spread(F(0.0))
+                for q in range(Q):
+                    if m == 0:
+                        square = squares + size * (F(2.0) * cosines[q])
+                        ratio = _bessel_ratio(maximum(square, spread(F(0.0))) * inverse_T * inverse_T)
+                        store(p_q, q * _W, ratio)
+                    total = fma(load(p_q, q * _W), spread(basis[q, m]), total)
+                total = total * strength
+                store(c, 2 * m * _W, fma(total, re, load(c, 2 * m * _W)))
+                store(c, (2 * m + 1) * _W, fma(total, im, load(c, (2 * m + 1) * _W)))
+                re, im = re * ux - im * uy, re * uy + im * ux
+        for m in range(M):
+            store(p_c, m * R + r, load(c, 2 * m * _W))
+            store(p_c, (M + m) * R + r, load(c, (2 * m + 1) * _W))
+        if n_out > S:
+            factor = F(1.0) / stiffness
+            store(p_out, S * R + r, load(c, 0) / inverse_T * factor)
+            store(p_out, (n_out + S) * R + r, load(c, _W) / inverse_T * factor)
+    return mw_array[0] + c_array[0] + q_array[0]
+
+
 @njit(cache=True, forceinline=True)
 def _combine(p_Z, R, n_features, first, vectors, products, r, z):
     """Z^0, the linear and the cubic vectors of sixteen rows, into ``z``: (vector, re and im, lane)."""

@@ -11,6 +11,7 @@ from latticeflow.flows.marginals import Marginals
 from latticeflow.flows.schedule import coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import XY, ExtendedXY, Lattice
+from mcmc.models.presets import field
 
 LATTICE = Lattice(8, 8)
 
@@ -93,3 +94,27 @@ def test_marginals_turn_with_the_spins():
     torch.testing.assert_close(c_mirrored, c.conj())
     assert vectors.abs().max() < 1.0 + 1e-9
     assert c.abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("model", "lattice"),
+    [
+        (XY(), LATTICE),
+        (ExtendedXY(1.0, 0.7), LATTICE),
+        (ExtendedXY() + field(0.3), LATTICE),
+        (XY(dimensions=3), Lattice(4, 4, 4)),
+    ],
+    ids=str,
+)
+def test_fused_marginals_are_those_of_plain_torch(model, lattice):
+    """In single precision against double; a neighbour of the wrong sign or scale would be seen."""
+    group = coarse_to_fine(lattice, model).groups[-1]
+    around = Marginals(model, lattice, int(group.sites[0]), group.table[0], 4)
+    n, T = len(group.table[0]) + (not model.rotation), torch.linspace(0.05, 2.05, 48)
+    x = torch.randn(n, 48, generator=torch.Generator().manual_seed(1)) * torch.linspace(0.1, 3, 48)
+    seen = torch.stack((x.cos(), x.sin()))
+    vectors, c = around(seen, T)
+    expected = around.double()(seen.double(), T.double())
+    torch.testing.assert_close(vectors.double(), expected[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(c.double(), expected[1], rtol=1e-5, atol=1e-4)
+    assert float(expected[0].abs().min(2).values.max()) > 1e-4
