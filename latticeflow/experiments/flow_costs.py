@@ -40,8 +40,8 @@ class Cost(NamedTuple):
 
     flow: str
     """Its kind, or the name of its file."""
-    size: int
-    """Side of the square lattice."""
+    size: str
+    """Of the lattice, such as 8x8."""
     parameters: int
     build_seconds: float
     step_milliseconds: float | None
@@ -127,7 +127,7 @@ def measure(
     waves = isinstance(flow, Multiscale) and flow.model.rotation and SpinWaves(flow.model, lattice).stable
     return Cost(
         flow=name.stem if isinstance(name, Path) else name,
-        size=lattice.Lx,
+        size=str(lattice),
         parameters=flow.parameter_count,
         build_seconds=build,
         step_milliseconds=whole,
@@ -172,7 +172,7 @@ def _quality(flow: Flow, test_draws: int) -> dict[str, float]:
 
 
 _COLUMNS = {
-    "size": ("size", "d"),
+    "size": ("size", "s"),
     "parameters": ("parameters", ",d"),
     "build s": ("build_seconds", ".2f"),
     "ms a step": ("step_milliseconds", ".0f"),

@@ -151,7 +151,7 @@ def test_a_trained_flow_is_evaluated_beside_its_costs(tmp_path):
     flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16)
     checkpoint.save(tmp_path / "xy4.pt", flow, {})
     cost = flow_costs.measure(tmp_path / "xy4.pt", 0, "xy", 2, 0.05, 40, "cpu", 1)
-    assert (cost.size, cost.parameters) == (4, flow.parameter_count)
+    assert (cost.size, cost.parameters) == ("4x4", flow.parameter_count)
     assert 0 < cost.acceptance_minimum < cost.acceptance <= 1
     assert 0 < cost.ess_forward <= 1
     assert "acceptance" in flow_costs.costs_text([cost])
@@ -162,7 +162,7 @@ def test_costs_by_the_command_line_take_memory_of_their_own(capsys):
     words = ["--sizes", "4,8", "--seconds", "0.1", "--batch-draws", "8", "--flows", "realnvp", "--json"]
     assert main(["bench", "flow", *words]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["size"] for row in rows] == [4, 8]
+    assert [row["size"] for row in rows] == ["4x4", "8x8"]
     assert rows[1]["peak_megabytes"] > 1.5 * rows[0]["peak_megabytes"]  # four times the sites
     assert rows[0]["parameters"] == rows[1]["parameters"]
 
