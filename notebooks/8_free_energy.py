@@ -115,6 +115,37 @@ with plots.style():
 figure
 
 # %% [markdown]
+# ## A transition without an order parameter
+#
+# Free energies of *compared* systems say more than one alone. Two replicas that share half of their spins give the
+# Renyi-2 mutual information $I_2$ of the halves: how much one half knows of the other. Over $L$, curves of different
+# sizes cross near $T_{KT} = 0.893$ and near $2 T_{KT}$, where the replicas glued together order (Iaconis, Inglis,
+# Kallin, Melko, arXiv:1210.2403). Antiperiodic boundaries force a domain wall, which below the transition costs
+# $\frac{\pi^2}{2} \Upsilon$ at any size, and above it nothing. Both come from annealing
+# (`mcmc.analysis.free_energy_differences`); `python notebooks/mutual_information.py` made the table.
+
+# %%
+import json
+from pathlib import Path
+
+found = json.loads(Path("tables/mutual-information.json").read_text())
+with plots.style():
+    figure, axes = plots.new_figure(1, 2, width=4.2, height=3)
+    for number, size in enumerate(found["sizes"]):
+        look = {"color": plots.COLOURS[number], "marker": plots.MARKERS[number], "label": f"L = {size['L']}"}
+        for panel, part, over in ((axes[0], size, size["L"]), (axes[1], size["wall"], 1)):
+            values, errors = np.array(part["value"]) / over, np.array(part["error"]) / over
+            panel.errorbar(found["temperatures"], values, errors, linestyle=":", **look)
+    for panel, label in zip(axes, ("mutual information $I_2 / L$", "cost of a domain wall  [$J$]"), strict=True):
+        panel.set(xlabel=plots.TEMPERATURE, ylabel=label)
+        for T in (0.893, 1.786)[: 2 if panel is axes[0] else 1]:
+            panel.axvline(T, color="0.7", linewidth=0.8, zorder=0)
+    axes[0].legend()
+for each in found["crossings"]:
+    print(f"sizes {each['sizes']} cross {each['where']}: T = {each['T']:.3f} +- {each['error']:.3f}")
+figure
+
+# %% [markdown]
 # ## How much time does it save?
 #
 # Classical chains can find $Z$, too: at infinite temperature it is $(2\pi)^N$, and a ladder of temperatures leads down
