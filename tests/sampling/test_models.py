@@ -185,9 +185,8 @@ def test_ring_exchange_alone_is_exact_on_large_lattices(label, L, beta):
 def test_ring_exchange_alone_to_four_digits(label, L, beta):
     energies, exact, other, error = ring_exchange_alone(label, L, beta, 30000 if L == 8 else 9000)
     z = z_of(energies, exact)
-    print(
-        print(f"J = 0, {L}x{L}, beta K = {beta:g}, {label}: {energies.mean():.5f}({error:.5f}), {exact:.5f}, z {z:.1f}")
-    )
+    found = f"{energies.mean():.5f}({error:.5f}), exact {exact:.5f}, z {z:.1f}"
+    print(f"J = 0, {L}x{L}, beta K = {beta:g}, {label}: {found}")
     assert z < 5
     assert error < 2e-4
     assert z_of(energies, other) > 5
