@@ -27,6 +27,7 @@ from mcmc.analysis.thermodynamics import Moments, System, chosen, read_moments
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.runtime.threads import available_threads
 from mcmc.storage.selection import position_of
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Reweighting:
         """
         held = ensemble.temperatures
         rows = range(len(held)) if temperatures is None else [position_of(T, held) for T in temperatures]
-        moments = [read_moments(ensemble, t) for t in rows]
+        moments = [read_moments(ensemble, t, threads=available_threads()) for t in rows]
         return cls(moments, ensemble.model, ensemble.lattice, held[[*rows]], blocks=blocks)
 
     def __repr__(self) -> str:

@@ -22,9 +22,10 @@ from mcmc.analysis.table import MIXING, Row, Table
 from mcmc.errors import InputError
 from mcmc.models import observables, order
 from mcmc.models.lattice import Lattice
-from mcmc.models.moments import basic_moments
+from mcmc.models.moments import moments_by_threads
 from mcmc.models.presets import Model
 from mcmc.runtime.registry import Registry, nearest
+from mcmc.runtime.threads import available_threads
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.selection import no_configurations
 
@@ -40,7 +41,11 @@ Moments = Mapping[str, np.ndarray]
 
 
 def measure(
-    theta: np.ndarray, model: Model, extra: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None
+    theta: np.ndarray,
+    model: Model,
+    extra: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+    *,
+    threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """The moments of every draw from which all of `OBSERVABLES` follow.
 
@@ -48,6 +53,7 @@ def measure(
         theta: angles in [-pi, pi), (..., Ly, Lx).
         model: the spin model.
         extra: further moments by name, functions of ``theta``; None takes those of the registered observables.
+        threads: how many measure; further moments are left to one. The result is the same.
 
     Returns:
         float64 arrays of shape (...): those of `mcmc.models.moments.basic_moments`, and the further ones. Of disordered
@@ -59,7 +65,7 @@ def measure(
     """
     if extra is None:
         extra = _extra(OBSERVABLES.values())
-    found = basic_moments(theta, model) | _overlaps(theta, model)
+    found = moments_by_threads(theta, model, threads) | _overlaps(theta, model)
     return found | {name: _measured(name, function, theta, model) for name, function in extra.items()}
 
 
@@ -377,6 +383,7 @@ def observe(
     observables: Chosen | None = None,
     temperatures: Sequence[float] | None = None,
     max_bytes: int = 2**26,
+    threads: int | None = None,
     report: Callable[[int], None] = lambda draws: None,
 ) -> Table:
     """Measure an ensemble, streaming over its file.
@@ -387,6 +394,7 @@ def observe(
             (..., Ly, Lx) -> (...) and of `Observable` objects by name; None takes all that make sense for the model.
         temperatures: some of the ensemble's, in units of J / k_B; None takes all.
         max_bytes: configurations held in memory at a time.
+        threads: how many measure; None takes what the process may use. The table does not depend on it.
         report: called with the number of draws, of all chains, that have been measured since the last call.
 
     Raises:
@@ -404,7 +412,12 @@ def observe(
     if isinstance(ensemble, str | Path):
         with Ensemble.open(ensemble) as opened:
             return observe(
-                opened, observables=observables, temperatures=temperatures, max_bytes=max_bytes, report=report
+                opened,
+                observables=observables,
+                temperatures=temperatures,
+                max_bytes=max_bytes,
+                threads=threads,
+                report=report,
             )
     if not ensemble.draws:
         raise InputError(f"{ensemble.path} holds no draws yet: generate some first")
@@ -419,7 +432,8 @@ def observe(
     extra = _extra(wanted.values())
     held = ensemble.temperatures
     picked = range(len(held)) if temperatures is None else [_position(held, T) for T in temperatures]
-    moments = (read_moments(ensemble, t, extra=extra, max_bytes=max_bytes, report=report) for t in picked)
+    how: dict[str, Any] = {"extra": extra, "max_bytes": max_bytes, "threads": threads or available_threads()}
+    moments = (read_moments(ensemble, t, report=report, **how) for t in picked)
     table = tabulate(moments, ensemble.model, ensemble.lattice, held[[*picked]], wanted)
     return changed(table, notes=tuple(notes))
 
@@ -497,6 +511,7 @@ def read_moments(
     *,
     extra: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
     max_bytes: int = 2**26,
+    threads: int = 1,
     report: Callable[[int], None] = lambda draws: None,
 ) -> dict[str, np.ndarray]:
     """Moments (chains, draws) of the ensemble at temperature number ``t``; see `measure` and `observe`."""
@@ -507,7 +522,7 @@ def read_moments(
     moments: dict[str, np.ndarray] = {}
     for start in range(0, ensemble.draws, step):
         theta = ensemble.theta(slice(start, start + step), temperatures=slice(t, t + 1))[0]
-        for name, values in measure(theta, ensemble.model, extra).items():
+        for name, values in measure(theta, ensemble.model, extra, threads=threads).items():
             moments.setdefault(name, np.empty((len(values), ensemble.draws)))[:, start : start + step] = values
         report(theta.shape[0] * theta.shape[1])
     if WEIGHT in ensemble.series_names:

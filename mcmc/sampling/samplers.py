@@ -42,6 +42,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.registry import Registry
+from mcmc.sampling.mixes import CLUSTERS_EVERY
 from mcmc.sampling.moves import (
     HeatBath,
     KernelMove,
@@ -251,20 +252,18 @@ def _windings() -> tuple[Update, ...]:
 SAMPLERS = Registry[Sampler]("sampler")
 """Every sampler by name."""
 
+_LOCAL = (
+    HeatBath(),
+    Update(OverRelaxation(), times=3),
+    Lines(0),
+    Update(Twist(0), every=8),
+    Lines(1),
+    Update(Twist(1), every=8),
+)
+SAMPLERS.register("auto", Sampler(_LOCAL, spacing=2.5, thermalisation=10))
 SAMPLERS.register(
-    "auto",
-    Sampler(
-        (
-            HeatBath(),
-            Update(OverRelaxation(), times=3),
-            Lines(0),
-            Update(Twist(0), every=8),
-            Lines(1),
-            Update(Twist(1), every=8),
-        ),
-        spacing=5.0,
-        thermalisation=10,
-    ),
+    "auto_clusters",
+    Sampler((*_LOCAL, Update(SwendsenWang(), every=CLUSTERS_EVERY)), spacing=2.5, thermalisation=10),
 )
 SAMPLERS.register("metropolis", Sampler((Metropolis(), *_windings()), spacing=30.0, thermalisation=200))
 SAMPLERS.register("heat_bath", Sampler((HeatBath(), *_windings())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.kernels.conventions import WIDTH
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
+from mcmc.sampling.mixes import cheapest
 from mcmc.sampling.replicas import (
     LEAST_HEIGHT,
     chains_at_no_cost,
@@ -143,6 +146,13 @@ class Settings:
         cut = self.strips != 1 and self._may_be_cut(sampler)
         return chains_at_no_cost(self.lattice, len(self.temperatures), chains, cut=cut)
 
+    def _automatic(self, fill: float) -> str:
+        """What ``auto`` is: `mcmc.sampling.mixes` knows XY ferromagnets on rectangles."""
+        square = self.model.square
+        if square is None or square.J <= 0 or square.K:
+            return "auto"
+        return cheapest(math.sqrt(self.lattice.N), [T / square.J for T in self.temperatures], fill)
+
     def part(self, temperatures: range, chains: range) -> Settings:
         """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.
 
@@ -164,17 +174,26 @@ class Settings:
         )
 
     def resolved(self) -> Settings:
-        """The same settings with every choice made."""
+        """The same settings with every choice made.
+
+        What `auto` stands for is chosen where random streams have no version yet: settings that have one are resolved,
+        or those of a file, and mean local moves by ``auto``.
+        """
         thin, thermalise = self.thin, self.thermalise
         sampler = find_sampler(self.sampler, self.model, self.lattice)
         T, C = self.shape
+        strips = self.strips or (choose_strips(self.lattice, T * C) if self._may_be_cut(sampler) else 1)
+        if self.sampler == "auto" and self.streams is None:
+            name = self._automatic(T * C * strips / (-(-T * C * strips // WIDTH) * WIDTH))
+            if name != "auto":
+                return replace(self, sampler=name, chains=C, strips=strips).resolved()
         return replace(
             self,
             chains=C,
             thermalise=sampler.default_thermalise(self.lattice) if thermalise is None else thermalise,
             thin=sampler.default_thin(self.lattice) if thin is None else thin,
             streams=LATEST if self.streams is None else self.streams,
-            strips=self.strips or (choose_strips(self.lattice, T * C) if self._may_be_cut(sampler) else 1),
+            strips=strips,
         )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.models.moments import basic_moments
+from mcmc.models.moments import moments_by_threads
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling import streams
 from mcmc.sampling.replicas import Replicas
@@ -154,22 +152,8 @@ class Simulation:
             moments = self._ladder.run(self._replicas, self.sampler, draws, thin, theta)
         energy, mx, my = moments.reshape(3, T, C, draws) / N
         if self._series_only:
-            series = _measured(theta.reshape(T * C, draws, *self.settings.lattice.shape), self.settings, self._threads)
+            theta = theta.reshape(T, C, draws, *self.settings.lattice.shape)
+            series = moments_by_threads(theta, self.settings.model, self._threads)
             return Block.of_series(series, self.settings.lattice.dimensions)
         theta = theta.reshape(T, C, draws, *self.settings.lattice.shape)
         return Block(theta, {"energy": energy, "magnetization": np.hypot(mx, my)})
-
-
-def _measured(theta: np.ndarray, settings: Settings, threads: int) -> dict[str, np.ndarray]:
-    """The moments of draws, (T, C, n) each.
-
-    Args:
-        theta: (T * C, n, Ly, Lx).
-        settings: of the run.
-        threads: how many to use.
-    """
-    parts = np.array_split(theta, min(threads, len(theta)))
-    with ThreadPoolExecutor(len(parts)) as pool:
-        found = [*pool.map(partial(basic_moments, model=settings.model), parts)]
-    shape = (*settings.shape, theta.shape[1])
-    return {name: np.concatenate([each[name] for each in found]).reshape(shape) for name in found[0]}

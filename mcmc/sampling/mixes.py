@@ -1,0 +1,111 @@
+"""Which sampler ``auto`` is for the XY model: with clusters or without, by measured costs.
+
+An independent value costs 2 tau steps. ``python -m mcmc.bench.mixes`` measured the autocorrelation times and the time
+of steps below (Intel Xeon with AVX-512, two cores that others used too, 2026-11-26; ratios of times are good to some
+20 %). Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+TEMPERATURES = (0.5, 0.9, 1.1, 1.5)
+"""Of the table, in units of the coupling."""
+CLUSTERS_EVERY = 4
+"""Steps of ``auto_clusters`` from one update of all clusters to the next."""
+CANDIDATES = ("auto", "auto_clusters")
+"""Names of samplers that ``auto`` may be; clusters alone do not mix where it is cold."""
+COMPARED = (*CANDIDATES, "swendsen_wang")
+"""Names of samplers in the table."""
+
+
+class Taus(NamedTuple):
+    """Integrated autocorrelation times in steps."""
+
+    energy: float
+    magnetization: float
+
+
+class Costs(NamedTuple):
+    """What was measured on lattices of one size."""
+
+    local: float
+    """Nanoseconds a site of a step of local moves, vectors full."""
+    clusters: float
+    """Nanoseconds a site of one update of all clusters."""
+    taus: dict[str, tuple[Taus, ...]]
+    """By sampler, at each of `TEMPERATURES`."""
+
+
+COSTS = {
+    16: Costs(
+        8.8,
+        13.6,
+        {
+            "auto": (Taus(1.1, 1.1), Taus(1.5, 1.4), Taus(3.0, 3.0), Taus(1.3, 0.8)),
+            "auto_clusters": (Taus(1.0, 1.1), Taus(1.4, 1.1), Taus(2.5, 2.5), Taus(1.1, 0.8)),
+            "swendsen_wang": (Taus(6.9, 4.9), Taus(5.4, 4.6), Taus(7.5, 5.2), Taus(3.7, 2.0)),
+        },
+    ),
+    64: Costs(
+        10.4,
+        12.2,
+        {
+            "auto": (Taus(1.2, 2.5), Taus(1.9, 6.1), Taus(3.2, 6.6), Taus(1.3, 0.7)),
+            "auto_clusters": (Taus(1.2, 2.1), Taus(1.6, 2.7), Taus(2.7, 3.8), Taus(1.2, 0.7)),
+            "swendsen_wang": (Taus(7.4, 6.0), Taus(6.0, 4.4), Taus(6.2, 2.2), Taus(3.6, 1.5)),
+        },
+    ),
+}
+"""By the side of the lattice."""
+
+
+LEAST_GAIN = 1.25
+"""By how much another sampler must be cheaper to be taken instead of ``auto``'s local moves."""
+
+
+def costs(sampler: str, size: float, temperature: float, fill: float = 1.0) -> tuple[float, float]:
+    """Nanoseconds a site for an independent energy and for an independent abs(m).
+
+    Args:
+        sampler: one of `COMPARED`.
+        size: side of a square of as many sites.
+        temperature: in units of the coupling; outside the table its nearest one counts.
+        fill: share of the vectors' lanes that hold spins: local moves cost as much for empty ones.
+    """
+    sizes = sorted(COSTS)
+    at = np.interp(np.log(temperature), np.log(TEMPERATURES), range(len(TEMPERATURES)))
+    low, share = int(at), at - int(at)
+    high = min(low + 1, len(TEMPERATURES) - 1)
+    logs = []
+    for each in sizes:
+        taus = np.log(COSTS[each].taus[sampler])
+        logs.append((1 - share) * taus[low] + share * taus[high])
+    below = int(np.clip(np.searchsorted(sizes, size) - 1, 0, len(sizes) - 2))
+    # Lines through two sizes, also beyond the largest one; the smallest one stands for smaller ones.
+    x = max(0.0, float(np.log(size / sizes[below]) / np.log(sizes[below + 1] / sizes[below])))
+    energy, magnetization = 2 * np.exp(logs[below] + x * (logs[below + 1] - logs[below]))
+    known = COSTS[min(sizes, key=lambda each: abs(np.log(size / each)))]
+    local, clusters = known.local / fill, known.clusters
+    step = {"auto": local, "auto_clusters": local + clusters / CLUSTERS_EVERY, "swendsen_wang": clusters}[sampler]
+    return float(energy * step), float(magnetization * step)
+
+
+def cheapest(size: float, temperatures: Sequence[float], fill: float = 1.0) -> str:
+    """The sampler of an XY ferromagnet whose independent energies and abs(m) cost least, by their geometric mean.
+
+    Args:
+        size: side of a square of as many sites.
+        temperatures: of the run, in units of the coupling.
+        fill: see `costs`.
+
+    Example:
+        >>> cheapest(16, [0.9]), cheapest(128, [0.9])
+        ('auto', 'auto_clusters')
+    """
+    means = {name: float(np.mean([np.log(costs(name, size, T, fill)) for T in temperatures])) for name in CANDIDATES}
+    best = min(CANDIDATES, key=means.__getitem__)
+    return best if means["auto"] - means[best] > np.log(LEAST_GAIN) else "auto"
