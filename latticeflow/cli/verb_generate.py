@@ -10,7 +10,7 @@ from typing import Any
 from latticeflow.cli import options
 from mcmc.sampling.samplers import SAMPLERS
 
-AUTO = "heat bath, 3 over-relaxations, turns of rows and columns"
+AUTO = "heat bath, 3 over-relaxations, turns of rows and columns, on large XY lattices clusters too"
 
 
 def add_parser(verbs: Any) -> None:

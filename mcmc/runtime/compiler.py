@@ -10,6 +10,7 @@ import tempfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mcmc.errors import InputError
 
@@ -46,6 +47,17 @@ def prepare_environment(package: Path) -> None:
     os.environ["NUMBA_CACHE_DIR"] = str(cache)
     if "numba" in sys.modules:
         sys.modules["numba"].config.CACHE_DIR = str(cache)
+
+
+def announce_compilation(kernel: Any) -> None:
+    """Say that kernels are compiled now, which takes some seconds the first time, unless compiled code is kept already.
+
+    Args:
+        kernel: a compiled function.
+    """
+    cache = Path(kernel._cache.cache_path)
+    if not kernel.signatures and not any(cache.glob(f"*.{kernel.py_func.__name__}-*.nbi")):
+        logger.info("compiling kernels, once for this installation: some 10 seconds")
 
 
 def require_compiler() -> None:

@@ -15,8 +15,9 @@ from mcmc.errors import InputError
 from mcmc.kernels.conventions import OFFSETS, STRIPS, WIDTH, Interaction, Owned, Square
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, require_known
+from mcmc.runtime.compiler import announce_compilation
 from mcmc.sampling.interactions import interaction_of, owned_by
-from mcmc.sampling.moves import Move, counted_steps
+from mcmc.sampling.moves import KernelMove, Move, counted_steps
 from mcmc.sampling.rng import lane_keys
 from mcmc.sampling.samplers import Sampler
 
@@ -352,6 +353,10 @@ class Replicas:
             raise
 
     def _prepare(self, sampler: Sampler) -> None:
+        if any(isinstance(move, KernelMove) for move in sampler.moves):
+            from mcmc.kernels.steps import run_steps
+
+            announce_compilation(run_steps)
         for move in sampler.moves:
             self.accepted.setdefault(move.name, np.zeros(self.size))
             for block in self.blocks:

@@ -1,4 +1,4 @@
-"""What an independent draw of XY costs by samplers with and without clusters: ``python -m mcmc.bench.mixes``.
+"""What an independent draw of XY costs by samplers with and without clusters: ``python -m mcmc.bench.mix_costs``.
 
 It prints the table that `mcmc.sampling.mixes` holds. Autocorrelation times come from 16 chains at each temperature; the
 time of a step is processor time of one thread with full vectors, the best of several short windows.
@@ -16,7 +16,7 @@ from mcmc.analysis.statistics import estimate
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.sampling import rng
-from mcmc.sampling.mixes import COMPARED, TEMPERATURES, Taus
+from mcmc.sampling.mixes import CANDIDATES, TEMPERATURES, Taus
 from mcmc.sampling.moves import SwendsenWang
 from mcmc.sampling.replicas import Replicas, choose_strips
 from mcmc.sampling.samplers import SAMPLERS, Sampler
@@ -67,7 +67,7 @@ def main() -> None:
         local, clusters = step_times(size)
         print(f"    {size}: Costs(")
         print(f"        {local:.1f},\n        {clusters:.1f},\n        {{")
-        for sampler in COMPARED:
+        for sampler in CANDIDATES:
             taus = [*autocorrelation_times(size, sampler, 1000 + 16 * size, chains=16 if size < 256 else 4)]
             print(f'            "{sampler}": ({", ".join(f"Taus({a:.1f}, {b:.1f})" for a, b in taus)}),')
         print("        },\n    ),", flush=True)
