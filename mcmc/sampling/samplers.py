@@ -1,8 +1,7 @@
 """Which moves a sampler makes, and how many between draws.
 
-``auto`` is heat bath + 3 over-relaxations + turning lines; for XY ferromagnets `mcmc.sampling.mixes` adds clusters where
-they make independent draws cheaper. Integrated autocorrelation times in steps
-of that mix, largest over ``linspace(0.05, 2.05, 32)``, beside those of heat bath + 3 over-relaxations without lines
+``auto`` is heat bath + 3 over-relaxations + turning lines; for XY ferromagnets `mcmc.sampling.mixes` adds clusters
+where they make independent draws cheaper. Integrated autocorrelation times in steps of that mix, largest over ``linspace(0.05, 2.05, 32)``, beside those of heat bath + 3 over-relaxations without lines
 (J = 1):
 
     L              8            16           32
