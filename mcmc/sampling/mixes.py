@@ -1,8 +1,8 @@
 """Which sampler ``auto`` is for the XY model: with clusters or without, by measured costs.
 
 An independent value costs 2 tau steps. ``python -m mcmc.bench.mix_costs`` measured the autocorrelation times and the
-time of steps below (Intel Xeon with AVX-512, two cores that others used too, 2026-11-26; ratios of times are good to some
-20 %). Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
+time of steps below (Intel Xeon with AVX-512, two cores that others used too, 2026-11-26; ratios of times are good to
+some 20 %). Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which moves a sampler makes, and how many between draws.
 
 ``auto`` is heat bath + 3 over-relaxations + turning lines; for XY ferromagnets `mcmc.sampling.mixes` adds clusters
-where they make independent draws cheaper. Integrated autocorrelation times in steps of that mix, largest over ``linspace(0.05, 2.05, 32)``, beside those of heat bath + 3 over-relaxations without lines
-(J = 1):
+where they make independent draws cheaper. Integrated autocorrelation times in steps of that mix, largest over
+``linspace(0.05, 2.05, 32)``, beside those of heat bath + 3 over-relaxations without lines (J = 1):
 
     L              8            16           32
     XY  energy     2.0 (2.4)    2.9 (3.2)    3.9 (4.3)
