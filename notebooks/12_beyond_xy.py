@@ -88,7 +88,7 @@ mcmc.observe(space).select(observables=["energy", "magnetization", "vortex_densi
 size = 32
 villain = presets.fully_frustrated(size)
 grid = [0.3, 0.4, 0.44, 0.48, 0.6]
-frustrated = mcmc.generate(villain, size=size, temperatures=grid, draws=60, chains=8, seed=3)
+frustrated = mcmc.generate(villain, size=size, temperatures=grid, draws=50, chains=8, seed=3)
 # A quench: aligned spins, not a ground state here, at T = 0.2, left to heat bath and over-relaxation.
 quench = mcmc.generate(
     villain, size=size, temperatures=[0.2], draws=40, chains=1, sampler="over_relaxation", thermalise=0, thin=4, seed=2
@@ -141,7 +141,7 @@ for name in ("over_relaxation", "auto"):
 from mcmc.analysis.crossings import crossings
 
 drawn = [
-    mcmc.generate(presets.fully_frustrated(L), size=L, temperatures=[0.44, 0.46], draws=800, chains=16, seed=L,
+    mcmc.generate(presets.fully_frustrated(L), size=L, temperatures=[0.44, 0.46], draws=400, chains=16, seed=L,
                   series_only=True)
     for L in (8, 16)
 ]  # fmt: skip

@@ -96,10 +96,10 @@ def crossings(
     return [_crossing(a, b, name, power) for a, b in pairwise(ordered)]
 
 
-def _scaled(of: Reweighting, name: str, power: int, T: float | Sequence[float] | np.ndarray) -> np.ndarray:
-    """Values and errors at temperatures, (2, n)."""
-    curve = of.curve(name, T)
-    return np.stack([curve.value, curve.error]) * float(of.lattice.Lx) ** power
+def _scaled(of: Reweighting, name: str, power: int, T: float) -> tuple[float, float]:
+    """Value and error at a temperature."""
+    curve, scale = of.curve(name, T), float(of.lattice.Lx) ** power
+    return float(curve.value[0]) * scale, float(curve.error[0]) * scale
 
 
 def _crossing(smaller: Reweighting, larger: Reweighting, name: str, power: int) -> Crossing:
@@ -111,8 +111,11 @@ def _crossing(smaller: Reweighting, larger: Reweighting, name: str, power: int) 
     if low >= high:
         raise InputError(f"{both}: the two have no temperatures in common")
 
+    functions = [(each.function(name), float(each.lattice.Lx) ** power) for each in (smaller, larger)]
+
     def difference(T: float) -> float:
-        return float(_scaled(larger, name, power, T)[0, 0] - _scaled(smaller, name, power, T)[0, 0])
+        first, second = (function(T) * scale for function, scale in functions)
+        return second - first
 
     grid = np.linspace(low, high, POINTS)
     above = np.array([difference(T) for T in grid.tolist()]) > 0
@@ -129,12 +132,10 @@ def _crossing(smaller: Reweighting, larger: Reweighting, name: str, power: int) 
                 f"too few draws of {each.lattice} carry weight at T = {T:.5g}: draw at temperatures nearby"
             )
     step = 0.05 * (grid[1] - grid[0])
-    (value, of_smaller), (_, of_larger) = _scaled(smaller, name, power, T)[:, 0], _scaled(larger, name, power, T)[:, 0]
-    slopes = [
-        np.diff(_scaled(each, name, power, [T - step, T + step])[0])[0] / (2 * step) for each in (smaller, larger)
-    ]
+    (value, of_smaller), (_, of_larger) = _scaled(smaller, name, power, T), _scaled(larger, name, power, T)
+    slopes = [scale * (function(T + step) - function(T - step)) / (2 * step) for function, scale in functions]
     gap = slopes[1] - slopes[0]
     error = math.hypot(of_smaller, of_larger) / abs(gap)
     # The common value is what both lines give: its slopes with the two curves are those of their point of intersection.
     value_error = math.hypot(slopes[1] * of_smaller, slopes[0] * of_larger) / abs(gap)
-    return Crossing(smaller.lattice, larger.lattice, T, error, float(value), value_error)
+    return Crossing(smaller.lattice, larger.lattice, T, error, value, value_error)

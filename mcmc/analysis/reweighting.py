@@ -239,6 +239,18 @@ class Reweighting:
         table = np.array([values(slice(None), T) for T in grid]).T
         return Curve(grid, table[0], jackknife_error(table[1:]), np.array([self.share(T) for T in grid]))
 
+    def function(self, name: str) -> Callable[[float], float]:
+        """An observable as a function of temperature, without errors: for finding zeros and crossings.
+
+        Args:
+            name: of the observable, see `mcmc.analysis.thermodynamics.observables_of`.
+
+        Raises:
+            InputError: unknown observable.
+        """
+        values = self._values(name)
+        return lambda temperature: float(values(slice(0, 1), temperature)[0])
+
     def peak(self, name: str, *, between: tuple[float, float] | None = None) -> Peak:
         """The temperature at which an observable is largest.
 
