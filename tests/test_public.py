@@ -144,7 +144,8 @@ def test_objects_show_what_they_are():
 
 
 def test_shipped_flows_load_by_name():
-    assert list(lf.shipped()) == ["exy8", "xy16", "xy8"]
+    assert list(lf.shipped()) == ["exy16", "exy8", "xy16", "xy8"]
     assert lf.load("xy8", device="cpu").lattice == mcmc.Lattice(8, 8)
-    with pytest.raises(mcmc.InputError, match="no flow at xy9: give the path of a file, or a name of exy8, xy16, xy8"):
+    known = "exy16, exy8, xy16, xy8"
+    with pytest.raises(mcmc.InputError, match=f"no flow at xy9: give the path of a file, or a name of {known}"):
         lf.load("xy9")
