@@ -221,10 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError, MemoryError) as error:
         text = str(error) or "out of memory"
         _complain(f"{name}: error: {with_options(text, parser) if parser else text}")
-    except (KeyboardInterrupt, Ended) as error:
-        number, reason = (error.number, error.name) if isinstance(error, Ended) else (2, "SIGINT")
-        _complain(f"{name}: stopped by {reason}")
-        return 128 + number
+    except Ended as error:
+        _complain(f"{name}: stopped by {error.name}")
+        return 128 + error.number
     try:
         sys.stdout.flush()
     except OSError:

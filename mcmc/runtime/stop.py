@@ -34,28 +34,43 @@ class Ended(BaseException):
         self.name = signal.Signals(number).name
 
 
+_breaking_in: list[int] = []
+"""The signals that broke into the work of this process."""
+
+
 @contextmanager
 def ended_by_exception() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP, where they would kill the process, unwind it instead, so that nothing stays half-written.
+    """Let signals that would kill the process unwind it instead, so that nothing stays half-written.
 
     Raises:
-        Ended: one came.
+        Ended: a signal came, here or in a `Stop` where it broke in. Whatever exception the work made of that, as
+            compilers do, counts as the signal's.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise Ended(number)
+        _break_in(Ended(number), number)
 
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 previous[number] = signal.signal(number, end)
+    _breaking_in.clear()
     try:
         yield
+    except (Exception, Stopped) as error:
+        if _breaking_in:
+            raise Ended(_breaking_in[-1]) from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _break_in(exception: BaseException, number: int) -> None:
+    _breaking_in.append(number)
+    raise exception
 
 
 class Stop:
@@ -105,7 +120,7 @@ class Stop:
             self._first = time.monotonic()
         self.signal, self.reason = number, signal.Signals(number).name
         if self._at_once or again:
-            raise Stopped
+            _break_in(Stopped(), number)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

@@ -57,6 +57,41 @@ def test_a_signal_ends_a_verb_in_one_line(folder, monkeypatch, capsys, verb, num
     assert {name: signal.getsignal(name) for name in before} == before
 
 
+def test_what_compilers_make_of_a_signal_is_its_end_too(folder, monkeypatch, capsys):
+    """An interrupted compilation of numba ends in an exception of its own."""
+
+    def compile(ensemble):
+        try:
+            interrupting(signal.SIGINT)()
+        except BaseException:
+            raise RuntimeError("no compiled object yet") from None
+
+    monkeypatch.setattr("latticeflow.cli.verb_info.screen", compile)
+    assert main(["info", "a.h5"]) == 130
+    assert capsys.readouterr().err == "latticeflow info: stopped by SIGINT\n"
+
+    def fail(ensemble):
+        raise RuntimeError("no signal")
+
+    monkeypatch.setattr("latticeflow.cli.verb_info.screen", fail)
+    with pytest.raises(RuntimeError, match="no signal"):
+        main(["info", "a.h5"])
+
+
+def test_a_second_signal_ends_a_verb_that_the_first_one_asks(folder, monkeypatch, capsys):
+    monkeypatch.setattr("mcmc.runtime.stop._PATIENCE", 0.0)
+    function = interrupting(signal.SIGTERM)
+
+    def propose(*arguments, **choices):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        return function()
+
+    monkeypatch.setattr("latticeflow.chains.neural_mcmc.unit", propose)
+    assert main(["sample", "xy8", "-T", "0.9", "--draws", "100", "--out", "new.h5"]) == 143
+    assert capsys.readouterr().err.splitlines()[-1] == "latticeflow sample: stopped by SIGTERM"
+
+
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_signal_amid_writing_leaves_what_was_there(folder, monkeypatch, earlier):
     number = signal.SIGHUP
