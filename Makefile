@@ -40,9 +40,9 @@ notebooks: setup
 test-oldest:
 	python3.11 -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . pytest hypothesis
-	NUMBA_CACHE_DIR=.venv-oldest/kernels .venv-oldest/bin/python -m pytest tests/test_portability.py \
+	NUMBA_CACHE_DIR=$(CURDIR)/.venv-oldest/kernels .venv-oldest/bin/python -m pytest tests/test_portability.py \
 		tests/kernels/test_kernels_arithmetic.py tests/storage/test_ensemble.py tests/storage/test_selection.py \
 		tests/storage/test_imported_arrays.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest build *.egg-info .mypy_cache .pytest_cache .ruff_cache
