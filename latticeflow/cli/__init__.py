@@ -201,7 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"latticeflow {__version__}")
         return 0
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    for package in ("mcmc", "latticeflow"):  # of other libraries, warnings only
+        logging.getLogger(package).setLevel(logging.INFO)
     name, parser = "latticeflow", None
     try:
         parser, rest = _find(words)

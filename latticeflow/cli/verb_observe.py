@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticeflow.cli import options
+from mcmc.runtime.text import printable
 
 if TYPE_CHECKING:
     from mcmc.analysis.table import Table
@@ -119,7 +120,7 @@ def execute(arguments: argparse.Namespace) -> None:
         if found:
             print("", *found, sep="\n")
     if arguments.csv is not None:
-        write_csv(arguments.csv, {str(path): table for path, table in tables.items()})
+        write_csv(arguments.csv, {printable(path): table for path, table in tables.items()})
         options.say(f"wrote {arguments.csv}: {len(names)} observables with errors")
     if arguments.plot is not None:
         drawn = [*names] if arguments.observables else plots.OVERVIEW
@@ -136,4 +137,4 @@ def execute(arguments: argparse.Namespace) -> None:
 def _labels(tables: dict[Path, Table]) -> dict[str, Table]:
     """Tables by what tells them apart: the model and size, or the file's name where two agree."""
     titles = {table.title.partition(",")[0]: table for table in tables.values()}
-    return titles if len(titles) == len(tables) else {str(path): table for path, table in tables.items()}
+    return titles if len(titles) == len(tables) else {printable(path): table for path, table in tables.items()}

@@ -39,5 +39,5 @@ def execute(arguments: argparse.Namespace) -> None:
 
     page = report(arguments.files, title=arguments.title, draws=arguments.draws)
     with whole_file(arguments.out) as draft:
-        draft.write_text(page, encoding="utf-8")
+        draft.write_text(page, encoding="utf-8", errors="backslashreplace")
     options.wrote(arguments.out, f"a page about {len(arguments.files)} files", next_command=f"open {arguments.out}")

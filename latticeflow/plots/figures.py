@@ -33,21 +33,21 @@ MARKERS = "osD^vPX"
 FORMATS = (".png", ".pdf", ".svg")
 
 LABELS = {
-    "energy": r"energy per site $e$  [$J$]",
+    "energy": r"energy per site $e$  [unit of $J$]",
     "specific_heat": r"specific heat per site $c$  [$k_B$]",
     "magnetization": r"magnetisation $m$",
-    "susceptibility": r"susceptibility $\chi$  [$1/J$]",
+    "susceptibility": r"susceptibility $\chi$  [1 / unit of $J$]",
     "structure_factor": r"structure factor $S(0)$",
     "binder_cumulant": r"Binder cumulant $U$",
     "vortex_density": r"vortex density $n_v$",
-    "helicity_modulus": r"helicity modulus $\Upsilon$  [$J$]",
-    "helicity_modulus_x": r"helicity modulus $\Upsilon_x$  [$J$]",
-    "helicity_modulus_y": r"helicity modulus $\Upsilon_y$  [$J$]",
+    "helicity_modulus": r"helicity modulus $\Upsilon$  [unit of $J$]",
+    "helicity_modulus_x": r"helicity modulus $\Upsilon_x$  [unit of $J$]",
+    "helicity_modulus_y": r"helicity modulus $\Upsilon_y$  [unit of $J$]",
     "correlation_length": r"correlation length $\xi$  [spacings]",
     "nematic_order": r"nematic order $m_2$",
     "plaquette_term": r"plaquette term $\langle\cos\,\theta_p\rangle$",
     "winding_square": r"winding $\langle W_x^2 + W_y^2\rangle$",
-    "helicity_modulus_z": r"helicity modulus $\Upsilon_z$  [$J$]",
+    "helicity_modulus_z": r"helicity modulus $\Upsilon_z$  [unit of $J$]",
     "clock_order": r"clock order $\langle\cos q\phi\rangle$",
     "sublattice_magnetization": r"sublattice magnetisation",
     "staggered_magnetization": r"staggered magnetisation",
@@ -58,10 +58,11 @@ LABELS = {
     "overlap": r"overlap $q$",
     "overlap_square": r"overlap $\langle q^2\rangle$",
     "overlap_binder": r"Binder cumulant of $q$",
-    "free_energy": r"free energy per site $f$  [$J$]",
+    "free_energy": r"free energy per site $f$  [unit of $J$]",
     "entropy": r"entropy per site $s$  [$k_B$]",
 }
-TEMPERATURE = r"temperature $T$  [$J/k_B$]"
+TEMPERATURE = r"temperature $T$  [unit of $J$]"
+"""With k_B = 1; the unit is that in which the couplings are given, also where they are not 1."""
 OVERVIEW = (
     "energy",
     "specific_heat",

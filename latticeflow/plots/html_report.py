@@ -19,7 +19,7 @@ from latticeflow.plots import figures, flow_figures
 from mcmc import InputError
 from mcmc.analysis.table import HEADERS, LEGEND, Table
 from mcmc.analysis.thermodynamics import observe
-from mcmc.runtime.text import html_facts
+from mcmc.runtime.text import html_facts, printable
 from mcmc.storage.ensemble import Ensemble
 
 if TYPE_CHECKING:
@@ -75,14 +75,14 @@ def report(files: Sequence[str | Path], *, title: str = "", draws: int = 500) ->
     sections, warnings, tables = [], [], {}
     for path in [path for path in paths if path not in flows]:
         with Ensemble.open(path) as ensemble:
-            tables[str(path)] = table = observe(ensemble)
+            tables[printable(path)] = table = observe(ensemble)
             warnings += [f"{path}: {line}" for line in table.warnings()]
             sections.append(_ensemble_section(path, ensemble, table))
     for path in flows:
         section, found = _flow_section(path, [p for p in paths if p not in flows], draws)
         sections.append(section)
         warnings += [f"{path}: {line}" for line in found]
-    title = title or ", ".join(path.name for path in paths)
+    title = title or ", ".join(printable(path.name) for path in paths)
     notes = "".join(f'<p class="warning">{html.escape(line)}</p>' for line in warnings)
     overlay = _overlay(tables) if len(tables) > 1 else ""
     body = f"<h1>{html.escape(title)}</h1>{notes or '<p>No warnings.</p>'}{''.join(sections)}{overlay}"
@@ -133,7 +133,7 @@ def _ensemble_section(path: Path, ensemble: Ensemble, table: Table) -> str:
     energies = {f"T = {T[t]:.4g}": ensemble.series("energy", temperatures=slice(t, t + 1))[0] for t in picked}
     parts = [html_facts(facts), _observables(table)]
     shown = [name for name in figures.OVERVIEW if name in table.observables]
-    parts.append(_picture(figures.overview({path.name: table}, shown), "observables against temperature"))
+    parts.append(_picture(figures.overview({printable(path.name): table}, shown), "observables against temperature"))
     with figures.style():
         figure, axes = figures.new_figure(1, 2, width=4.6, height=3)
         figures.histogram(axes[0], energies, "energy")
@@ -148,7 +148,7 @@ def _ensemble_section(path: Path, ensemble: Ensemble, table: Table) -> str:
                 figures.configuration(panel, theta, model=ensemble.model)
                 panel.set_title(f"T = {T[t]:.4g}, the last draw")
             parts.append(_picture(figure, "configurations with their vortices"))
-    return f"<h2>{html.escape(str(path))}</h2>{''.join(parts)}"
+    return f"<h2>{html.escape(printable(path))}</h2>{''.join(parts)}"
 
 
 def _flow_section(path: Path, ensembles: Sequence[Path], draws: int) -> tuple[str, list[str]]:
@@ -172,7 +172,7 @@ def _flow_section(path: Path, ensembles: Sequence[Path], draws: int) -> tuple[st
         parts.append(f'<div class="wide">{found._repr_html_()}</div>')
         parts.append(_picture(flow_figures.comparison(found), "acceptance and effective sample size by temperature"))
         break
-    return f"<h2>{html.escape(str(path))}</h2>{''.join(parts)}", warnings
+    return f"<h2>{html.escape(printable(path))}</h2>{''.join(parts)}", warnings
 
 
 def _overlay(tables: Mapping[str, Table]) -> str:

@@ -176,6 +176,8 @@ def format_uncertainty(value: float, error: float) -> str:
     Example:
         >>> format_uncertainty(-1.44991, 0.00014), format_uncertainty(12.31, 1.24), format_uncertainty(1234.0, 56.0)
         ('-1.44991(14)', '12.3(1.2)', '1234(56)')
+        >>> format_uncertainty(-1.73387e-21, 6.1e-25)
+        '-1.73387(61)e-21'
         >>> format_uncertainty(math.nan, math.nan)
         'undefined'
     """
@@ -185,6 +187,9 @@ def format_uncertainty(value: float, error: float) -> str:
         return f"{value:.6g}(?)"
     if error <= 0:
         return f"{value:.6g}"
+    power = math.floor(math.log10(max(abs(value), error)))
+    if not -7 < power < 8 and power > -300:  # far from 1, as another unit of energy makes it
+        return f"{format_uncertainty(value / 10.0**power, error / 10.0**power)}e{power:+03d}"
     # Rounding to two digits first lets 0.0996 become 0.10 rather than 0.100.
     exponent = math.floor(math.log10(float(f"{error:.1e}")))
     decimals = 1 - exponent

@@ -21,6 +21,8 @@ import numpy as np
 from mcmc.errors import InputError
 
 Offset = tuple[int, ...]
+_LARGEST = 1e100
+"""Couplings beyond it, or below its inverse, leave no room for squares of energies and their inverses."""
 
 
 def namespace(array: Any) -> Any:
@@ -86,6 +88,10 @@ class Term:
             array = np.array(None)
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise InputError(f"{name} {self.name} = {given!r} must be a finite number, or an array of them")
+        size = np.abs(array[array != 0])
+        if name == "coupling" and size.size and not (size.min() > 1 / _LARGEST and size.max() < _LARGEST):
+            text = f"coupling {self.name} = {given!r} must be 0, or of a size from {1 / _LARGEST:g} to {_LARGEST:g}"
+            raise InputError(f"{text}: choose another unit of energy")
         dimensions = len(next(iter(self.offsets)))
         if array.ndim not in (0, dimensions):
             sides = "(Ly, Lx)" if dimensions == 2 else "(Lz, Ly, Lx)"

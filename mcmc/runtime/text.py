@@ -29,6 +29,16 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, gap: str = " 
     return "\n".join(gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
+def printable(text: object) -> str:
+    r"""Text as files and figures take it: names of files may hold bytes that are not UTF-8.
+
+    Example:
+        >>> printable("caf\udce9.h5")
+        'caf\\udce9.h5'
+    """
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 def html_facts(rows: Mapping[str, object], *, caption: str = "") -> str:
     """Names and what belongs to them as a table of HTML, for notebooks and reports; what is empty is left out."""
     cells = "".join(

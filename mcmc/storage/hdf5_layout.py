@@ -20,6 +20,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
+from mcmc.runtime.text import printable
 from mcmc.storage.block import Block
 from mcmc.storage.descriptors import open_descriptor
 from mcmc.storage.journal import Overlay, Record
@@ -122,7 +123,7 @@ def _storable(value: Any) -> Any:
     """Text as HDF5 takes it: names of files may hold bytes that are not UTF-8, and no text may hold a zero byte."""
     if not isinstance(value, str):
         return value
-    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return printable(value).replace("\0", "\\x00")
 
 
 def _create(

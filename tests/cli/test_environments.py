@@ -97,8 +97,13 @@ def test_any_name_of_a_file(tmp_path, name):
         done = call(*verb, path, merged)
         assert done.returncode == 0, done.stderr
         assert done.stdout
-    done = call("observe", merged, variables={"PYTHONIOENCODING": "ascii"})
-    assert b"Traceback" not in done.stderr
+    csv, plot, page = (merged[:-3] + suffix for suffix in (b".csv", b".pdf", b".html"))
+    how = {"variables": {"PYTHONIOENCODING": "ascii"}}
+    for words in (["observe", merged, other, "--csv", csv, "--plot", plot], ["report", merged, other, "--out", page]):
+        done = call(*words, **how)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count(b"\n") < 12, "no other library's information"
+    assert all(os.path.getsize(out) for out in (csv, plot, page))
     assert b"exists" in call(*GENERATE, "--out", path).stderr
 
 

@@ -68,6 +68,15 @@ def test_pieces(L, tmp_path):
         plots.save(figure, tmp_path / "correlation.pdf")
 
 
+def test_axes_name_the_unit_of_the_values():
+    """Energies and temperatures are in the unit in which J is given, also where J is not 1."""
+    for name in ("energy", "susceptibility"):
+        axes = plots.overview({"XY": table(XY(J=2.0), 1)}, (name,)).axes[0]
+        for label in (axes.get_xlabel(), axes.get_ylabel()):
+            assert "unit of $J$" in label
+            assert "[$J" not in label
+
+
 def test_bad_paths(tmp_path):
     with pytest.raises(InputError, match=r"\.png"):
         plots.check_path("figure.bmp")
