@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.analysis.statistics import estimate
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.mixes import COSTS, TEMPERATURES, cheapest, costs
-from mcmc.sampling.samplers import SAMPLERS
 from mcmc.sampling.settings import Settings, settings_from_dict, settings_to_dict
-from mcmc.sampling.simulation import Simulation
 
 
 def run(side, temperatures=(0.9,), model=None, **changes):
@@ -60,13 +57,3 @@ def test_costs_follow_the_table():
                     assert np.allclose(costs(name, size, T), 2 * measured.local * np.array(tau))
     assert costs("auto", 1024, 0.9)[1] > costs("auto", 256, 0.9)[1]
     assert cheapest(1024, [0.9]) == cheapest(256, [0.9]) == "auto_clusters"
-
-
-def test_default_spacing_leaves_little_correlation():
-    for model in (XY(), ExtendedXY()):
-        settings = Settings(model, Lattice(16, 16), (0.9, 1.05), chains=8, seed=3)
-        assert settings.resolved().thin == 10
-        energies = Simulation(settings).block(400).series["energy"]
-        for row in energies:
-            assert estimate(row).tau_int < 0.7
-    assert SAMPLERS["auto"].default_thin(Lattice(64, 64)) == 20
