@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,3 +77,17 @@ def test_what_is_usual_is_left_alone(monkeypatch, caplog):
         compiler.prepare_environment(ROOT / "mcmc" / "kernels")
     assert "NUMBA_CACHE_DIR" not in os.environ
     assert not caplog.text
+
+
+def test_compilation_is_announced_where_nothing_is_kept(tmp_path, caplog):
+    def kernel():
+        return None
+
+    fresh = SimpleNamespace(_cache=SimpleNamespace(cache_path=str(tmp_path)), signatures=[], py_func=kernel)
+    with caplog.at_level("INFO"):
+        compiler.announce_compilation(fresh)
+        assert "compiling kernels, once for this installation: some 10 seconds" in caplog.messages
+        caplog.clear()
+        (tmp_path / "steps.kernel-12.py311.nbi").touch()
+        compiler.announce_compilation(fresh)
+        assert not caplog.messages
