@@ -7,6 +7,7 @@ A site that is drawn before its neighbour s feels it through the marginal
 where m and w, products of other spins, do not hold the angle theta of the site itself. As
 |h_s|^2 = |m|^2 + |w|^2 + 2 Re conj(d) e^{i theta} with d = m conj(w), the marginal is an even function of
 theta - arg d, whose Fourier series is short.
+
 Spins that h_s needs and that are not known either are replaced by what spin waves predict. Where none are, as in the
 last group before the exact colour, the sum over s of these series is the conditional itself. Ring exchange acts by
 products of five spins, which no net of products of three finds.
@@ -122,9 +123,9 @@ class Marginals(nn.Module):
             temperature: of each site, (...).
 
         Returns:
-            Covariant vectors of at most unit length, the directions d of the neighbours and, where series are short,
-            the first coefficient of their sum, (2, `vectors`, ...); and all its coefficients, (2, M, ...), without
-            any where series are not short.
+            Covariant vectors, of unit length where all angles are equal: the directions d of the neighbours and, where
+            series are short, the first coefficient of their sum, (2, `vectors`, ...); and all its coefficients, (2, M,
+            ...), without any where series are not short.
         """
         if seen.ndim == 3 and seen.shape[-1] % LANES == 0 and serves(seen, temperature):
             return self._fused(seen, temperature)
