@@ -102,7 +102,7 @@ def test_any_name_of_a_file(tmp_path, name):
     for words in (["observe", merged, other, "--csv", csv, "--plot", plot], ["report", merged, other, "--out", page]):
         done = call(*words, **how)
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count(b"\n") < 12, "no other library's information"
+        assert b"pruned" not in done.stderr, "other libraries keep their information"
     assert all(os.path.getsize(out) for out in (csv, plot, page))
     assert b"exists" in call(*GENERATE, "--out", path).stderr
 
