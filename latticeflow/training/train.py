@@ -107,6 +107,8 @@ def train(
     out, log = (None if path is None else Path(path) for path in (out, log))
     if out is not None and out.exists() and not resume:
         raise InputError(f"{out} exists: resume the training that it holds, or name another file")
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"directory {out.parent} does not exist: create it, or name another file")
     check_path(log)
     with contextlib.ExitStack() as stack:
         reference = stack.enter_context(opened(ensemble, model=model, temperatures=temperatures))

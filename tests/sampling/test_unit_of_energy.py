@@ -97,3 +97,12 @@ def test_temperatures_are_found_by_their_ratio(tmp_path):
         assert len(correlation_function(ensemble, 2e-9 * (1 + 1e-9)).blocks)
         with pytest.raises(InputError, match="no draws at T"):
             correlation_function(ensemble, 1.5e-9)
+
+
+@pytest.mark.parametrize("J", [5e-324, -1e-150, 1e150, [[1.0, 1e-200]]])
+def test_couplings_that_leave_no_room_for_their_squares_are_refused(J):
+    with pytest.raises(
+        InputError, match="must be 0, or of a size from 1e-100 to 1e.100: choose another unit of energy"
+    ):
+        XY(J)
+    assert [XY(J).square.J for J in (0.0, 1e-99, -1e99)] == [0.0, 1e-99, -1e99]

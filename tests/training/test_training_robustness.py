@@ -24,6 +24,11 @@ from tests.helpers import QUICK, SIZES, TEMPERATURES, After, make, train_file
 from tests.processes import wait_until
 
 
+def test_a_folder_that_does_not_exist_is_named_before_training(few_draws, tmp_path):
+    with pytest.raises(InputError, match=r"directory .*nowhere does not exist: create it"):
+        train_file(few_draws, tmp_path / "nowhere" / "a.pt", TrainingSettings(steps=1, **QUICK), sizes=SIZES)
+
+
 def test_ensembles_that_cannot_be_trained_on_are_named(tmp_path):
     settings = TrainingSettings(steps=1, **QUICK)
     one = Settings(XY(), Lattice(4, 4), TEMPERATURES, thermalise=1, thin=1)
