@@ -61,7 +61,7 @@ def test_bridge_gives_the_exact_free_energy_with_less_error(model, side):
     assert abs(found.value - exact) < 5 * found.error
     assert found.error < log_partition(q).error
     # Draws of another temperature are another ensemble: the same check rejects them.
-    theta = reference(model, side, 1.2)
+    theta = reference(model, side, 1.4)
     wrong = bridge(q, log_weights(flow, theta.reshape(-1, side, side), 1.0).reshape(theta.shape[:2]))
     assert abs(wrong.value - exact) > 5 * wrong.error
 
