@@ -70,6 +70,19 @@ VARIANTS: dict[str, DensityObjective] = {
         schedules={"model": LATE},
         critic=SMOOTH,
     ),
+    "advnf_reverse_rescue_anneal": _titled(
+        "AdvNF (RKL), adversarial 10, tempered target, R1",
+        REVERSE.varied("", adversarial=10.0),
+        tempering=ANNEAL,
+        critic=SMOOTH,
+    ),
+    "advnf_reverse_rescue_late_anneal": _titled(
+        "AdvNF (RKL), adversarial 10, RKL rising late, tempered target, R1",
+        REVERSE.varied("", adversarial=10.0),
+        schedules={"model": LATE},
+        tempering=LATE,
+        critic=SMOOTH,
+    ),
     "advnf_reverse_packed": _titled(
         "AdvNF (RKL), RKL rising, R1, packs of 2",
         REVERSE,
