@@ -111,8 +111,8 @@ for row in shown:
 # The recipe keeps four of four modes in every run, and of eight as many as forward KL within the scatter over seeds,
 # with weights within a hundredth of a nat. The spline's likelihood comes within 0.1 and 0.3 of that of forward KL;
 # RealNVP, whose maps must bridge the gaps, still gives a few draws hardly any density. Without tempering RealNVP's
-# likelihood explodes, and the spline loses a mode now and then. Forward KL, which needs the same draws of the target, is
-# still the simpler way to the same end.
+# likelihood explodes, and the spline loses a mode now and then. Forward KL, which needs the same draws of the target,
+# is still the simpler way to the same end.
 #
 # `notebooks/tables/modes.md` is an earlier table of all methods on all densities after 600 updates, without AdvNF,
 # whose weights have changed since. `latticeflow modes --table` now makes each training anew with twice the updates
