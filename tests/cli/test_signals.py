@@ -15,8 +15,8 @@ from tests.helpers import settings
 
 NUMBERS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 VERBS = {
-    "observe": ("mcmc.analysis.thermodynamics.basic_moments", "observe a.h5 --csv new.csv --plot new.png"),
-    "report": ("mcmc.analysis.thermodynamics.basic_moments", "report a.h5 --out new.html"),
+    "observe": ("mcmc.analysis.thermodynamics.moments_by_threads", "observe a.h5 --csv new.csv --plot new.png"),
+    "report": ("mcmc.analysis.thermodynamics.moments_by_threads", "report a.h5 --out new.html"),
     "verify": ("mcmc.storage.verify.observables.magnetization", "verify a.h5"),
     "info": ("latticeflow.cli.verb_info.screen", "info a.h5"),
     "free-energy": ("latticeflow.chains.free_energy_curve.unit", "free-energy xy8 -T 0.9 --plot new.png"),
@@ -34,6 +34,20 @@ def interrupting(number):
         raise AssertionError("the signal had no effect")
 
     return work
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals as at a terminal; whatever started the tests in the background may have them ignored."""
+    defaults = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
