@@ -5,9 +5,21 @@ import os
 import pytest
 
 from mcmc import XY, Lattice
+from tests.processes import STARTED
 
 # Small matrices: more threads only wait for each other, the more so where tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    """A process that a failed test leaves would slow all the others."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from mcmc.storage.ensemble import Ensemble
 
 LATTICEFLOW = [sys.executable, "-m", "latticeflow"]
 ROOT = Path(__file__).parents[1]
+STARTED: list[subprocess.Popen] = []
+"""What a test started; conftest ends whatever a failed one leaves behind."""
 
 
 def start_generate(path, *words, **options) -> subprocess.Popen:
@@ -18,7 +20,9 @@ def start_generate(path, *words, **options) -> subprocess.Popen:
     run = [*LATTICEFLOW, "generate", "--size", "4", "--temperatures", "0.5,1", "--draws", "100000", "--thin", "2000"]
     run += ["--thermalise", "4", *words, "--out", path]
     how = {"stderr": subprocess.PIPE, "preexec_fn": _hears_hang_ups, **options}
-    return subprocess.Popen(run, cwd=ROOT, **how)
+    process = subprocess.Popen(run, cwd=ROOT, **how)
+    STARTED.append(process)
+    return process
 
 
 def _hears_hang_ups() -> None:
