@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+import signal
 
 import pytest
 
@@ -9,6 +10,9 @@ from tests.processes import STARTED
 
 # Small matrices: more threads only wait for each other, the more so where tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whatever starts the tests in the background may have these ignored, which children inherit; tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

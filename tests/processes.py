@@ -1,6 +1,5 @@
 """Commands that tests start, wait for and signal: no wait is without an end."""
 
-import signal
 import subprocess
 import sys
 import time
@@ -19,15 +18,10 @@ def start_generate(path, *words, **options) -> subprocess.Popen:
     """A run of 4x4 that goes on for minutes, draws slowly and asks for little of the disk."""
     run = [*LATTICEFLOW, "generate", "--size", "4", "--temperatures", "0.5,1", "--draws", "100000", "--thin", "2000"]
     run += ["--thermalise", "4", *words, "--out", path]
-    how = {"stderr": subprocess.PIPE, "preexec_fn": _hears_hang_ups, **options}
+    how = {"stderr": subprocess.PIPE, **options}
     process = subprocess.Popen(run, cwd=ROOT, **how)
     STARTED.append(process)
     return process
-
-
-def _hears_hang_ups() -> None:
-    """Whatever started the tests, perhaps ``nohup``, may have it ignored."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_until(ready: Callable[[], object], process: subprocess.Popen, seconds: float = 60.0) -> None:
