@@ -94,6 +94,8 @@ def main() -> int:
         source for source in sources() if not arguments.names or any(name in source.stem for name in arguments.names)
     ]
     slow, limit = False, SECONDS * arguments.workers
+    if arguments.workers > 1:  # threads of several notebooks would wait for each other
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.workers)))
     with ProcessPoolExecutor(arguments.workers) as pool:
         runs = pool.map(partial(remake, check=arguments.check, limit=limit), chosen)
         for source, seconds in zip(chosen, runs, strict=True):
