@@ -100,12 +100,12 @@ measure(forgetful, target)._asdict()
 # the standard deviation over seeds in brackets:
 
 # %%
-print(f"{'':82}{'runs':>5}{'kept':>6}{'weight KL':>11}{'NLL':>8}{'ESS fwd':>9}")
+print(f"{'':90}{'kept':>8}{'weight KL':>11}{'NLL':>13}{'ESS fwd':>10}")
 shown = [row for row in read("tables/frontier.json") if row.runs == 5]  # the others have one seed each
 for row in shown:
     kept, weights, nll, ess = (spread(row.values.get(name)) for name in ("kept", "weight_kl", "nll", "ess_forward"))
     title = f"{row.target}: {METHODS[row.method].title}"
-    print(f"{title:82}{row.runs:>5}{kept:>6}{weights:>11}{nll:>8}{ess:>9}")
+    print(f"{title:90}{kept:>8}{weights:>11}{nll:>13}{ess:>10}")
 
 # %% [markdown]
 # The recipe keeps four of four modes in every run, and of eight as many as forward KL within the scatter over seeds,
