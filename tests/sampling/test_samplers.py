@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc import XY, ExtendedXY, InputError, Lattice, generate, observe
 from mcmc.sampling import samplers
 from mcmc.sampling.moves import HeatBath, Metropolis, Move, OverRelaxation, SwendsenWang, Wolff
 from mcmc.sampling.samplers import SAMPLERS, Sampler, Update, find_sampler
@@ -100,3 +100,17 @@ def test_moves_called_by_themselves_sample_as_together():
     settings = Settings(XY(), Lattice(3, 2), (1.0,), chains=64, sampler="mixed", thermalise=100, thin=6)
     energy = Simulation(settings).block(1000).series["energy"].mean(-1).ravel()
     assert abs(energy.mean() - exact(XY(), 3, 2, 1.0)["energy"]) < 5 * energy.std(ddof=1) / 8
+
+
+def test_auto_mixes_where_ring_exchange_is_far_stronger_than_the_rest():
+    """K = 50 at T = 0.5: single spins hardly move, rows and columns do. Another K is told apart."""
+    how = {"size": 6, "temperatures": [0.5], "draws": 300, "chains": 8, "seed": 3}
+    tables = {name: observe(generate(ExtendedXY(K=50.0), sampler=name, **how)) for name in ("auto", "metropolis")}
+    auto, metropolis = (table.at(0.5) for table in tables.values())
+    assert tables["auto"].warnings() == []
+    for name in ("energy", "magnetization"):
+        error = np.hypot(auto[name].error, metropolis[name].error)
+        assert abs(auto[name].value - metropolis[name].value) < 5 * error
+        assert auto[name].tau_int < 1
+    other = observe(generate(ExtendedXY(K=48.0), **how)).at(0.5)
+    assert abs(other["energy"].value - metropolis["energy"].value) > 5 * error
