@@ -60,6 +60,9 @@ def execute(arguments: argparse.Namespace) -> None:
     import json
 
     from mcmc import InputError
+
+    if arguments.crossing and len(arguments.files) < 2:
+        raise InputError("a crossing needs two or more sizes: give a file for each")
     from mcmc.analysis.crossings import crossings
     from mcmc.analysis.kosterlitz_thouless import transition
     from mcmc.analysis.reweighting import Reweighting

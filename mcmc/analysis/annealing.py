@@ -29,7 +29,8 @@ from mcmc.analysis.free_energy_ladder import thermodynamic_length
 from mcmc.analysis.statistics import Estimate
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model
+from mcmc.models.presets import Model, require_known
+from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling import rng
 from mcmc.sampling.moves import HeatBath
@@ -136,16 +137,18 @@ def anneal(
     for name, count, least in (("steps", steps, 1), ("populations", populations, 2), ("walkers", walkers, 1)):
         if count < least:
             raise InputError(f"{name} = {count} must be at least {least}")
-    for T in temperatures:
-        if not (np.isfinite(T) and T > 0):
-            raise InputError(f"temperature {T!r} must be a positive finite number")
+    require_known(model)
+    temperatures = as_temperatures(temperatures)
     moves = find_sampler(sampler, model, lattice)
     if sampler == "auto" and any(isinstance(move, HeatBath) for move in moves.moves):
         # Clusters that must be tuned help where chains are long; here heat bath alone leads to any configuration.
         untuned = [update for update in moves.updates if update.move.initial is None]
         moves = Sampler(untuned, moves.spacing, moves.thermalisation)
     if any(move.initial is not None for move in moves.moves):
-        raise InputError(f"sampler {sampler!r} must be tuned at each temperature: anneal by heat_bath")
+        raise InputError(
+            f"sampler {sampler!r} has moves that must be tuned at each temperature: anneal by heat_bath, which needs "
+            "a model whose charges are 1 and -1"
+        )
     R, N = populations * walkers, lattice.N
     beta = schedule(model, lattice, temperatures, steps, seed=int(rng.key(seed, 0)[0]))
     random = np.random.default_rng(rng.key(seed, _RESAMPLING_STREAM))

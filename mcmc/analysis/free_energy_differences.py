@@ -13,7 +13,8 @@ from mcmc.analysis.annealing import anneal
 from mcmc.analysis.statistics import Estimate, independent
 from mcmc.models.glued import glued
 from mcmc.models.lattice import Lattice, as_lattice
-from mcmc.models.presets import Size, twisted
+from mcmc.models.presets import Size, require_known, twisted
+from mcmc.models.temperatures import as_temperatures
 from mcmc.models.terms import Model
 from mcmc.sampling import rng
 
@@ -21,7 +22,7 @@ from mcmc.sampling import rng
 def domain_wall(
     model: Model,
     size: Size,
-    temperatures: Sequence[float],
+    temperatures: float | Sequence[float],
     *,
     angles: Sequence[float] = (math.pi, 0.0),
     steps: int = 200,
@@ -56,20 +57,19 @@ def domain_wall(
         >>> abs(cost.value) < 0.05 + 5 * cost.error
         True
     """
-    lattice = as_lattice(size)
+    require_known(model)
+    lattice, grid = as_lattice(size), as_temperatures(temperatures, ordered=False)
     periodic, turned = (
-        _log_partition(each, lattice, temperatures, steps, rng.key(seed, number), annealing)
+        _log_partition(each, lattice, grid, steps, rng.key(seed, number), annealing)
         for number, each in enumerate((model, twisted(model, lattice, angles)))
     )
-    return [
-        independent(lambda a, b, T=float(T): T * (a - b), periodic[float(T)], turned[float(T)]) for T in temperatures
-    ]
+    return [independent(lambda a, b, T=T: T * (a - b), periodic[T], turned[T]) for T in grid]
 
 
 def mutual_information(
     model: Model,
     size: Size,
-    temperatures: Sequence[float],
+    temperatures: float | Sequence[float],
     *,
     columns: Sequence[int] | None = None,
     steps: int = 200,
@@ -81,8 +81,8 @@ def mutual_information(
         I_2 = ln Z(2 beta) + 2 ln Z(beta) - ln Z_A(beta) - ln Z_B(beta)
 
     with Z_A of two replicas that share the columns A, and Z_B of two that share the others (`mcmc.models.glued`).
-    I_2 / L of different sizes crosses near T_c and near 2 T_c, also where there is no order parameter: J. Iaconis,
-    S. Inglis, A. B. Kallin, R. G. Melko, Phys. Rev. B 87, 195134 (2013), arXiv:1210.2403, equations 5 to 9.
+    I_2 / L of different sizes crosses near T_c and near 2 T_c, even for transitions without an order parameter: J.
+    Iaconis, S. Inglis, A. B. Kallin, R. G. Melko, arXiv:1210.2403.
 
     Args:
         model: on a lattice with two axes.
@@ -105,21 +105,21 @@ def mutual_information(
         >>> low.value > 0.5 > 0.1 > abs(high.value)
         True
     """
-    lattice = as_lattice(size)
+    require_known(model)
+    lattice, grid = as_lattice(size), as_temperatures(temperatures, ordered=False)
     columns = range(lattice.Lx // 2) if columns is None else columns
     others = [x for x in range(lattice.Lx) if x not in columns]
-    half = {float(T): float(T) / 2 for T in temperatures}
-    systems: list[tuple[Model, Lattice, list[float]]] = [
-        (model, lattice, list(half)),
-        (model, lattice, list(half.values())),
-        (*glued(model, lattice, columns), list(half)),
-        (*glued(model, lattice, others), list(half)),
+    systems: list[tuple[Model, Lattice, Sequence[float]]] = [
+        (model, lattice, grid),
+        (model, lattice, [T / 2 for T in grid]),
+        (*glued(model, lattice, columns), grid),
+        (*glued(model, lattice, others), grid),
     ]
     once, cold, left, right = (
         _log_partition(each, where, T, steps, rng.key(seed, number), annealing)
         for number, (each, where, T) in enumerate(systems)
     )
-    return [independent(lambda a, b, c, d: 2 * a + b - c - d, once[T], cold[T / 2], left[T], right[T]) for T in half]
+    return [independent(lambda a, b, c, d: 2 * a + b - c - d, once[T], cold[T / 2], left[T], right[T]) for T in grid]
 
 
 def _log_partition(

@@ -17,8 +17,7 @@ def glued(model: Model, size: Size, columns: Sequence[int]) -> tuple[Model, Latt
     """Two replicas with the same spins in some columns and spins of their own in the others.
 
     The energy is the sum of the two replicas' energies, so that terms within the shared columns count twice: at inverse
-    temperature beta they are at 2 beta, as in A. Iaconis, S. Inglis, A. B. Kallin, R. G. Melko, Phys. Rev. B 87, 195134
-    (2013), arXiv:1210.2403.
+    temperature beta they are at 2 beta, as in A. Iaconis, S. Inglis, A. B. Kallin, R. G. Melko, arXiv:1210.2403.
 
     Args:
         model: on a lattice with two axes.
@@ -44,7 +43,8 @@ def glued(model: Model, size: Size, columns: Sequence[int]) -> tuple[Model, Latt
         raise InputError(f"replicas are glued along columns of a lattice with two axes, not of {lattice}")
     model.check(lattice.shape)
     Lx, Ly = lattice.sides
-    shared = sorted({int(x) for x in columns})
+    whole = all(isinstance(x, int | np.integer) for x in columns)
+    shared = sorted({int(x) for x in columns}) if whole else []
     if len(shared) != len(columns) or not 0 < len(shared) < Lx or shared[0] < 0 or shared[-1] >= Lx:
         raise InputError(f"columns = {[*columns]} must be some, not all, of 0 to {Lx - 1}, none of them twice")
     others = [x for x in range(Lx) if x not in shared]

@@ -29,8 +29,8 @@ class Bond(NamedTuple):
     """What the bonds from every site to the one at an offset want."""
 
     turns: Any
-    """theta(i + d) - theta(i) over 2 pi where the bond's energy is least, in [-1/2, 1/2), 0 where there is no bond: a
-    number, or an array over the sites."""
+    """The difference theta(i + d) - theta(i) at which the bond's energy is least, as a fraction of 2 pi in [-1/2, 1/2);
+    0 for a site without a bond. A number, or an array over the sites."""
     present: Any
     """Whether there is a bond: a bool, or an array."""
 

@@ -13,7 +13,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """A draft to write, which takes the place of ``path`` at the end, or is removed after an exception.
 
     Args:
-        path: the file; what is no ordinary file, such as ``/dev/stdout``, is written directly.
+        path: the file; a device such as ``/dev/stdout`` is written to directly.
 
     Raises:
         OSError: the draft cannot be written; an earlier file is as it was.

@@ -6,7 +6,7 @@ import pytest
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.free_energy_differences import domain_wall, mutual_information
 from mcmc.models.glued import glued
-from mcmc.models.presets import field, fully_frustrated, gauge_glass, triangular, twisted
+from mcmc.models.presets import clock, field, fully_frustrated, gauge_glass, triangular, twisted
 
 GRID = 24
 """Angles of a quadrature; periodic functions converge exponentially."""
@@ -74,5 +74,18 @@ def test_columns_that_cannot_be_shared_are_refused():
     for columns in ([], [0, 0], [4], [-1], [0, 1, 2, 3]):
         with pytest.raises(InputError, match="must be some, not all, of 0 to 3"):
             glued(XY(), 4, columns)
+    with pytest.raises(InputError, match="must be some, not all"):
+        glued(XY(), 4, ["a"])
     with pytest.raises(InputError, match="two axes"):
         glued(XY(dimensions=3), (4, 4, 4), [0])
+
+
+@pytest.mark.parametrize("function", [domain_wall, mutual_information])
+def test_nonsense_gets_one_line(function):
+    for temperatures, words in ([], "name at least one"), ("abc", "must be numbers"), ([-1.0], "positive finite"):
+        with pytest.raises(InputError, match=words):
+            function(XY(), 4, temperatures)
+    with pytest.raises(InputError, match="is not a sum of terms"):
+        function("xy", 4, [1.0])
+    with pytest.raises(InputError, match="must be tuned"):
+        function(clock(6), 4, 1.0)
