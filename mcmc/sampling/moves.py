@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -105,6 +105,19 @@ class KernelMove(Move):
         Program([(self, 1, 1, number)]).advance(block, step, steps, numbers_per_step)
 
 
+def _state(block: ReplicaBlock) -> tuple[Any, ...]:
+    """The first arguments of the kernels in `mcmc.kernels.steps`."""
+    return (
+        block.x.ravel(),
+        block.y.ravel(),
+        block.beta,
+        block.tuned.get(Metropolis.name, block.beta),
+        block.keys.ravel(),
+        block.shared_keys.ravel(),
+        block.interaction,
+    )
+
+
 class Program:
     """Moves that one call of a kernel makes together.
 
@@ -123,13 +136,7 @@ class Program:
 
         accepted = np.zeros((len(self.moves), len(block.beta)), np.float32)
         run_steps(
-            block.x.ravel(),
-            block.y.ravel(),
-            block.beta,
-            block.tuned.get(Metropolis.name, block.beta),
-            block.keys.ravel(),
-            block.shared_keys.ravel(),
-            block.interaction,
+            *_state(block),
             block.lattice.Lx,
             block.strips,
             step,
@@ -155,13 +162,7 @@ class Program:
         accepted = np.zeros((len(self.moves), W), np.float32)
         sums, theta = np.empty((draws, 3, W)), np.empty((draws if angles else 0, n * W), np.float32)
         run_draws(
-            block.x.ravel(),
-            block.y.ravel(),
-            block.beta,
-            block.tuned.get(Metropolis.name, block.beta),
-            block.keys.ravel(),
-            block.shared_keys.ravel(),
-            block.interaction,
+            *_state(block),
             block.owned,
             block.lattice.Lx,
             block.strips,
