@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -105,19 +105,6 @@ class KernelMove(Move):
         Program([(self, 1, 1, number)]).advance(block, step, steps, numbers_per_step)
 
 
-def _state(block: ReplicaBlock) -> tuple[Any, ...]:
-    """The first arguments of the kernels in `mcmc.kernels.steps`."""
-    return (
-        block.x.ravel(),
-        block.y.ravel(),
-        block.beta,
-        block.tuned.get(Metropolis.name, block.beta),
-        block.keys.ravel(),
-        block.shared_keys.ravel(),
-        block.interaction,
-    )
-
-
 class Program:
     """Moves that one call of a kernel makes together.
 
@@ -136,7 +123,13 @@ class Program:
 
         accepted = np.zeros((len(self.moves), len(block.beta)), np.float32)
         run_steps(
-            *_state(block),
+            block.x.ravel(),
+            block.y.ravel(),
+            block.beta,
+            block.tuned.get(Metropolis.name, block.beta),
+            block.keys.ravel(),
+            block.shared_keys.ravel(),
+            block.interaction,
             block.lattice.Lx,
             block.strips,
             step,
@@ -162,7 +155,13 @@ class Program:
         accepted = np.zeros((len(self.moves), W), np.float32)
         sums, theta = np.empty((draws, 3, W)), np.empty((draws if angles else 0, n * W), np.float32)
         run_draws(
-            *_state(block),
+            block.x.ravel(),
+            block.y.ravel(),
+            block.beta,
+            block.tuned.get(Metropolis.name, block.beta),
+            block.keys.ravel(),
+            block.shared_keys.ravel(),
+            block.interaction,
             block.owned,
             block.lattice.Lx,
             block.strips,
