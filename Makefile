@@ -36,7 +36,7 @@ docs: setup
 notebooks: setup
 	$(BIN)/python notebooks/remake.py --check --workers 2
 
-# The classical half with the oldest versions that setup.cfg admits; Python 3.11 has wheels of all of them.
+# Package mcmc with the oldest versions that setup.cfg admits; Python 3.11 has wheels of all of them.
 test-oldest:
 	python3.11 -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . pytest hypothesis

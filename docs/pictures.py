@@ -1,19 +1,27 @@
-"""Make the pictures of README and documentation that show physics: ``python docs/pictures.py`` (half a minute)."""
+"""Make the pictures of README and gallery: ``python docs/pictures.py`` (half a minute).
+
+Those of contests show the measurements that `notebooks/tables` keeps.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 import latticeflow as lf
 import mcmc
+from latticeflow.experiments.free_energy_contest import FreeEnergyResult
+from latticeflow.experiments.head_to_head import Rate
+from latticeflow.plots import flow_figures
 
-FOLDER = Path(__file__).resolve().parent.parent / "data" / "figures"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER, TABLES = ROOT / "data" / "figures", ROOT / "notebooks" / "tables"
 
 
 def main() -> None:
-    """Draw ensembles, and write ``spins.png`` and ``observables.png``."""
+    """Draw ensembles, read tables, and write the pictures."""
     T = (0.4, 0.9, 1.4)
     ensemble = mcmc.generate("xy", size=24, temperatures=T, draws=1, chains=1, seed=6)
     theta = ensemble.theta()[:, 0, 0]
@@ -23,6 +31,16 @@ def main() -> None:
         for L in (8, 16)
     }
     lf.plot.save(lf.plot.observables(tables), FOLDER / "observables.png")
+    rates = [Rate(**{name: row[name] for name in Rate._fields}) for row in measured("head-to-head")]
+    lf.plot.save(flow_figures.head_to_head(rates), FOLDER / "head-to-head.png")
+    errors = [FreeEnergyResult(**row) for row in measured("free-energy")]
+    lf.plot.save(flow_figures.free_energy_errors(errors), FOLDER / "free-energy.png")
+
+
+def measured(name: str) -> list[dict]:
+    """Rows of a table of measurements; what a method does not give is NaN."""
+    rows = json.loads((TABLES / f"{name}.json").read_text())["rows"]
+    return [{key: np.nan if value is None else value for key, value in row.items()} for row in rows]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Light imports: the classical half never loads torch, and no command line waits for what it does not need."""
+"""Light imports: mcmc never loads torch, and no command line waits for what it does not need."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The classical half where a system lacks what Unix has: `fcntl`, some signals, reading and writing at a position."""
+"""Package mcmc where a system lacks what Unix has: `fcntl`, some signals, reading and writing at a position."""
 
 import os
 import subprocess

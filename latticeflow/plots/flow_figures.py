@@ -131,6 +131,12 @@ def comparison(rows: Sequence[FlowQuality]) -> Figure:
         return figure
 
 
+def _line(number: int, classical: bool) -> dict[str, Any]:
+    """How the line of a method looks; the eighth has the first one's colour, but another marker."""
+    look = {"color": COLOURS[number % 7], "marker": MARKERS[(number + number // 7) % 7]}
+    return look | {"linestyle": "--", "markerfacecolor": "none"} if classical else look
+
+
 def head_to_head(rows: Sequence[Rate]) -> Figure:
     """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
 
@@ -152,11 +158,7 @@ def head_to_head(rows: Sequence[Rate]) -> Figure:
                     found = [row for row in rows if (row.system, row.method) == (system, method)]
                     if found:
                         T, rates = [row.temperature for row in found], [row.rates[k] for row in found]
-                        # The eighth method has the first one's colour, but another marker.
-                        look = {"color": COLOURS[number % 7], "marker": MARKERS[(number + number // 7) % 7]}
-                        if method in CLASSICAL:
-                            look |= {"linestyle": "--", "markerfacecolor": "none"}
-                        panel.plot(T, rates, label=method, **look)
+                        panel.plot(T, rates, label=method, **_line(number, method in CLASSICAL))
                 panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
             panels[0].set_ylabel("effective draws a second")
         figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
@@ -166,9 +168,13 @@ def head_to_head(rows: Sequence[Rate]) -> Figure:
 def free_energy_errors(rows: Sequence[FreeEnergyResult]) -> Figure:
     """Errors of free energy and entropy at equal time against temperature, a row of panels for each system.
 
+    Lines of classical methods are broken, their markers hollow.
+
     Args:
         rows: from `latticeflow.experiments.free_energy_contest.contest`, of one system or several.
     """
+    from latticeflow.experiments.free_energy_contest import CLASSICAL_METHODS
+
     systems = list(dict.fromkeys(row.system for row in rows))
     methods = list(dict.fromkeys(row.method for row in rows))
     with style():
@@ -180,9 +186,9 @@ def free_energy_errors(rows: Sequence[FreeEnergyResult]) -> Figure:
                     errors = [getattr(row, f"{name}_error") for row in found]
                     if np.isfinite(errors).all():
                         T = [row.temperature for row in found]
-                        panel.plot(T, errors, color=COLOURS[number], marker=MARKERS[number], label=method)
+                        panel.plot(T, errors, label=method, **_line(number, method in CLASSICAL_METHODS))
                 seconds = max(row.seconds for row in rows if row.system == system)
-                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {seconds:.0f} s each")
+                panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, at most {seconds:.0f} s each")
                 panel.set_ylabel(f"error of ${letter}$ per site")
-        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return figure
