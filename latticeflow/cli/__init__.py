@@ -27,15 +27,15 @@ VERBS = {
     "train": "train a normalizing flow on an ensemble",
     "compare": "evaluate a flow against an ensemble: acceptance, overlaps, missed modes",
     "sample": "draw exactly from a flow, by Metropolis or by weights",
-    "free-energy": "absolute free energy, entropy, energy, specific heat of a flow",
+    "free-energy": "compute absolute free energy, entropy, energy, specific heat by a flow",
     "info": "say what is in a file, and how it was made",
     "report": "write one HTML page about files: warnings, tables, figures",
     "verify": "check every block of a file, and cut off what is damaged",
     "merge": "join the files of a batch array, or of independent runs",
     "import": "make an ensemble file from a numpy array of angles",
     "bench": "measure speeds, and flows against Markov chains",
-    "modes": "the mode-collapse laboratory",
-    "demo": "all of it on a small lattice, in a few minutes",
+    "modes": "count the modes that samplers lose, on densities whose modes are known",
+    "demo": "generate, train, sample and compare on a small lattice, in a few minutes",
 }
 """Every verb with what it does, in the order in which a user meets them."""
 

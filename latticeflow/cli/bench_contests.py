@@ -41,7 +41,9 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     example = f"latticeflow bench {name} --flows xy8.pt exy8.pt" + (f" --plot {name}.png" if plot else "")
     duel = options.add_verb(subjects, name, run, summary, example)
     duel.set_defaults(verb=f"bench {name}")
-    duel.add_argument("--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained (default: the shipped one)")
+    duel.add_argument(
+        "--flows", nargs="+", type=Path, metavar="FLOW.pt", help="trained flows (default: the included xy8)"
+    )
     duel.add_argument(
         "-T",
         "--temperatures",
@@ -55,10 +57,10 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     duel.add_argument(
         "--quick",
         action="store_true",
-        help="two temperatures and 0.3 s of each method: to see that it runs",
+        help="check that it runs: two temperatures, 0.3 s of each method",
     )
     duel.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
-    duel.add_argument("--device", default="auto", help="of the flow: auto, cpu, cuda, ... (default auto)")
+    duel.add_argument("--device", default="auto", help="where the flow runs: auto, cpu, cuda, ... (default auto)")
     duel.add_argument("--json", action="store_true", help="print one JSON object")
     if plot:
         duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")

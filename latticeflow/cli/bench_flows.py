@@ -31,14 +31,20 @@ def add_subjects(subjects: Any) -> None:
         help="kinds of flow, and files of trained ones, which are evaluated too (default: all kinds)",
     )
     flow.add_argument(
-        "--test-draws", type=int, default=200, metavar="N", help="per temperature, to evaluate by (default 200)"
+        "--test-draws",
+        type=int,
+        default=200,
+        metavar="N",
+        help="draws at each temperature that evaluate a flow (default 200)",
     )
-    flow.add_argument("--sizes", type=options.integers, default=(8, 16), metavar="L,L", help="sides (default 8,16)")
+    flow.add_argument(
+        "--sizes", type=options.integers, default=(8, 16), metavar="L,L", help="sides of the lattices (default 8,16)"
+    )
     flow.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
     flow.add_argument(
-        "--batch-draws", type=int, default=16, metavar="N", help="per temperature in a batch (default 16)"
+        "--batch-draws", type=int, default=16, metavar="N", help="draws at each temperature of a batch (default 16)"
     )
-    flow.add_argument("--seconds", type=float, default=5.0, help="of training, and of drawing (default 5)")
+    flow.add_argument("--seconds", type=float, default=5.0, help="time for training, and again for drawing (default 5)")
     flow.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
     flow.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -52,9 +58,11 @@ def add_subjects(subjects: Any) -> None:
     objectives.set_defaults(verb="bench objectives")
     objectives.add_argument("--flows", type=options.words, metavar="A,B", help="kinds of flow (default: all)")
     objectives.add_argument(
-        "--objectives", type=options.words, default=(), metavar="A,B", help="(default: the paper's)"
+        "--objectives", type=options.words, default=(), metavar="A,B", help="objectives by name (default: the paper's)"
     )
-    objectives.add_argument("--draws", type=int, default=1000, help="of the ensemble, per temperature (default 1000)")
+    objectives.add_argument(
+        "--draws", type=int, default=1000, help="draws of the ensemble at each temperature (default 1000)"
+    )
     _add_study_options(objectives)
 
     size = options.add_verb(
@@ -66,17 +74,21 @@ def add_subjects(subjects: Any) -> None:
     )
     size.set_defaults(verb="bench ensemble-size")
     size.add_argument(
-        "--flows", type=options.words, default=("multiscale",), metavar="A,B", help="(default multiscale)"
+        "--flows", type=options.words, default=("multiscale",), metavar="A,B", help="kinds of flow (default multiscale)"
     )
     size.add_argument(
-        "--objectives", type=options.words, default=("advnf",), metavar="A,B", help="which all read it (default advnf)"
+        "--objectives",
+        type=options.words,
+        default=("advnf",),
+        metavar="A,B",
+        help="objectives that need an ensemble (default advnf)",
     )
     size.add_argument(
         "--draws",
         type=options.integers,
         default=(50, 200, 1000, 5000),
         metavar="N,N",
-        help="of the ensembles, per temperature (default 50,200,1000,5000)",
+        help="draws of the ensembles at each temperature (default 50,200,1000,5000)",
     )
     _add_study_options(size)
 
@@ -88,35 +100,64 @@ def add_subjects(subjects: Any) -> None:
         "latticeflow bench published --out study --rows published.jsonl",
     )
     published.set_defaults(verb="bench published")
-    published.add_argument("--out", type=Path, required=True, metavar="DIR", help="ensembles and flows")
-    published.add_argument("--rows", type=Path, metavar="FILE.jsonl", help="the curves (default: in DIR of --out)")
+    published.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for ensembles and flows")
+    published.add_argument(
+        "--rows", type=Path, metavar="FILE.jsonl", help="file for the curves (default: in DIR of --out)"
+    )
     published.add_argument("--full", action="store_true", help="the published size and rates, for a GPU")
-    published.add_argument("--objectives", type=options.words, metavar="A,B", help="(default: the paper's six)")
-    published.add_argument("--seeds", type=int, default=1, help="trainings of each (default 1)")
-    published.add_argument("--steps", type=int, help="of each (default 20000; with --full 160000)")
-    published.add_argument("--block", type=int, metavar="STEPS", help="from point to point of a curve (default 1/40)")
-    published.add_argument("--filters", type=int, help="of each convolution (default 8; with --full 64)")
+    published.add_argument(
+        "--objectives", type=options.words, metavar="A,B", help="objectives by name (default: the paper's six)"
+    )
+    published.add_argument("--seeds", type=int, default=1, help="trainings by each objective (default 1)")
+    published.add_argument("--steps", type=int, help="steps of each training (default 20000; with --full 160000)")
+    published.add_argument(
+        "--block", type=int, metavar="STEPS", help="steps between two points of a curve (default 1/40 of all)"
+    )
+    published.add_argument("--filters", type=int, help="channels of each convolution (default 8; with --full 64)")
     published.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
 
 
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="ensembles, flows and finished cells")
     parser.add_argument(
-        "--tables", type=Path, metavar="DIR", help="where the table and its JSON go (default: DIR of --out)"
+        "--out", type=Path, required=True, metavar="DIR", help="folder for ensembles, flows and finished cells"
+    )
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR", help="folder for the table and its JSON (default: DIR of --out)"
     )
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, help="of each training (default 2)")
-    length.add_argument("--steps", type=int, help="of each training instead")
+    length.add_argument("--minutes", type=float, help="wall time of each training (default 2)")
+    length.add_argument("--steps", type=int, help="steps of each training instead")
     parser.add_argument("--workers", type=int, default=1, help="trainings at a time, of one thread each (default 1)")
-    parser.add_argument("--set", action="append", type=options.size, default=[], metavar="FLOW.SIZE=N")
-    parser.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="(default 32)")
-    parser.add_argument("--batch-draws", type=int, default=16, metavar="N", help="per temperature (default 16)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        type=options.size,
+        default=[],
+        metavar="FLOW.SIZE=N",
+        help="a size of a flow, such as realnvp.filters=16; may be repeated",
+    )
+    parser.add_argument(
+        "--batch-temperatures", type=int, default=32, metavar="N", help="temperatures in a batch (default 32)"
+    )
+    parser.add_argument(
+        "--batch-draws", type=int, default=16, metavar="N", help="draws at each temperature of a batch (default 16)"
+    )
     parser.add_argument("--model", choices=("xy", "exy"), default="xy", help="XY, or extended XY with K = 1")
     parser.add_argument("--size", type=int, default=8, metavar="L", help="side of the lattice (default 8)")
     parser.add_argument(
-        "-T", "--temperatures", type=options.temperatures, metavar="A:B:N", help="(default 0.05:2.05:32)"
+        "-T",
+        "--temperatures",
+        type=options.temperatures,
+        metavar="A:B:N",
+        help="first:last:count, or a comma-separated list (default 0.05:2.05:32)",
     )
-    parser.add_argument("--test-draws", type=int, default=1000, help="unseen draws per temperature (default 1000)")
+    parser.add_argument(
+        "--test-draws",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="draws at each temperature that training has not seen (default 1000)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
 
 

@@ -188,7 +188,9 @@ def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> 
         help="an option of the preset, such as q=6 of clock; may be repeated",
     )
     if size:
-        parser.add_argument("--size", type=lattice_size, default=(8, 8), metavar="L", help="8, 8x16, or 8x8x8")
+        parser.add_argument(
+            "--size", type=lattice_size, default=(8, 8), metavar="L", help="sides: 8, 8x16, or 8x8x8 (default 8)"
+        )
     parser.add_argument("--J", type=float, help="nearest-neighbour coupling (default 1)")
     parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")
 
@@ -216,6 +218,23 @@ def model_of(arguments: argparse.Namespace, sides: Sequence[int]) -> Model:
 def add_temperatures(parser: argparse.ArgumentParser, *, default: str | None = None, help: str) -> None:
     """``--temperatures``, or ``-T``."""
     parser.add_argument("-T", "--temperatures", type=temperatures, default=default, metavar="A:B:N", help=help)
+
+
+def add_flow(parser: argparse.ArgumentParser) -> None:
+    """The flow that a verb reads."""
+    help = "a trained flow, from train, or the name of one that is included, such as xy8"
+    parser.add_argument("flow", type=Path, metavar="FLOW.pt", help=help)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """``--seed``."""
+    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``."""
+    help = "where the flow runs: auto, cpu, cuda, cuda:1, ... (default auto)"
+    parser.add_argument("--device", default="auto", help=help)
 
 
 def say(message: str) -> None:

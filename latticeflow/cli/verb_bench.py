@@ -13,7 +13,11 @@ from latticeflow.cli import bench_contests, bench_flows, options
 def add_parser(verbs: Any) -> None:
     """Declare the verb and what it can measure."""
     parser = options.add_verb(
-        verbs, "bench", run_kernels, "measure speeds on this machine", "latticeflow bench kernels --quick"
+        verbs,
+        "bench",
+        run_kernels,
+        "measure speeds on this machine, and flows against Markov chains",
+        "latticeflow bench kernels --quick",
     )
     subjects = parser.add_subparsers(title="subjects", metavar="SUBJECT", required=True)
     kernels = options.add_verb(

@@ -37,11 +37,13 @@ def add_parser(verbs: Any) -> None:
         "evaluate a flow against a reference ensemble",
         "latticeflow compare xy8.pt xy8.h5 --plot xy8-flow.png",
     )
-    parser.add_argument("flow", type=Path, metavar="FLOW.pt", help="a trained flow")
-    parser.add_argument("ensemble", type=Path, metavar="ENSEMBLE.h5", help="of the same system, not its training draws")
-    parser.add_argument("--draws", type=int, default=1000, help="per temperature (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the chains (default 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    options.add_flow(parser)
+    parser.add_argument(
+        "ensemble", type=Path, metavar="ENSEMBLE.h5", help="draws of the same system that training has not seen"
+    )
+    parser.add_argument("--draws", type=int, default=1000, help="draws of the flow at each temperature (default 1000)")
+    options.add_seed(parser)
+    options.add_device(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, with histograms of the modes")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the comparison (.png, .pdf or .svg)")
 

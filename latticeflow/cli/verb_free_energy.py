@@ -19,7 +19,7 @@ def add_parser(verbs: Any) -> None:
         "absolute free energies, entropies, energies and specific heats with errors, from a trained flow",
         "latticeflow free-energy xy8 --temperatures 0.1:2:39 --draws 4000 --plot f.png",
     )
-    parser.add_argument("flow", metavar="FLOW.pt", help="a trained flow, from train, or the name of a shipped one: xy8")
+    options.add_flow(parser)
     parser.add_argument(
         "-T",
         "--temperatures",
@@ -27,16 +27,17 @@ def add_parser(verbs: Any) -> None:
         metavar="A:B:N",
         help="first:last:count, or a comma-separated list (default: 16 over the flow's range)",
     )
-    parser.add_argument("--draws", type=int, default=2000, help="at each temperature (default 2000)")
+    parser.add_argument("--draws", type=int, default=2000, help="draws at each temperature (default 2000)")
     parser.add_argument(
         "--classical-draws",
         type=int,
         default=0,
         metavar="N",
-        help="of each of 4 Markov chains at each temperature, to sharpen all but the free energy (default 0: none)",
+        help="draws of each of 4 Markov chains at each temperature, which make all but the free energy more precise "
+        "(default 0: no chains)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    options.add_seed(parser)
+    options.add_device(parser)
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the four curves (.png, .pdf or .svg)")
 

@@ -22,9 +22,11 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("array", type=Path, metavar="ANGLES.npy", help="angles in radians, written by numpy.save")
     options.add_model_options(parser, size=False)
-    options.add_temperatures(parser, help="one for each of the first axis, first:last:count or a list; required")
+    options.add_temperatures(parser, help="temperatures of the first axis, first:last:count or a list; required")
     parser.add_argument("--note", default="", help="where the data come from; kept in the file")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.h5", help="the ensemble file, which must not exist yet"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,10 @@ def add_parser(verbs: Any) -> None:
         "join the files of one run's tasks, or of independent runs, into one",
         "latticeflow merge xy16.*-of-8.h5 --out xy16.h5",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.h5", help="must not exist")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5", help="parts of one run, or independent runs")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE.h5", help="the joined file, which must not exist yet"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:

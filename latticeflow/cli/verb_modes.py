@@ -42,34 +42,49 @@ def add_parser(verbs: Any) -> None:
         verbs,
         "modes",
         execute,
-        "the mode-collapse laboratory: train methods on densities with known modes, and count what they lose",
+        "train methods on densities whose modes are known, and count the modes they lose",
         "latticeflow modes --target ring8 --method realnvp_advnf --plot ring8.png\n"
         "  latticeflow modes --table --workers 2",
     )
-    parser.add_argument("--target", nargs="+", metavar="NAME", help="densities (all with --table), or module:name")
     parser.add_argument(
-        "--method", nargs="+", metavar="NAME", help="methods (all but recipes with --table), or module:name"
+        "--target", nargs="+", metavar="NAME", help="densities by name, or module:name (default with --table: all)"
+    )
+    parser.add_argument(
+        "--method",
+        nargs="+",
+        metavar="NAME",
+        help="methods by name, or module:name (default with --table: all but variants of GAN and VEEGAN)",
     )
     parser.add_argument("--list", action="store_true", help="name the densities and methods, and stop")
-    parser.add_argument("--table", action="store_true", help="the whole table, going on where the file ends")
-    parser.add_argument("--quick", action="store_true", help="with --table: a small one that takes about a minute")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="run every method on every density, and print a table; continues where --rows ends",
+    )
+    parser.add_argument("--quick", action="store_true", help="with --table: a small table, in about a minute")
     parser.add_argument("--seeds", type=int, help="runs of each method on each density (default 1; 3 with --table)")
     parser.add_argument(
         "--doublings",
         type=int,
-        help="train again with twice the updates until that gains nothing, at most so often (0; 4 with --table)",
+        metavar="N",
+        help="train again with twice the updates until that gains nothing, at most N times (default 0; 4 with --table)",
     )
-    parser.add_argument("--steps", type=int, help="updates of a method of pace 1 (default 600)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument(
-        "--rows", type=Path, metavar="FILE.jsonl", help=f"finished cells (default with --table {TABLE})"
+        "--steps", type=int, help="updates of a training (default 600); some methods make a fixed multiple of it"
     )
-    parser.add_argument("--show", action="store_true", help="with --table: run nothing, show what the file holds")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default 1)")
+    parser.add_argument(
+        "--rows",
+        type=Path,
+        metavar="FILE.jsonl",
+        help=f"keep finished runs in this file (default with --table: {TABLE})",
+    )
+    parser.add_argument("--show", action="store_true", help="with --table: run nothing, show what --rows holds")
     parser.add_argument("--report", type=Path, metavar="FILE.md", help="write the table, and a .json beside it")
     parser.add_argument(
         "--spins",
         action="store_true",
-        help="of lattices: overlaps and distances of energies and magnetisations instead",
+        help="for lattices: print overlaps and distances of energies and magnetisations instead",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the draws, or with --table the modes lost")

@@ -34,7 +34,7 @@ def add_parser(verbs: Any) -> None:
         "draw by flow-accelerated MCMC into an HDF5 file",
         "latticeflow sample xy8.pt --draws 1000 --chains 4 --out data/chain.h5",
     )
-    parser.add_argument("flow", type=Path, metavar="FLOW.pt", help="a trained flow, from train")
+    options.add_flow(parser)
     parser.add_argument("--draws", type=int, default=1000, help="steps per chain and temperature in all (default 1000)")
     parser.add_argument("--chains", type=int, default=1, help="independent chains per temperature (default 1)")
     parser.add_argument(
@@ -44,10 +44,18 @@ def add_parser(verbs: Any) -> None:
         metavar="A:B:N",
         help="first:last:count, or a comma-separated list (default: those of the training)",
     )
-    parser.add_argument("--local-sweeps", type=int, default=0, metavar="K", help="heat bath + over-relaxation per step")
-    parser.add_argument("--redraws", type=int, default=0, metavar="K", help="redraws of the fine sites per step")
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    parser.add_argument(
+        "--local-sweeps",
+        type=int,
+        default=0,
+        metavar="K",
+        help="sweeps of heat bath and over-relaxation after each step (default 0)",
+    )
+    parser.add_argument(
+        "--redraws", type=int, default=0, metavar="K", help="redraws of the fine sites after each step (default 0)"
+    )
+    options.add_seed(parser)
+    options.add_device(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.h5", help="the ensemble file")
     parser.add_argument("--resume", action="store_true", help="go on with FILE.h5 if it exists")
     parser.add_argument(

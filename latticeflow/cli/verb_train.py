@@ -16,9 +16,9 @@ def add_parser(verbs: Any) -> None:
     """Declare the verb."""
     parser = options.add_verb(verbs, "train", execute, "train a normalizing flow on an ensemble", EXAMPLES)
     parser.add_argument("ensemble", type=Path, metavar="ENSEMBLE.h5", help="reference draws, from generate")
-    parser.add_argument("--out", type=Path, required=True, metavar="FLOW.pt", help="the checkpoint")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FLOW.pt", help="the checkpoint to write")
+    options.add_device(parser)
+    options.add_seed(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the training that FLOW.pt holds")
 
     flow = parser.add_argument_group("the flow")
@@ -28,16 +28,16 @@ def add_parser(verbs: Any) -> None:
         action="append",
         type=options.size,
         default=[],
-        metavar="SIZE=N",
-        help="width=256; repeatable",
+        metavar="NAME=VALUE",
+        help="a size of the flow, such as width=256; may be repeated",
     )
     flow.add_argument(
         "--from",
         dest="start",
         type=Path,
         metavar="SMALLER.pt",
-        help="start from a trained flow of this size, or of half, a quarter, ... of it; the time is shared with "
-        "trainings on the sizes between",
+        help="start from a flow of the same lattice, or of one with sides of half, a quarter, ...; part of the time "
+        "goes to trainings on the sizes between",
     )
 
     objective = parser.add_argument_group("the objective")
@@ -53,7 +53,7 @@ def add_parser(verbs: Any) -> None:
         type=options.assignment,
         default=[],
         metavar="TERM=W",
-        help="weight of nll, sites, model, ensemble or adversarial in place of the objective's; repeat",
+        help="weight of nll, sites, model, ensemble or adversarial in place of the objective's; may be repeated",
     )
     objective.add_argument(
         "--schedule",
@@ -61,29 +61,43 @@ def add_parser(verbs: Any) -> None:
         type=options.schedule,
         default=[],
         metavar="TERM=KIND",
-        help="of such a weight: rise:0.2:0.8 or fall:0.2:0.8 along the training, or adaptive; repeat",
+        help="change a weight along the training: rise:0.2:0.8, fall:0.2:0.8 (shares of the training), or adaptive; "
+        "may be repeated",
     )
     objective.add_argument(
         "--gradient",
-        help="of its own draws: reparameterised or score_function (default: the flow's, the first for realnvp)",
+        help="how reverse KL is differentiated: reparameterised or score_function (default: the flow's, the first for "
+        "realnvp)",
     )
 
     length = parser.add_argument_group("length and steps")
     either = length.add_mutually_exclusive_group()
     either.add_argument("--minutes", type=float, help="wall time of the training (default 10)")
     either.add_argument("--steps", type=int, help="number of steps instead: the same flow every time")
-    length.add_argument("--batch-draws", type=int, default=16, metavar="N", help="of each of them (default 16)")
-    length.add_argument("--rows", type=int, default=8192, help="random sites in a step of sites_first (default 8192)")
-    length.add_argument("--batch-temperatures", type=int, default=32, metavar="N", help="in a batch (default 32)")
-    length.add_argument("--learning-rate", type=float, help="at its peak (default: the flow's, 0.01 for multiscale)")
-    length.add_argument("--warmup", type=int, default=50, metavar="STEPS", help="until that peak (default 50)")
-    length.add_argument("--clip-norm", type=float, default=1.0, help="bound of the gradient's norm (default 1)")
+    length.add_argument(
+        "--batch-draws", type=int, default=16, metavar="N", help="draws at each temperature of a batch (default 16)"
+    )
+    length.add_argument(
+        "--rows", type=int, default=8192, metavar="N", help="random sites in a step of sites_first (default 8192)"
+    )
+    length.add_argument(
+        "--batch-temperatures", type=int, default=32, metavar="N", help="temperatures in a batch (default 32)"
+    )
+    length.add_argument(
+        "--learning-rate", type=float, metavar="R", help="highest rate (default: the flow's, 0.01 for multiscale)"
+    )
+    length.add_argument(
+        "--warmup", type=int, default=50, metavar="STEPS", help="steps until the highest rate (default 50)"
+    )
+    length.add_argument(
+        "--clip-norm", type=float, default=1.0, metavar="G", help="bound of the gradient's norm (default 1)"
+    )
     length.add_argument(
         "--ema",
         type=float,
         default=0.0,
         metavar="DECAY",
-        help="serve a moving average, such as 0.999",
+        help="keep a moving average of the parameters, with a decay such as 0.999 (default 0: none)",
     )
 
     critic = parser.add_argument_group("the critic of advnf")
@@ -93,17 +107,29 @@ def add_parser(verbs: Any) -> None:
     critic.add_argument(
         "--critic-channels", type=int, default=32, metavar="N", help="channels of each convolution (default 32)"
     )
-    critic.add_argument("--critic-packing", type=int, default=2, metavar="N", help="seen together (default 2)")
-    critic.add_argument("--critic-rate", type=float, default=1e-3, help="its learning rate (default 0.001)")
-    critic.add_argument("--critic-penalty", type=float, default=0.0, metavar="W", help="gradient penalty (default 0)")
+    critic.add_argument(
+        "--critic-packing", type=int, default=2, metavar="N", help="configurations it sees together (default 2)"
+    )
+    critic.add_argument(
+        "--critic-rate", type=float, default=1e-3, metavar="R", help="its learning rate (default 0.001)"
+    )
+    critic.add_argument(
+        "--critic-penalty", type=float, default=0.0, metavar="W", help="weight of a gradient penalty (default 0)"
+    )
     critic.add_argument(
         "--critic-clip", type=float, default=0.0, metavar="W", help="bound of its weights (default none)"
     )
-    critic.add_argument("--no-spectral-norm", action="store_true", help="do not bound its Lipschitz constant")
-    critic.add_argument("--no-augmentation", action="store_true", help="do not turn and reflect what it sees")
+    critic.add_argument("--no-spectral-norm", action="store_true", help="leave its Lipschitz constant unbounded")
+    critic.add_argument(
+        "--no-augmentation",
+        action="store_true",
+        help="show it configurations as they are, not moved by random symmetries",
+    )
 
     shown = parser.add_argument_group("metrics")
-    shown.add_argument("--log", type=Path, metavar="FILE", help="append those of every step (.jsonl or .csv)")
+    shown.add_argument(
+        "--log", type=Path, metavar="FILE", help="append the metrics of every step to a file (.jsonl or .csv)"
+    )
     shown.add_argument("--tensorboard", type=Path, metavar="DIR", help="write them for TensorBoard, if it is installed")
 
 

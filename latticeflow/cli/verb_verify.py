@@ -19,7 +19,7 @@ def add_parser(verbs: Any) -> None:
         "re-read ensemble files, check every block and re-measure every configuration",
         "latticeflow verify xy16.h5",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.h5", help="ensemble files")
     parser.add_argument("--cut", action="store_true", help="cut damaged files back to the draws before the damage")
     parser.add_argument("--json", action="store_true", help="print a JSON list of one object for each file")
 
