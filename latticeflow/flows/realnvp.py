@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from latticeflow.flows.flow import Flow
+from latticeflow.flows.torus_convolution import Neighbours, three_convolutions
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
 
 
 class Coupling(nn.Module):
-    """Scale and shift of one checkerboard colour, by convolutions over the other and the temperature."""
+    """Scale and shift of one checkerboard colour, by periodic convolutions over the other and the temperature."""
 
     def __init__(self, filters: int):
         super().__init__()
         self.hidden = nn.Sequential(_convolution(2, filters), nn.ReLU(), _convolution(filters, filters), nn.ReLU())
         self.output = _convolution(filters, 2)
 
-    def forward(self, frozen: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        """Log scale, in (-1, 1), and shift, both (B, Ly, Lx), from frozen sites (B, Ly, Lx), zero elsewhere."""
-        T = temperature[:, None, None].expand_as(frozen)
-        s, t = self.output(self.hidden(torch.stack((frozen, T), dim=1))).unbind(1)
+    def forward(self, frozen: Tensor, temperature: Tensor, places: Sequence[Neighbours]) -> tuple[Tensor, Tensor]:
+        """Scale and shift of the sites that move, given the others.
+
+        Args:
+            frozen: the sites that stay, (N/2, B).
+            temperature: (B,).
+            places: neighbours of each convolution: from the sites that stay to all, from all to all, and to those that
+                move.
+
+        Returns:
+            Log scale, in (-1, 1), and shift, both (N/2, B).
+        """
+        first, second = cast(nn.Conv2d, self.hidden[0]), cast(nn.Conv2d, self.hidden[2])
+        given, of_temperature = first.weight.split(1, 1)
+        # The temperature is the same at all sites: its convolution is a bias.
+        bias = _bias(first)[:, None] + of_temperature.sum((1, 2, 3))[:, None] * temperature
+        weights = given, second.weight, self.output.weight
+        found = three_convolutions(frozen, bias, weights, [_bias(second), _bias(self.output)], places)
+        s, t = found.unbind(0)
         return torch.tanh(s), t
 
 
@@ -73,27 +92,33 @@ class RealNVP(Flow):
         super().__init__(model, lattice, temperatures, {"couplings": couplings, "filters": filters})
         if couplings < 2:
             raise InputError(f"couplings = {couplings} must be at least 2, one for each colour")
-        even = torch.zeros(lattice.N)
-        even[torch.as_tensor(lattice.sublattices(1)[0], dtype=torch.long)] = 1.0
-        self.register_buffer("_even", even.view(lattice.shape), persistent=False)
+        colours = lattice.sublattices(1)
+        self._order = np.concatenate(colours)
+        all_to_all = Neighbours(lattice.shape)
+        self._places = nn.ModuleList(
+            nn.ModuleList((Neighbours(lattice.shape, inputs=stay), all_to_all, Neighbours(lattice.shape, outputs=move)))
+            for stay, move in (colours, colours[::-1])
+        )
         self.couplings = nn.ModuleList(Coupling(filters) for _ in range(couplings))
 
-    def _layers(self) -> list[tuple[Coupling, Tensor]]:
-        """Couplings with the mask of the sites that each leaves alone, in the order of drawing."""
-        even = self.get_buffer("_even")
-        return [(cast(Coupling, layer), even if k % 2 == 0 else 1 - even) for k, layer in enumerate(self.couplings)]
+    def _layers(self) -> list[tuple[int, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]]:
+        """For each coupling, in the order of drawing, the colour that it leaves alone and what it makes of it."""
+        places = [cast(Sequence[Neighbours], each) for each in self._places]
+        return [(k % 2, partial(layer, places=places[k % 2])) for k, layer in enumerate(self.couplings)]
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         # Both ends are kept off the wall by the resolution of the numbers; beyond, the density is zero in practice.
         edge = torch.finfo(theta.dtype).eps
+        theta = theta.flatten(1).t()[self._order]
         x = torch.logit((wrap(theta) + math.pi) / (2 * math.pi), eps=edge)
-        log_det = softplus(x) + softplus(-x) - math.log(2 * math.pi)
-        for layer, frozen in reversed(self._layers()):
-            s, t = layer(x * frozen, self.reduced(temperature))
-            s, t = s * (1 - frozen), t * (1 - frozen)
-            x = (x - t) * torch.exp(-s)
-            log_det = log_det - s
-        return (log_det - (x**2 + math.log(2 * math.pi)) / 2).sum((-2, -1), dtype=torch.float64)
+        log_det = _log_slope(x)
+        colours, log_dets = [*x.chunk(2)], [*log_det.chunk(2)]
+        for stay, layer in reversed(self._layers()):
+            s, t = layer(colours[stay], self.reduced(temperature))
+            colours[1 - stay] = (colours[1 - stay] - t) * torch.exp(-s)
+            log_dets[1 - stay] = log_dets[1 - stay] - s
+        log_q = torch.cat(log_dets) - (torch.cat(colours) ** 2 + math.log(2 * math.pi)) / 2
+        return log_q.sum(0, dtype=torch.float64)
 
     def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -101,18 +126,28 @@ class RealNVP(Flow):
         return theta, self._log_prob(theta, temperature)
 
     def _rsample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        shape = (len(temperature), *self.lattice.shape)
-        x = torch.randn(shape, generator=generator, device=self.device, dtype=temperature.dtype)
-        log_q = -(x**2 + math.log(2 * math.pi)) / 2
-        for layer, frozen in self._layers():
-            s, t = layer(x * frozen, self.reduced(temperature))
-            s, t = s * (1 - frozen), t * (1 - frozen)
-            x = x * torch.exp(s) + t
-            log_q = log_q - s
-        log_q = log_q + softplus(x) + softplus(-x) - math.log(2 * math.pi)
-        theta = wrap(2 * math.pi * torch.sigmoid(x) - math.pi)
-        return theta, log_q.sum((-2, -1), dtype=torch.float64)
+        shape = (len(temperature), self.lattice.N)
+        x = torch.randn(shape, generator=generator, device=self.device, dtype=temperature.dtype).t()[self._order]
+        colours, log_qs = [*x.chunk(2)], [*(-(x**2 + math.log(2 * math.pi)) / 2).chunk(2)]
+        for stay, layer in self._layers():
+            s, t = layer(colours[stay], self.reduced(temperature))
+            colours[1 - stay] = colours[1 - stay] * torch.exp(s) + t
+            log_qs[1 - stay] = log_qs[1 - stay] - s
+        x = torch.cat(colours)
+        log_q = torch.cat(log_qs) + _log_slope(x)
+        theta = wrap(2 * math.pi * torch.sigmoid(x) - math.pi)[np.argsort(self._order)]
+        return theta.t().reshape(-1, *self.lattice.shape), log_q.sum(0, dtype=torch.float64)
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="circular")
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
+
+
+def _log_slope(x: Tensor) -> Tensor:
+    """-log |d theta / d x| of the sigmoid to angles."""
+    return softplus(x) + softplus(-x) - math.log(2 * math.pi)

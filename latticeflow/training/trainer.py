@@ -82,7 +82,7 @@ class Trainer:
         if self.objective.adversarial:
             self.critic = _critic(flow, self.settings, self.draws).to(flow.device)
             rate = settings.critic.learning_rate
-            self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas=(0.5, 0.9))
+            self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), rate, betas=(0.5, 0.9), fused=True)
         group.copy_first([*flow.state_dict().values(), *(self.critic.state_dict().values() if self.critic else ())])
         self.average = copy.deepcopy(flow).requires_grad_(False) if settings.ema else None
         self.step_number, self.seconds, self.reference_draws = 0, 0.0, 0
@@ -266,7 +266,7 @@ def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:
     """The optimiser of the flow; every group's ``initial_lr`` is its rate at the peak of the schedule."""
     assert settings.learning_rate is not None
     group = {"params": list(flow.parameters()), "initial_lr": settings.learning_rate}
-    return torch.optim.Adam([group], settings.learning_rate, betas=(0.9, 0.99))
+    return torch.optim.Adam([group], settings.learning_rate, betas=(0.9, 0.99), fused=True)
 
 
 def _critic(flow: Flow, settings: TrainingSettings, draws: int) -> Critic | PublishedCritic:
