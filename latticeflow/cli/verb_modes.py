@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,20 +49,24 @@ def add_parser(verbs: Any) -> None:
         "  latticeflow modes --table --workers 2",
     )
     parser.add_argument(
-        "--target", nargs="+", metavar="NAME", help="densities by name, or module:name (default with --table: all)"
+        "--target",
+        nargs="+",
+        metavar="NAME",
+        help="densities by name, or module:name (default with --table: four in the plane)",
     )
     parser.add_argument(
         "--method",
         nargs="+",
         metavar="NAME",
-        help="methods by name, or module:name (default with --table: all but variants of GAN and VEEGAN)",
+        help="methods by name, or module:name (default with --table: the main ones)",
     )
     parser.add_argument("--list", action="store_true", help="name the densities and methods, and stop")
     parser.add_argument(
         "--table",
         action="store_true",
-        help="run every method on every density, and print a table; continues where --rows ends",
+        help="run methods on densities, and print a table; continues where --rows ends",
     )
+    parser.add_argument("--all", action="store_true", help="with --table: all densities and methods, which takes days")
     parser.add_argument("--quick", action="store_true", help="with --table: a small table, in about a minute")
     parser.add_argument("--seeds", type=int, help="runs of each method on each density (default 1; 3 with --table)")
     parser.add_argument(
@@ -73,6 +79,9 @@ def add_parser(verbs: Any) -> None:
         "--steps", type=int, help="updates of a training (default 600); some methods make a fixed multiple of it"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default 1)")
+    parser.add_argument(
+        "--minutes", type=float, help="stop when the finished runs have taken so much processor time together"
+    )
     parser.add_argument(
         "--rows",
         type=Path,
@@ -113,9 +122,18 @@ def execute(arguments: argparse.Namespace) -> int:
         raise InputError("--show shows a table: give --table with it")
     for path in (arguments.plot, arguments.report):
         _check_folder(path)
-    targets = arguments.target or (summary.QUICK_TARGETS if arguments.quick else [*TARGETS])
-    methods = arguments.method or (summary.QUICK_METHODS if arguments.quick else summary.table_methods())
+    if arguments.all and not arguments.table:
+        raise InputError("--all makes a table: give --table with it")
+    targets, methods = summary.TABLE_TARGETS, summary.TABLE_METHODS
+    if arguments.quick:
+        targets, methods = summary.QUICK_TARGETS, summary.QUICK_METHODS
+    elif arguments.all:
+        targets, methods = [*TARGETS], summary.all_methods()
+    targets, methods = arguments.target or targets, arguments.method or methods
     whole = arguments.table and not arguments.quick
+    minutes = math.inf if arguments.minutes is None else arguments.minutes
+    if not minutes > 0:
+        raise InputError(f"minutes = {minutes:g} must be positive")
     seeds = arguments.seeds if arguments.seeds is not None else (3 if whole else 1)
     doublings = arguments.doublings if arguments.doublings is not None else (4 if whole else 0)
     if min(seeds, arguments.workers) < 1:
@@ -141,9 +159,12 @@ def execute(arguments: argparse.Namespace) -> int:
             effort,
             doublings=doublings,
             workers=arguments.workers,
+            minutes=minutes,
             stop=stop,
             report=lambda cell: progress.advance(1, f"{cell.method} on {cell.target}"),
         )
+    if not complete and not arguments.table:
+        arguments.plot = None  # which would train once more
     _show(arguments, cells, rows, doublings)
     return options.stopped(stop, complete, "the same command" if path else "the same command and --rows FILE.jsonl")
 
@@ -183,7 +204,7 @@ def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Ef
     from latticeflow.laboratory.targets import XYLattice
     from mcmc import InputError
     from mcmc.runtime.progress import Progress
-    from mcmc.runtime.stop import Stop
+    from mcmc.runtime.stop import Stop, Stopped
 
     given = [name for name in ("table", "rows", "report", "plot") if getattr(arguments, name)]
     if given:
@@ -193,10 +214,8 @@ def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Ef
     if others:
         raise InputError(f"{others[0]} is not a lattice of spins: leave it or --spins out")
     found: list[dict[str, Any]] = []
-    with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress:
+    with Stop() as stop, Progress("modes", len(cells), unit="cell") as progress, suppress(Stopped), stop.at_once():
         for cell in cells:
-            if stop.asked():
-                break
             row: dict[str, Any] = {**cell._asdict(), "mean": None, "rows": [], "diverged": None}
             try:
                 rows = compare_spins(fit(cell, effort), lattices[cell.target], seed=cell.seed)

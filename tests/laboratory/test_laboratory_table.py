@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import subprocess
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -29,6 +32,7 @@ from latticeflow.plots import figures as plots
 from latticeflow.plots import mode_figures as mode_plots
 from mcmc import InputError
 from mcmc.runtime.stop import Stop
+from tests.processes import LATTICEFLOW, ROOT, STARTED, wait_until
 
 EFFORT = Effort(steps=4, batch=16, width=8)
 
@@ -256,3 +260,38 @@ def test_command(tmp_path, capsys):
     assert "--list" in capsys.readouterr().err
     assert main(["modes", "--list"]) == 0
     assert "manifold1200" in capsys.readouterr().out
+
+
+def test_a_budget_of_processor_time_ends_a_table_between_cells(tmp_path, capsys):
+    rows = Rows(None, EFFORT)
+    todo = cells(["ring8"], ["realnvp", "planar", "nice"], 1)
+    with Stop() as stop:
+        assert not run_trials(todo, rows, EFFORT, minutes=1e-9, stop=stop)
+    assert len(rows.rows) == 1
+    words = ["modes", "--table", "--quick", "--steps", "2", "--method", "realnvp", "nice"]
+    words += ["--rows", str(tmp_path / "rows.jsonl")]
+    assert main([*words, "--minutes", "1e-9"]) == 75
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "latticeflow: stopped by the limit of 1e-09 processor minutes: go on with the same command"
+    assert main([*words, "--minutes", "10"]) == 0
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 4
+    assert main([*words, "--minutes", "0"]) == 2
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_ends_a_long_cell_and_keeps_those_that_are_finished(tmp_path, number, workers):
+    path = tmp_path / "rows.jsonl"
+    words = ["modes", "--table", "--target", "ring8", "--method", "exact", "realnvp", "--rows", str(path)]
+    words += ["--steps", "1000000", "--doublings", "0", "--seeds", "1", "--workers", str(workers)]
+    process = subprocess.Popen([*LATTICEFLOW, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    STARTED.append(process)
+    wait_until(lambda: path.exists() and path.read_bytes().endswith(b"\n"), process)
+    time.sleep(0.5)  # in the middle of the training that would take an hour
+    process.send_signal(number)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - started < 20  # a second or two on an idle machine
+    assert process.returncode == 128 + number
+    assert errors.decode().splitlines()[-1] == f"latticeflow: stopped by {number.name}: go on with the same command"
+    assert [json.loads(line)["method"] for line in path.read_text().splitlines()] == ["exact"]

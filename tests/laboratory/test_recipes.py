@@ -7,7 +7,7 @@ import torch
 
 from latticeflow.laboratory import METHODS, Effort
 from latticeflow.laboratory.methods import recipes, weight_scan
-from latticeflow.laboratory.report.summary import table_methods
+from latticeflow.laboratory.report.summary import all_methods
 from latticeflow.laboratory.targets import GaussianMixture, build_target
 
 TINY = Effort(steps=3, batch=16, width=8)
@@ -22,7 +22,7 @@ def test_recipes_stand_outside_the_table():
     assert {"gan_published", "veegan_noise254"} <= found
     scanned = {name for name, method in METHODS.items() if method.group == weight_scan.GROUP}
     assert scanned
-    assert {*table_methods()} == {*METHODS} - found - scanned
+    assert {*all_methods()} == {*METHODS} - found - scanned
 
 
 def test_size_of_the_noise_is_the_dimension_within_bounds():

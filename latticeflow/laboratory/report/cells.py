@@ -18,7 +18,7 @@ from latticeflow.laboratory.methods.method_registry import DivergedError, Effort
 from latticeflow.laboratory.targets import Target, build_target
 from mcmc import InputError
 from mcmc.runtime.registry import imported
-from mcmc.runtime.stop import Stop
+from mcmc.runtime.stop import Stop, Stopped
 
 
 class Trial(NamedTuple):
@@ -154,9 +154,13 @@ def _trial_of(row: dict[str, Any]) -> Trial:
     return Trial(row["target"], row["method"], row["seed"])
 
 
-def _work(effort: Effort, doublings: int, cell: Trial, stop: Stop) -> dict[str, Any]:
-    """`run_trial` for a grid; it cannot be stopped on its way."""
-    return run_trial(cell, effort, doublings)
+def _work(effort: Effort, doublings: int, cell: Trial, stop: Stop) -> dict[str, Any] | None:
+    """`run_trial` for a grid; a signal ends it at once, and then there is no row."""
+    try:
+        with stop.at_once():
+            return run_trial(cell, effort, doublings)
+    except Stopped:
+        return None
 
 
 def run_trials(
@@ -166,6 +170,7 @@ def run_trials(
     *,
     doublings: int = 0,
     workers: int = 1,
+    minutes: float = math.inf,
     stop: Stop | None = None,
     report: Callable[[Trial], None] = lambda cell: None,
 ) -> bool:
@@ -177,11 +182,23 @@ def run_trials(
         effort: of each.
         doublings: see `run_trial`.
         workers: processes.
-        stop: asked between cells; cells that are running when it speaks are lost, and run again next time.
+        minutes: of processor time that the cells together may take; the one that is running then is finished by one
+            worker, and lost by several.
+        stop: asked between cells; a signal ends cells that are running, which are run again next time.
         report: called after every cell.
 
     Returns:
         Whether all is done.
     """
+    stop, spent = stop or Stop(), 0.0
+
+    def account(cell: Trial) -> None:
+        nonlocal spent
+        row = rows.rows[-1]
+        spent += sum(point["seconds"] for point in row.get("curve", [row]))
+        if spent >= 60 * minutes and not stop.reason:
+            stop.reason = f"the limit of {minutes:g} processor minutes"
+        report(cell)
+
     work = partial(_work, effort, doublings)
-    return run_grid([*todo], work, rows, workers=workers, patience=0.0, stop=stop, report=report)
+    return run_grid([*todo], work, rows, workers=workers, patience=0.0, stop=stop, report=account)

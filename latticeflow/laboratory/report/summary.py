@@ -23,8 +23,36 @@ QUICK_TARGETS = ["mog8", "ring8"]
 QUICK_METHODS = ["exact", "gaussian", "realnvp", "realnvp_reverse_kl", "realnvp_advnf", "flow_matching"]
 
 
-def table_methods() -> list[str]:
-    """Methods of the whole table: all but those that explain it, the recipes and the scan of weights."""
+TABLE_TARGETS = ["mog8", "ring8", "mog4", "grid25"]
+"""Densities of the table, unless others are named; each shows something else, and the others cost more."""
+TABLE_METHODS = [
+    "exact",
+    "gaussian",
+    "realnvp",
+    "realnvp_reverse_kl",
+    "realnvp_advnf_reverse",
+    "realnvp_advnf_reverse_rescue_late_anneal",
+    "spline",
+    "spline_reverse_kl",
+    "spline_advnf_reverse",
+    "spline_advnf_reverse_rescue_late_anneal",
+    "realnvp_advnf",
+    "realnvp_advnf_forward",
+    "flow_matching",
+    "gan",
+    "pacgan4",
+    "veegan",
+    "ali",
+    "unrolled_gan",
+    "infogan",
+    "vae",
+    "realnvp_reverse_kl_mixture8",
+]
+"""Methods of the table, unless others are named."""
+
+
+def all_methods() -> list[str]:
+    """All methods but those that explain the others: the recipes and the scan of weights."""
     return [name for name, method in METHODS.items() if method.group not in (recipes.GROUP, weight_scan.GROUP)]
 
 
