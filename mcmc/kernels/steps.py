@@ -18,7 +18,7 @@ from mcmc.kernels.twist import twist
 
 
 @njit(cache=True, nogil=True)
-def run_draws(
+def run(
     x,
     y,
     beta,
@@ -29,83 +29,75 @@ def run_draws(
     owned,
     Lx,
     strips,
-    step,
-    thin,
-    numbers_per_step,
     program,
+    numbers_per_step,
+    step,
+    draws,
+    thin,
     accepted,
     sums,
     theta,
 ):
-    """Advance a block by ``thin`` steps, measure it, and so on, in place; a single call for many short steps.
+    """Advance a block by ``thin`` steps, measure it, and so on, in place; see `mcmc.kernels` for common arguments.
 
     Args:
+        width: float32 (W,), step widths of Metropolis.
+        shared: uint32 (4 * W,), keys that the lanes of a replica have in common.
         owned: as `mcmc.kernels.measure` takes it.
+        strips: lanes of a replica; see `mcmc.kernels.strips`.
+        program: int64 (n, 5): which kernel (`conventions.HEAT_BATH`, ...), how often in a step, every how many steps,
+            the first of the step's random moves that it uses, and an axis.
+        numbers_per_step: random moves that a step owns.
         step: number of the first step since the start of the run.
+        draws: how many times.
         thin: steps before each measurement.
-        sums: float64 (draws, 3, W), receives what `mcmc.kernels.measure.moments` finds.
+        accepted: float32 (n, W), to which each line's accepted proposals are added.
+        sums: float64 (draws, 3, W), receives what `mcmc.kernels.measure.moments` finds; of no draws if nothing is
+            measured.
         theta: float32 (draws, n * W), receives the angles; of no draws if they are not wanted.
-
-    For the other arguments see `run_steps`.
     """
     W, n = len(beta), sites(interaction) * len(beta)
-    for draw in range(len(sums)):
-        first = step + draw * thin
-        run_steps(
-            x, y, beta, width, keys, shared, interaction, Lx, strips, first, thin, numbers_per_step, program, accepted
-        )
-        sums[draw] = _moments(x, y, W, interaction, owned, Lx)
+    for draw in range(draws):
+        for now in range(step + draw * thin, step + (draw + 1) * thin):
+            first = np.uint64(now) * np.uint64(numbers_per_step)
+            _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, now, first, accepted)
+        if len(sums):
+            sums[draw] = _moments(x, y, W, interaction, owned, Lx)
         if len(theta):
             angles(x[:n], y[:n], theta[draw])
 
 
 @njit(cache=True, nogil=True)
-def run_steps(
-    x, y, beta, width, keys, shared, interaction, Lx, strips, step, steps, numbers_per_step, program, accepted
-):
-    """Advance a block, in place; see `mcmc.kernels` for the arguments that kernels share.
-
-    Args:
-        width: float32 (W,), step widths of Metropolis.
-        shared: uint32 (4 * W,), keys that the lanes of a replica have in common.
-        strips: lanes of a replica; see `mcmc.kernels.strips`.
-        step: number of the first step since the start of the run.
-        steps: how many to make.
-        numbers_per_step: random moves that a step owns.
-        program: int64 (n, 5): which kernel (`conventions.HEAT_BATH`, ...), how often in a step, every how many steps,
-            the first of the step's random moves that it uses, and an axis.
-        accepted: float32 (n, W), to which each line's accepted proposals are added.
-    """
+def _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, step, first, accepted):
+    """One step, whose random moves begin at ``first``; see `run`."""
     W, N = len(beta), sites(interaction)
     # All rows but the last of every strip, then the last; or one sequence of sites.
     parts = 2 if strips > 1 else 1
-    for n in range(step, step + steps):
-        first = np.uint64(n) * np.uint64(numbers_per_step)
-        for k in range(len(program)):
-            kernel, times, period, number, axis = program[k]
-            if n % period:
+    for k in range(len(program)):
+        kernel, times, period, number, axis = program[k]
+        if step % period:
+            continue
+        for again in range(times):
+            move = first + np.uint64(number + again)
+            if kernel == TWIST or (kernel == LINES and axis == 0):
+                _across(x, y, beta, shared, interaction, Lx, strips, kernel, axis == 0, move, accepted[k])
+                copy_rows(x, y, W, N, Lx, strips)
                 continue
-            for again in range(times):
-                move = first + np.uint64(number + again)
-                if kernel == TWIST or (kernel == LINES and axis == 0):
-                    _across(x, y, beta, shared, interaction, Lx, strips, kernel, axis == 0, move, accepted[k])
-                    copy_rows(x, y, W, N, Lx, strips)
-                    continue
-                for part in range(parts):
-                    begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
-                    order = (begin, end, Lx, 2) if strips > 1 else (0, N, N, 1)
-                    if kernel == HEAT_BATH:
-                        heat_bath(x, y, beta, keys, interaction, move, accepted[k], order)
-                    elif kernel == METROPOLIS:
-                        metropolis(x, y, beta, width, keys, interaction, move, accepted[k], order)
-                    elif kernel == OVER_RELAXATION:
-                        over_relaxation(x, y, W, interaction, order)
-                    else:
-                        _rows(x, y, beta, keys, interaction, Lx, strips, move, accepted[k], begin // Lx, end // Lx)
-                    if strips > 1 and part == 0:
-                        copy_first_row(x, y, W, N, Lx, strips)
-                    elif strips > 1:
-                        copy_last_row(x, y, W, N, Lx, strips)
+            for part in range(parts):
+                begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
+                order = (begin, end, Lx, 2) if strips > 1 else (0, N, N, 1)
+                if kernel == HEAT_BATH:
+                    heat_bath(x, y, beta, keys, interaction, move, accepted[k], order)
+                elif kernel == METROPOLIS:
+                    metropolis(x, y, beta, width, keys, interaction, move, accepted[k], order)
+                elif kernel == OVER_RELAXATION:
+                    over_relaxation(x, y, W, interaction, order)
+                else:
+                    _rows(x, y, beta, keys, interaction, Lx, strips, move, accepted[k], begin // Lx, end // Lx)
+                if strips > 1 and part == 0:
+                    copy_first_row(x, y, W, N, Lx, strips)
+                elif strips > 1:
+                    copy_last_row(x, y, W, N, Lx, strips)
 
 
 def _moments(x, y, W, interaction, owned, Lx):

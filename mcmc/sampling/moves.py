@@ -119,28 +119,10 @@ class Program:
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, numbers_per_step: int) -> None:
         """Make steps, in place; see `Move.advance`."""
-        from mcmc.kernels.steps import run_steps
+        W = len(block.beta)
+        self._run(block, step, 1, steps, numbers_per_step, np.empty((0, 3, W)), np.empty((0, W), np.float32))
 
-        accepted = np.zeros((len(self.moves), len(block.beta)), np.float32)
-        run_steps(
-            block.x.ravel(),
-            block.y.ravel(),
-            block.beta,
-            block.tuned.get(Metropolis.name, block.beta),
-            block.keys.ravel(),
-            block.shared_keys.ravel(),
-            block.interaction,
-            block.lattice.Lx,
-            block.strips,
-            step,
-            steps,
-            numbers_per_step,
-            self._lines,
-            accepted,
-        )
-        self._count(block, accepted)
-
-    def run(
+    def measure(
         self, block: ReplicaBlock, step: int, draws: int, thin: int, numbers_per_step: int, angles: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Measure ``draws`` times, ``thin`` steps before each; see `Move.advance`.
@@ -149,12 +131,25 @@ class Program:
             What `mcmc.kernels.measure` finds in each lane, float64 (draws, 3, W), and the angles, float32
             (draws, n, W), or none of them.
         """
-        from mcmc.kernels.steps import run_draws
-
-        W, n = len(block.beta), len(block.neighbours)
-        accepted = np.zeros((len(self.moves), W), np.float32)
+        n, W = len(block.neighbours), len(block.beta)
         sums, theta = np.empty((draws, 3, W)), np.empty((draws if angles else 0, n * W), np.float32)
-        run_draws(
+        self._run(block, step, draws, thin, numbers_per_step, sums, theta)
+        return sums, theta.reshape(-1, n, W)
+
+    def _run(
+        self,
+        block: ReplicaBlock,
+        step: int,
+        draws: int,
+        thin: int,
+        numbers_per_step: int,
+        sums: np.ndarray,
+        theta: np.ndarray,
+    ) -> None:
+        from mcmc.kernels.steps import run
+
+        accepted = np.zeros((len(self.moves), len(block.beta)), np.float32)
+        run(
             block.x.ravel(),
             block.y.ravel(),
             block.beta,
@@ -165,18 +160,15 @@ class Program:
             block.owned,
             block.lattice.Lx,
             block.strips,
-            step,
-            thin,
-            numbers_per_step,
             self._lines,
+            numbers_per_step,
+            step,
+            draws,
+            thin,
             accepted,
             sums,
             theta,
         )
-        self._count(block, accepted)
-        return sums, theta.reshape(-1, n, W)
-
-    def _count(self, block: ReplicaBlock, accepted: np.ndarray) -> None:
         for move, row in zip(self.moves, accepted, strict=True):
             if move.numbers:
                 block.counts[move.name] += row

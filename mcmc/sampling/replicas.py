@@ -222,7 +222,6 @@ class Replicas:
 
     Attributes:
         step: steps made since the start of the run; it names the random numbers of the next one.
-        accepted: float64 (R,) by name of the move, what it has counted so far.
     """
 
     def __init__(
@@ -232,7 +231,8 @@ class Replicas:
         self.model, self.lattice, self.size, self.threads = model, lattice, len(beta), threads
         self.step = 0
         self.keys = keys
-        self.accepted: dict[str, np.ndarray] = {}
+        self._accepted: dict[str, np.ndarray] = {}
+        self._prepared: Sampler | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._interrupted = False
         self.strips = strips
@@ -308,6 +308,17 @@ class Replicas:
             self._scatter(partial(_tuned, name), np.asarray(parameter))
 
     @property
+    def accepted(self) -> dict[str, np.ndarray]:
+        """What has been counted so far, float64 (R,) by name of the move; set it to count on from there."""
+        for block in self.blocks:
+            self._read_counts(block)
+        return self._accepted
+
+    @accepted.setter
+    def accepted(self, values: dict[str, np.ndarray]) -> None:
+        self._accepted = {**{name: np.zeros(self.size) for name in self.accepted}, **values}
+
+    @property
     def spins(self) -> np.ndarray:
         """Unit vectors, float32 (2, R, N); set them to start from a configuration."""
         spins = np.empty((2, self.size, self.lattice.N), np.float32)
@@ -353,12 +364,15 @@ class Replicas:
             raise
 
     def _prepare(self, sampler: Sampler) -> None:
+        if sampler is self._prepared:
+            return
+        self._prepared = sampler
         if any(isinstance(move, KernelMove) for move in sampler.moves):
-            from mcmc.kernels.steps import run_steps
+            from mcmc.kernels.steps import run
 
-            announce_compilation(run_steps)
+            announce_compilation(run)
         for move in sampler.moves:
-            self.accepted.setdefault(move.name, np.zeros(self.size))
+            self._accepted.setdefault(move.name, np.zeros(self.size))
             for block in self.blocks:
                 block.prepare(move)
 
@@ -366,11 +380,7 @@ class Replicas:
         """Make ``steps`` steps of a sampler."""
         self._prepare(sampler)
 
-        def work(block: ReplicaBlock) -> None:
-            self._advance(block, sampler, self.step, steps)
-            self._read_counts(block)
-
-        self._map(work)
+        self._map(lambda block: self._advance(block, sampler, self.step, steps))
         self.step += steps
 
     def _advance(self, block: ReplicaBlock, sampler: Sampler, step: int, steps: int) -> None:
@@ -385,7 +395,7 @@ class Replicas:
 
     def _read_counts(self, block: ReplicaBlock) -> None:
         for name, counted in block.counts.items():
-            self.accepted[name][block.slots] += block.lanes(counted).sum(-1, dtype=np.float64)
+            self._accepted[name][block.slots] += block.lanes(counted).sum(-1, dtype=np.float64)
             counted[:] = 0
         block.uncounted = 0
 
@@ -408,7 +418,6 @@ class Replicas:
             n = 0
             while n < draws:
                 n += self._run_at_once(block, sampler, n, draws, thin, series, theta)
-            self._read_counts(block)
 
         self._map(work)
         self.step += draws * thin

@@ -205,16 +205,16 @@ class Sampler:
     def run(
         self, block: ReplicaBlock, step: int, draws: int, thin: int, angles: bool
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Measure ``draws`` times, ``thin`` steps before each, by one call of a kernel; see `Program.run`.
+        """Measure ``draws`` times, ``thin`` steps before each, by one call of a kernel; see `Program.measure`.
 
         Returns:
             None where a step is not one call of a kernel.
         """
         segments, numbers, at_once = self._plan
         program = segments[0]
-        return (
-            program.run(block, step, draws, thin, numbers, angles) if at_once and isinstance(program, Program) else None
-        )
+        if at_once and isinstance(program, Program):
+            return program.measure(block, step, draws, thin, numbers, angles)
+        return None
 
     def describe(self) -> list[dict[str, Any]]:
         """The moves in JSON's types, for files."""
