@@ -97,6 +97,8 @@ class Flow(nn.Module, ABC):
     """Whether the density is exactly invariant when all angles turn together, or change sign together."""
     draws_in_field: ClassVar[bool] = False
     """Whether it draws models in a uniform field along the angle 0, see `is_in_field`, and is then not symmetric."""
+    largest_cell: ClassVar[int] = 1
+    """After how many sites along an axis couplings must repeat, where ``exact_last``."""
     axes: ClassVar[tuple[int, ...]] = (2,)
     """How many axes lattices may have."""
     exact_last: ClassVar[bool] = False
@@ -131,8 +133,12 @@ class Flow(nn.Module, ABC):
         if cls.symmetric and not model.reflection:
             return "its density has the symmetry of reversing all angles, which the model lacks"
         if cls.exact_last:
-            if not model.translation:
-                return "it takes all sites for alike, but couplings differ from site to site"
+            if max(model.period) > cls.largest_cell:
+                if cls.largest_cell == 1:
+                    return "it takes all sites for alike, but couplings differ from site to site"
+                return f"couplings repeat after {'x'.join(map(str, model.period))} sites, it serves cells of 2x2"
+            if max(model.period) > 1 and any(side % 2 for side in lattice.sides):
+                return "couplings differ within cells of 2x2 sites, and a side of the lattice is odd"
             if model.harmonics(lattice.shape) not in ((), (1,)):
                 return "it draws its last sites by von Mises laws, but charges are not all 1 and -1"
             if not exact_colours(model):

@@ -38,7 +38,7 @@ class LocalField(nn.Module):
     """The local field of single sites, by the angles around them: see `mcmc.Model.field` for all sites at once.
 
     Args:
-        model: of charges 1 and -1 and couplings that are the same at all sites.
+        model: of charges 1 and -1.
         lattice: where.
     """
 
@@ -46,13 +46,14 @@ class LocalField(nn.Module):
         super().__init__()
         acting = [(term, relation) for term in model.terms if term.scale for relation in relations(term, lattice.shape)]
         offsets = list(dict.fromkeys(offset for _, relation in acting for offset in relation.offsets))
-        self._products = [
-            (
-                complex(relation.amplitude(term)),
-                [(offsets.index(d), q) for d, q in zip(relation.offsets, relation.charges, strict=True)],
-            )
-            for term, relation in acting
+        self._factors = [
+            [(offsets.index(d), q) for d, q in zip(relation.offsets, relation.charges, strict=True)]
+            for _, relation in acting
         ]
+        amplitudes = np.array(
+            [np.broadcast_to(relation.amplitude(term), lattice.shape).ravel() for term, relation in acting]
+        )
+        self.register_buffer("_amplitudes", torch.tensor(amplitudes, dtype=torch.complex64), persistent=False)
         around = torch.tensor(lattice.neighbours(*offsets), dtype=torch.long)
         self.register_buffer("_around", around, persistent=False)
 
@@ -70,7 +71,7 @@ class LocalField(nn.Module):
         around = theta[rows[:, None], self.get_buffer("_around")[sites]].T
         u = torch.complex(around.cos(), around.sin())
         field = torch.zeros_like(u[0])
-        for amplitude, factors in self._products:
+        for amplitude, factors in zip(self.get_buffer("_amplitudes")[:, sites], self._factors, strict=True):
             field = field + amplitude * math.prod((u[j] if q > 0 else u[j].conj() for j, q in factors), start=1.0)
         return field
 

@@ -19,6 +19,7 @@ from latticeflow.flows.schedule import SEEN, coarse_to_fine
 from latticeflow.flows.spin_wave import SpinWaves
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
+from mcmc.models.terms import relations
 
 _SITES_AT_A_TIME = {"cpu": 2**17, "cuda": 2**21}
 """Of all configurations together in one pass: what bounds memory, some 3 kB a site where gradients are recorded."""
@@ -139,6 +140,7 @@ class Multiscale(Flow):
 
     name = "multiscale"
     axes = (2, 3)
+    largest_cell = 2
     draws_in_field = True
     exact_last = True
     learning_rate = 1e-2
@@ -197,7 +199,8 @@ class Multiscale(Flow):
             around = around if around is not None and around.vectors else None
             start, away = (torch.tensor(values, dtype=torch.float32) for values in (linear, distances))
             self.conditioners.append(Conditioner(start, away, around, **sizes))
-            self._nodes.append(generalised_von_mises.nodes_for(precision * self.unit / self.temperatures[0]))
+            largest = precision if waves.stable else _largest_field(model, lattice)
+            self._nodes.append(generalised_von_mises.nodes_for(largest * self.unit / self.temperatures[0]))
             self.register_buffer(f"_sites_{g}", torch.tensor(group.sites), persistent=False)
             self.register_buffer(f"_table_{g}", torch.tensor(table), persistent=False)
         self.last, self._local_field = LastColour(model, schedule.last), LocalField(model, lattice)
@@ -364,6 +367,12 @@ class Multiscale(Flow):
             log_q += log_density.view(-1, B).sum(0, dtype=torch.float64)
         theta = wrap(angles.T[:n]).contiguous().view(n, *self.lattice.shape)
         return theta, log_q[:n] + self.last.draw_(theta, temperature, generator)
+
+
+def _largest_field(model: Model, lattice: Lattice) -> float:
+    """That any site can feel: the sum of the couplings that act on it."""
+    acting = [(term, relation) for term in model.terms for relation in relations(term, lattice.shape)]
+    return float(np.max(sum(np.abs(relation.amplitude(term)) for term, relation in acting)))
 
 
 def _padded(values: Tensor) -> Tensor:

@@ -73,29 +73,26 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -
     A lattice halves as often as its sides have a common factor 2. What is left of it, a coarse grid of n sites, takes a
     net and a step for each of them: n is 1 for 64x64, 25 for 10x10 and 49 for 7x7.
 
+    Couplings that repeat after two sites make four kinds of sites, which may point four ways: the cells of 2x2 sites
+    are then drawn coarse to fine, of each cell one site after the other, and the sites of the exact colour of all cells
+    at the end. An order that relates the sites of a cell, such as a chirality, is then decided on the coarsest grid.
+
     Args:
         lattice: any rectangle or cuboid.
         model: decides which sites come last.
         seen: the most already drawn sites that one site sees; None takes `SEEN`.
     """
     seen = SEEN[lattice.dimensions] if seen is None else seen
-    common = int(np.gcd.reduce(lattice.sides))
-    spacing = common & -common
-    cells = [range(side // spacing) for side in lattice.shape]
-    order = [([tuple(spacing * n for n in reversed(cell))], spacing, 0) for cell in product(*cells)][1:]
-    half_level = 0
-    while spacing > 1:
-        for groups_of_half in _halve(lattice, spacing):
-            half_level += 1
-            order += [(sites, spacing, half_level) for sites in groups_of_half]
-        spacing //= 2
-
-    exact = [a == 2 and _is_exact(sites[0], model) for sites, a, _ in order]
-    if not any(exact):
-        exact[-1] = True
+    if max(model.period) > 1:
+        order, exact = _cell_by_cell(lattice, model)
+    else:
+        order = _order(lattice.sides)[1:]
+        exact = [a == 2 and _is_exact(sites[0], model) for sites, a, _ in order]
+        if not any(exact):
+            exact[-1] = True
     drawn, groups = np.zeros(lattice.N, bool), list[Group]()
     if not model.rotation:
-        groups.append(Group(np.array([0]), np.zeros((1, 0), np.int64), common & -common, 0))
+        groups.append(Group(np.array([0]), np.zeros((1, 0), np.int64), order[0][1], 0))
     drawn[0] = True
     for (sites, a, half), is_last in zip(order, exact, strict=True):
         if is_last:
@@ -108,19 +105,45 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -
     return Schedule(tuple(groups), np.concatenate([lattice.site(*np.array(sites).T) for sites in last]))
 
 
-def _halve(lattice: Lattice, spacing: int) -> list[list[list[Site]]]:
+def _order(sides: Sequence[int]) -> list[tuple[list[Site], int, int]]:
+    """Groups of sites, the spacing of what is known when their level begins, and half-levels; the origin is first."""
+    common = int(np.gcd.reduce(sides))
+    spacing = common & -common
+    cells = [range(side // spacing) for side in reversed(sides)]
+    order = [([tuple(spacing * n for n in reversed(cell))], spacing, 0) for cell in product(*cells)]
+    half_level = 0
+    while spacing > 1:
+        for groups_of_half in _halve(sides, spacing):
+            half_level += 1
+            order += [(sites, spacing, half_level) for sites in groups_of_half]
+        spacing //= 2
+    return order
+
+
+def _cell_by_cell(lattice: Lattice, model: Model) -> tuple[list[tuple[list[Site], int, int]], list[bool]]:
+    """`_order` of cells of two sites along every axis but for the origin, and which groups are of the exact colour."""
+    corners = [(*reversed(corner),) for corner in product(range(2), repeat=lattice.dimensions)]
+    order, last = list[tuple[list[Site], int, int]](), list[tuple[list[Site], int, int]]()
+    for cells, spacing, half_level in _order([side // 2 for side in lattice.sides]):
+        for corner in corners:
+            sites = [tuple(2 * n + x for n, x in zip(cell, corner, strict=True)) for cell in cells]
+            (last if _is_exact(corner, model) else order).append((sites, 2 * spacing, half_level))
+    return order[1:] + last, [False] * (len(order) - 1) + [True] * len(last)
+
+
+def _halve(sides: Sequence[int], spacing: int) -> list[list[list[Site]]]:
     """Groups at the centres, faces and edges, in order; all sites of a group see the same offsets to what is drawn."""
-    cells = [side // spacing for side in lattice.sides]
+    cells, dimensions = [side // spacing for side in sides], len(sides)
     # Parity closes around an even number of cells only; an odd number makes every cell a class of its own.
     periods = [n if n % 2 else 2 for n in cells]
-    halved = lattice.dimensions == 2 and all(n % 4 == 0 for n in cells)
-    merged = lattice.dimensions == 2 and min(cells) == 2 and all(n % 2 == 0 for n in cells)
+    halved = dimensions == 2 and all(n % 4 == 0 for n in cells)
+    merged = dimensions == 2 and min(cells) == 2 and all(n % 2 == 0 for n in cells)
 
     def kind(cell: Site, axes: Sequence[int]) -> tuple[int, ...]:
         parities = tuple(i % p for i, p in zip(cell, periods, strict=True))
         # Opposite corners of a cell first, so that the later groups lie between known sites.
         opposite = sum(parities) % 2
-        if len(axes) == lattice.dimensions:
+        if len(axes) == dimensions:
             return opposite, *parities, sum(i // 2 for i in cell) % 2 if halved and not opposite else 0
         return (opposite,) if merged else (opposite, *parities)
 
@@ -132,7 +155,7 @@ def _halve(lattice: Lattice, spacing: int) -> list[list[list[Site]]]:
             classes.setdefault(kind(cell, axes), []).append(place)
         return [classes[each] for each in sorted(classes)]
 
-    every = range(lattice.dimensions)
+    every = range(dimensions)
     return [
         [group for axes in combinations(every, many) for group in groups(axes)]
         for many in reversed(range(1, len(every) + 1))

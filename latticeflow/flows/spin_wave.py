@@ -36,6 +36,9 @@ class SpinWaves:
 
     def __init__(self, model: Model, lattice: Lattice, mass: float = 0.0):
         self.lattice, self.massless = lattice, model.rotation and not mass
+        if not model.translation:  # its waves have other shapes than those of a Fourier transform
+            self.stiffness, self.stable, self.green = 0.0, False, np.zeros(lattice.shape)
+            return
         spectrum = stiffness_spectrum(model, lattice)
         scale = float(np.abs(np.fft.ifftn(spectrum).real).max())
         self.stiffness = float(spectrum.mean()) + mass * scale
@@ -44,7 +47,7 @@ class SpinWaves:
         if self.massless:
             spectrum.flat[0] = np.inf  # the global rotation, which nothing restores
         self.stable = bool(spectrum.min() > 1e-9 * scale)
-        """Whether the ferromagnetic state is a minimum of the energy."""
+        """Whether the ferromagnetic state is a minimum of the energy, and couplings are the same at all sites."""
         self.green = np.fft.ifftn(1 / spectrum).real if self.stable else np.zeros(lattice.shape)
         """G(r), float64 (Ly, Lx) or (Lz, Ly, Lx), indexed by (z,) y and x of r."""
 

@@ -338,6 +338,28 @@ class Model:
         """Whether the energy stays when the configuration is shifted along an axis: nothing depends on the site."""
         return all(term.uniform for term in self.terms)
 
+    @cached_property
+    def period(self) -> tuple[int, ...]:
+        """Shifts along x, y (and z) that keep the energy: the sides of the cell that couplings and phases repeat.
+
+        Example:
+            >>> from mcmc.models.presets import XY, fully_frustrated
+            >>> XY().period, fully_frustrated(8).period
+            ((1, 1), (2, 1))
+        """
+        arrays = [
+            value for term in self.terms for value in (term.coupling, term.phase) if isinstance(value, np.ndarray)
+        ]
+
+        def repeats(after: int, axis: int) -> bool:
+            return all(np.array_equal(np.roll(value, after, axis), value) for value in arrays)
+
+        sides = reversed(arrays[0].shape) if arrays else (1,) * self.dimensions
+        return tuple(
+            next(n for n in range(1, side + 1) if side % n == 0 and repeats(n, -1 - axis))
+            for axis, side in enumerate(sides)
+        )
+
     @property
     def ferromagnetic(self) -> bool:
         """Whether equal angles make every term's energy least, and rotations keep it."""
