@@ -13,13 +13,19 @@ from latticeflow.cli import options
 
 def add_subjects(subjects: Any) -> None:
     """Declare the subjects."""
-    _add_contest(
+    duel = _add_contest(
         subjects,
         "head-to-head",
         run_head_to_head,
         "effective draws a second of neural MCMC beside the classical samplers",
         4.0,
     )
+    duel.add_argument(
+        "--without-flow",
+        action="store_true",
+        help="measure the classical samplers of --model on --size alone, for models that no flow is trained for",
+    )
+    options.add_model_options(duel)
     _add_contest(
         subjects,
         "free-energy",
@@ -37,7 +43,7 @@ def add_subjects(subjects: Any) -> None:
     )
 
 
-def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float, *, plot: bool = True) -> None:
+def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float, *, plot: bool = True) -> Any:
     example = f"latticeflow bench {name} --flows xy8.pt exy8.pt" + (f" --plot {name}.png" if plot else "")
     duel = options.add_verb(subjects, name, run, summary, example)
     duel.set_defaults(verb=f"bench {name}")
@@ -64,6 +70,7 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     duel.add_argument("--json", action="store_true", help="print one JSON object")
     if plot:
         duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")
+    return duel
 
 
 def run_head_to_head(arguments: argparse.Namespace) -> None:
@@ -74,7 +81,11 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
     from latticeflow.plots import flow_figures as flow_plots
 
     device = choose_device(arguments.device)
-    rows, balances = _contests(arguments, head_to_head.contest, 8, flow_plots.head_to_head)
+    balances: list[Any] = []
+    if arguments.without_flow:
+        rows = _classical(arguments)
+    else:
+        rows, balances = _contests(arguments, head_to_head.contest, 9, flow_plots.head_to_head)
     if arguments.json:
         plain = [
             {**each._asdict(), "break_even": each.break_even if math.isfinite(each.break_even) else None}
@@ -84,6 +95,26 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
         return
     print(f"flows on {describe(device)}")
     print(head_to_head.rates_text(rows, balances))
+
+
+def _classical(arguments: argparse.Namespace) -> list[Any]:
+    """Measure the classical samplers of a model."""
+    import torch
+
+    from latticeflow.experiments.head_to_head import classical_rates
+    from mcmc.errors import InputError
+    from mcmc.models.lattice import as_lattice
+
+    if arguments.flows:
+        raise InputError("--without-flow measures no flows: leave out --flows")
+    return classical_rates(
+        options.model_of(arguments, arguments.size),
+        as_lattice(arguments.size),
+        arguments.temperatures or (0.5, 1.0),
+        seconds=0.3 if arguments.quick else arguments.seconds,
+        seed=arguments.seed,
+        threads=torch.get_num_threads(),
+    )
 
 
 def run_free_energy(arguments: argparse.Namespace) -> None:

@@ -110,7 +110,7 @@ def curve_contest(
         e, heat = found["energy"], found["specific_heat"]
         rows.append(
             CurveGain(
-                system=system_name(flow),
+                system=system_name(flow.model, flow.lattice),
                 temperature=t,
                 energy=e.value,
                 energy_error=e.error,

@@ -111,7 +111,7 @@ def contest(
         raise InputError(f"seconds = {seconds} must be positive")
     flow, metadata, _ = checkpoint.load(flow_path, device)
     grid = sorted(temperatures or np.linspace(*flow.temperatures, 8).tolist())
-    system = system_name(flow)
+    system = system_name(flow.model, flow.lattice)
     rows = _weights(flow, system, grid, seconds, seed)
     report(WEIGHTS)
     rows += _bridge(flow, system, grid, seconds, seed)

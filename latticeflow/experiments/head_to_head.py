@@ -21,16 +21,25 @@ from mcmc.models import observables
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.sampling.rng import key
-from mcmc.sampling.samplers import SAMPLERS, find_sampler
+from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
 
-OBSERVABLES = ("energy", "square_magnetization", "vortex_density")
+OBSERVABLES = (
+    "energy",
+    "square_magnetization",
+    "vortex_density",
+    "specific_heat",
+    "helicity_modulus",
+    "sign_of_order",
+)
+"""The last one is the sign that a broken symmetry leaves open, of a chirality or of the direction of stripes: a chain
+that never leaves one sign has not sampled. Models without such an order have none."""
 CHAIN, WEIGHTED, REDRAWN, SWEPT = "neural MCMC", "importance", "with redraws", "with sweeps"
 NEURAL = (CHAIN, WEIGHTED, REDRAWN, SWEPT)
 """Ways to use a flow: its proposals alone, as a chain or weighted; a redraw, or a local sweep, after each proposal."""
-CLASSICAL = ("auto", "metropolis", "wolff", "swendsen_wang")
+CLASSICAL = ("auto", "over_relaxation", "metropolis", "wolff", "swendsen_wang")
 SHIPPED = "xy8"
 CHAINS = 16  # classical kernels are built for vectors of 16
 NEURAL_CHAINS = 4
@@ -49,10 +58,13 @@ class Rate(NamedTuple):
     """Wall time of the draws, this temperature's share."""
     draws: int
     """Measured, of all chains."""
-    tau_int: tuple[float, float, float]
-    """Integrated autocorrelation times of `OBSERVABLES`, in draws; NaN where nothing can be said."""
-    sure: tuple[bool, bool, bool] = (True, True, True)
+    tau_int: tuple[float, ...]
+    """Integrated autocorrelation times of `OBSERVABLES`, in draws; NaN where nothing can be said, infinite for a
+    sign that never changed."""
+    sure: tuple[bool, ...] = (True,) * len(OBSERVABLES)
     """Whether the chains were long enough for them; otherwise they may be longer, and the rates lower."""
+    both_signs: float = math.nan
+    """Share of the chains that saw both signs of the order; of independent draws 1 if both were drawn."""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -64,7 +76,8 @@ class Rate(NamedTuple):
         rates = dict(zip(OBSERVABLES, self.rates, strict=True))
         return {
             **self._asdict(),
-            "tau_int": [None if math.isnan(tau) else tau for tau in self.tau_int],
+            "tau_int": [tau if math.isfinite(tau) else None for tau in self.tau_int],
+            "both_signs": None if math.isnan(self.both_signs) else self.both_signs,
             "effective_draws_per_second": {k: None if math.isnan(rate) else rate for k, rate in rates.items()},
         }
 
@@ -120,10 +133,12 @@ def contest(
     Raises:
         InputError: the checkpoint cannot be used, or no time is given.
     """
-    if not seconds > 0:
-        raise InputError(f"seconds = {seconds} must be positive")
+    _check(seconds)
     flow, metadata, _ = checkpoint.load(flow_path, device)
-    grid, system = tuple(temperatures or np.linspace(*flow.temperatures, 8).tolist()), system_name(flow)
+    grid, system = (
+        tuple(temperatures or np.linspace(*flow.temperatures, 8).tolist()),
+        system_name(flow.model, flow.lattice),
+    )
     unit = unit_size(flow)
     rows = _measure(
         system,
@@ -144,21 +159,57 @@ def contest(
             )
             rows += _measure(system, name, moved, grid, seconds, flow.model, MOVED_DRAWS)
         report(name)
-    for name in _classical(flow.model, flow.lattice):
-        thin = max(1, SAMPLERS[name].default_thin(flow.lattice) // 8)
-        classical = Settings(flow.model, flow.lattice, grid, chains=CHAINS, sampler=name, thin=thin, seed=seed)
-        simulation = Simulation(classical, threads=torch.get_num_threads())
-        rows += _measure(system, name, simulation, grid, seconds, flow.model, 16)
-        report(name)
+    rows += classical_rates(
+        flow.model, flow.lattice, grid, seconds=seconds, seed=seed, threads=torch.get_num_threads(), report=report
+    )
     return rows, balance(rows, float(metadata.get("seconds", math.nan)))
 
 
-def system_name(flow: Flow) -> str:
+def classical_rates(
+    model: Model,
+    lattice: Lattice,
+    temperatures: Sequence[float],
+    *,
+    seconds: float = 4.0,
+    seed: int = 0,
+    threads: int = 1,
+    report: Callable[[str], None] = lambda method: None,
+) -> list[Rate]:
+    """Measure all classical samplers of a model, as `contest` does beside a flow.
+
+    Args:
+        model: the spin model.
+        lattice: on which.
+        temperatures: in units of J / k_B.
+        seconds: about how long to draw by each method, all temperatures together.
+        seed: root of the random streams.
+        threads: how many to use.
+        report: called with the name of each method when it is done.
+
+    Raises:
+        InputError: no time is given, or temperatures that are not positive.
+    """
+    _check(seconds)
+    grid, rows = tuple(temperatures), list[Rate]()
+    for name in _classical(model, lattice):
+        thin = max(1, find_sampler(name, model, lattice).default_thin(lattice) // 8)
+        classical = Settings(model, lattice, grid, chains=CHAINS, sampler=name, thin=thin, seed=seed)
+        simulation = Simulation(classical, threads=threads)
+        rows += _measure(system_name(model, lattice), name, simulation, grid, seconds, model, 16)
+        report(name)
+    return rows
+
+
+def _check(seconds: float) -> None:
+    if not seconds > 0:
+        raise InputError(f"seconds = {seconds} must be positive")
+
+
+def system_name(model: Model, lattice: Lattice) -> str:
     """Model, ring coupling and size in words, such as ``EXY K=1 8x8``."""
-    Ly, Lx = flow.lattice.shape
-    K = flow.model.couplings.get("K")
+    K = model.couplings.get("K")
     ring = f" K={K:g}" if K else ""
-    return f"{flow.model.name.upper()}{ring} {Lx}x{Ly}"
+    return f"{model.name.upper().replace('_', ' ')}{ring} {'x'.join(str(side) for side in lattice.sides)}"
 
 
 def _classical(model: Model, lattice: Lattice) -> list[str]:
@@ -184,12 +235,14 @@ def _measure(
         start = time.perf_counter()
         theta = source.block(unit).theta
         spent += time.perf_counter() - start
-        pieces.append(_series(theta, model))
-    series = np.concatenate(pieces, axis=-1)  # (3, T, C, n)
-    return [
-        _row(system, method, T, spent / len(grid), [estimate(values) for values in series[:, t]])
-        for t, T in enumerate(grid)
-    ]
+        pieces.append(_series(theta, model, grid))
+    series = np.concatenate(pieces, axis=-1)  # (observables, T, C, n)
+    rows = []
+    for t, T in enumerate(grid):
+        values = _deviations(series[:, t])
+        row = _row(system, method, T, spent / len(grid), [estimate(each) for each in values])
+        rows.append(_with_signs(row, values[-1]) if len(values) == len(OBSERVABLES) else row)
+    return rows
 
 
 def _weighted(system: str, flow: Flow, grid: Sequence[float], seconds: float, seed: int) -> list[Rate]:
@@ -206,30 +259,53 @@ def _weighted(system: str, flow: Flow, grid: Sequence[float], seconds: float, se
             start = time.perf_counter()
             theta, log_weight = propose(flow, T, n, generator=generator)
             spent += time.perf_counter() - start
-            pieces.append(_series(theta, flow.model))
+            pieces.append(_series(theta[None], flow.model, [T])[:, 0])
             log_w.append(log_weight)
         p = normalise(np.concatenate(log_w))
         estimates = []
-        for values in np.concatenate(pieces, axis=-1):
+        series = np.concatenate(pieces, axis=-1)
+        series[3] = (series[0] - p @ series[0]) ** 2
+        for values in series:
             found = derived(lambda product, mean: product / mean, p * values, p)
             variance = float(p @ (values - p @ values) ** 2)
             tau = found.error**2 * len(p) / variance / 2 if variance > 0 else 0.5
             estimates.append(replace(found, tau_int=tau))
-        rows.append(_row(system, WEIGHTED, T, spent, estimates))
+        row = _row(system, WEIGHTED, T, spent, estimates)
+        rows.append(_with_signs(row, series[-1][None]) if len(series) == len(OBSERVABLES) else row)
     return rows
 
 
-def _series(theta: np.ndarray, model: Model) -> np.ndarray:
-    """`OBSERVABLES` of configurations, (..., Ly, Lx) -> (3, ...)."""
-    m2 = observables.magnetization(theta) ** 2
-    return np.stack([observables.energy(theta, model), m2, observables.vortex_density(theta)])
+def _series(theta: np.ndarray, model: Model, grid: Sequence[float]) -> np.ndarray:
+    """Moments of `OBSERVABLES`, (T, ..., Ly, Lx) -> (observables, T, ...), the fourth not yet about the mean energy."""
+    m2 = observables.magnetization(theta, model) ** 2
+    terms, d = observables.helicity_terms(theta, model), model.dimensions
+    T = np.array(grid).reshape(-1, *(1,) * (m2.ndim - 1))
+    helicity = terms[..., :d].mean(-1) - terms[..., d:].mean(-1) / T
+    energy = observables.energy(theta, model)
+    found = [energy, m2, observables.vortex_density(theta, model), energy**2, helicity]
+    signs = observables.sectors(theta, model)
+    return np.stack([*found, *(signs[name] for name in ("chirality", "stripes") if name in signs)])
+
+
+def _deviations(series: np.ndarray) -> np.ndarray:
+    """The same with what the specific heat fluctuates by, to first order: the square about the mean energy."""
+    return np.stack([*series[:3], (series[0] - series[0].mean()) ** 2, *series[4:]])
+
+
+def _with_signs(row: Rate, signs: np.ndarray) -> Rate:
+    """A row with the share of chains (C, n) that saw both signs; a sign that no chain left is not sampled at all."""
+    both = (signs.max(-1) > 0) & (signs.min(-1) < 0)
+    tau = row.tau_int if both.any() else (*row.tau_int[:-1], math.inf)
+    return row._replace(tau_int=tau, both_signs=float(both.mean()))
 
 
 def _row(system: str, method: str, T: float, spent: float, found: Sequence[Estimate]) -> Rate:
     # A constant series, such as no vortices at all, is as good as independent; so is an anticorrelated one.
-    first, second, third = (float(np.maximum(each.tau_int, 0.5)) for each in found)
-    a, b, c = (not each.missing for each in found)
-    return Rate(system, method, T, spent, found[0].draws, (first, second, third), (a, b, c))
+    lacking = len(OBSERVABLES) - len(found)
+    taus = (*(float(np.maximum(each.tau_int, 0.5)) for each in found), *(math.nan,) * lacking)
+    return Rate(
+        system, method, T, spent, found[0].draws, taus, (*(not each.missing for each in found), *(True,) * lacking)
+    )
 
 
 def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
@@ -241,10 +317,12 @@ def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
     """
     found = []
     for k, name in enumerate(OBSERVABLES):
+        if any(math.isnan(row.rates[k]) for row in rows):
+            continue
         # Seconds for one effective draw at each of the temperatures.
         cost: dict[str, float] = {}
         for row in rows:
-            cost[row.method] = cost.get(row.method, 0.0) + 1 / row.rates[k]
+            cost[row.method] = cost.get(row.method, 0.0) + (1 / row.rates[k] if row.rates[k] else math.inf)
         neural = min((method for method in cost if method in NEURAL), key=cost.__getitem__)
         best = min((method for method in cost if method not in NEURAL), key=cost.__getitem__)
         gain = cost[best] - cost[neural]
@@ -254,7 +332,7 @@ def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
                 name,
                 neural,
                 best,
-                cost[best] / cost[neural],
+                cost[best] / cost[neural] if math.isfinite(cost[neural]) else 0.0,
                 training_seconds / gain if gain > 0 else math.inf,
                 training_seconds,
             )
@@ -264,14 +342,19 @@ def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
 
 def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
     """The measurement for a terminal."""
-    titles = ("e", "m^2", "n_v")
-    head = f"{'system':14}{'method':15}{'T':>7}" + "".join(f"{title:>10}" for title in titles)
-    lines = [f"{'':36}{'effective draws a second':^30}{'tau_int in draws':^24}"]
-    lines.append(head + "".join(f"{title:>8}" for title in titles))
+    titles = ("e", "m^2", "n_v", "c", "helicity", "sign")
+    width = max((14, *(len(row.system) + 1 for row in rows)))
+    head = f"{'system':{width}}{'method':16}{'T':>7}" + "".join(f"{title:>10}" for title in titles)
+    lines = [f"{'':{width + 23}}{'effective draws a second':^60}{'tau_int in draws':^48}"]
+    lines.append(head + "".join(f"{title:>8}" for title in titles) + "  both signs")
     for row in sorted(rows, key=lambda row: (row.system, row.temperature)):
-        rates = "".join(f"{rate:10.0f}" for rate in row.rates)
-        taus = "".join(f"{tau:7.2f}{' ' if sure else '?'}" for tau, sure in zip(row.tau_int, row.sure, strict=True))
-        lines.append(f"{row.system:14}{row.method:15}{row.temperature:7.3f}{rates}{taus}")
+        rates = "".join(f"{'' if math.isnan(rate) else f'{rate:.0f}':>10}" for rate in row.rates)
+        taus = "".join(
+            f"{'' if math.isnan(tau) else f'{tau:.2f}':>7}{' ' if sure else '?'}"
+            for tau, sure in zip(row.tau_int, row.sure, strict=True)
+        )
+        signs = "" if math.isnan(row.both_signs) else f"{row.both_signs:8.0%}"
+        lines.append(f"{row.system:{width}}{row.method:16}{row.temperature:7.3f}{rates}{taus}{signs}".rstrip())
     for each in balances:
         after = ""
         if math.isfinite(each.break_even):

@@ -83,6 +83,11 @@ def crossings(
         InputError: fewer than two sizes, lattices of several shapes, curves that do not cross once within the
             temperatures that both sizes have, or too few draws near the crossing.
     """
+    for each in sizes:
+        if not isinstance(each, Reweighting):
+            raise InputError(
+                f"{each!r} is not a reweighting: give mcmc.Reweighting.from_ensemble of a file of each size"
+            )
     ordered = sorted(sizes, key=lambda each: each.lattice.N)
     shapes = {tuple(side / each.lattice.Lx for side in each.lattice.sides) for each in ordered}
     if len({each.lattice for each in ordered}) < 2 or len({each.lattice.N for each in ordered}) < len(ordered):

@@ -147,3 +147,42 @@ def integrate_down(beta: np.ndarray, energy: np.ndarray, variance: np.ndarray) -
     h, slope = np.diff(beta), variance
     steps = -h / 2 * (energy[1:] + energy[:-1]) - h**2 / 12 * (slope[1:] - slope[:-1])
     return np.append(0.0, np.cumsum(steps))
+
+
+class Anchored(NamedTuple):
+    """What a ladder and values that are known otherwise say together."""
+
+    value: np.ndarray
+    """(K,)"""
+    covariance: np.ndarray
+    """(K, K)"""
+    chi_square: float
+    """Of the known values against the ladder alone, with as many degrees of freedom as there are known values."""
+
+
+def anchor(value: np.ndarray, covariance: np.ndarray, known: np.ndarray, known_error: np.ndarray) -> Anchored:
+    """Weighted least squares of ln Z on a ladder and of independent values at some of its rungs.
+
+    Errors of a ladder grow from rung to rung, like those of a walk; a value from elsewhere holds it on both sides.
+
+    Args:
+        value: ln Z by the ladder, (K,).
+        covariance: of these, (K, K).
+        known: ln Z by other means, (K,); NaN where there is none.
+        known_error: one standard deviation, (K,).
+
+    Example:
+        Two steps of a walk with an error of 1 each, and its end known exactly:
+
+        >>> walk = np.array([[1.0, 1.0], [1.0, 2.0]])
+        >>> found = anchor(np.array([0.0, 2.0]), walk, np.array([np.nan, 0.0]), np.array([np.nan, 0.0]))
+        >>> found.value.tolist(), found.covariance.diagonal().tolist(), found.chi_square
+        ([-1.0, 0.0], [0.5, 0.0], 2.0)
+    """
+    at = np.flatnonzero(np.isfinite(known))
+    if not at.size:
+        return Anchored(value, covariance, 0.0)
+    residual = known[at] - value[at]
+    weights = np.linalg.inv(covariance[np.ix_(at, at)] + np.diag(known_error[at] ** 2))
+    gain = covariance[:, at] @ weights
+    return Anchored(value + gain @ residual, covariance - gain @ covariance[at], float(residual @ weights @ residual))

@@ -25,7 +25,7 @@ def basic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
         cos_x, cos_y, sin2_x, sin2_y (`mcmc.models.observables.helicity_terms`); long_wave_x, long_wave_y (S at the
         smallest wave vectors); winding_square (sum of both squared winding numbers); where the model has them energy_J
         and so on (per site, of the terms of each name), sublattice_magnetization (mean over the sublattices),
-        staggered_magnetization, chirality (of either sign) and clock_order.
+        staggered_magnetization, chirality and stripe_direction (of either sign), stripe_magnetization, clock_order.
 
     Raises:
         InputError: ``theta`` holds no configurations.
@@ -83,6 +83,9 @@ def _orders(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
         found["chirality"] = observables.chirality(theta, model)
     if not order.no_clock(model):
         found["clock_order"] = observables.clock_order(theta, model)
+    if not order.no_stripes(model, shape):
+        found["stripe_magnetization"] = observables.stripe_magnetization(theta, model)
+        found["stripe_direction"] = observables.stripe_direction(theta, model)
     return found
 
 

@@ -187,6 +187,36 @@ def clock_order(theta: Any, model: Model) -> Any:
 
 
 @_per_configuration
+def stripe_magnetization(theta: Any, model: Model) -> Any:
+    """Root of abs(m_x)^2 + abs(m_y)^2, m_x the mean of (-1)^x exp(i theta), m_y of (-1)^y; ``-> (...)``.
+
+    1 in a state of perfect stripes.
+
+    Raises:
+        InputError: the model does not order in stripes, see `mcmc.models.order.no_stripes`.
+    """
+    shape = tuple(theta.shape[-2:])
+    _refuse(model, order.no_stripes(model, shape))
+    rows, columns = (_modulus(theta, (-2, -1), _like(1.0 - 2.0 * (n % 2), theta)) for n in np.indices(shape))
+    return namespace(theta).hypot(rows, columns)
+
+
+@_per_configuration
+def stripe_direction(theta: Any, model: Model) -> Any:
+    """Along which axis neighbours are alike: half the mean of cos(d_y) - cos(d_x), d the differences; ``-> (...)``.
+
+    1 where columns are alike and alternate, -1 where rows do, 0 on average without stripes: the order that breaks the
+    exchange of the axes (Chandra, Coleman, Larkin, Phys. Rev. Lett. 64, 88 (1990), doi:10.1103/PhysRevLett.64.88).
+
+    Raises:
+        InputError: as `stripe_magnetization`.
+    """
+    _refuse(model, order.no_stripes(model, tuple(theta.shape[-2:])))
+    xp = namespace(theta)
+    return _mean(xp.cos(shifted(theta, order.BELOW) - theta) - xp.cos(shifted(theta, order.RIGHT) - theta)) / 2
+
+
+@_per_configuration
 def chirality(theta: Any, model: Model) -> Any:
     """Chirality of a configuration, of either sign: the order that breaks reflection; ``(..., Ly, Lx) -> (...)``.
 
@@ -238,11 +268,14 @@ def sectors(theta: Any, model: Model) -> dict[str, Any]:
 
     Returns:
         Integers (...): of ``chirality`` its sign, of ``direction`` the nearest of the q directions that the model
-        singles out, 0 to q - 1; of neither for a model without such a symmetry.
+        singles out, 0 to q - 1, of ``stripes`` the sign of `stripe_direction`; of none for a model without such a
+        symmetry.
     """
     shape, found = theta.shape[-model.dimensions :], dict[str, Any]()
     if model.reflection and not order.no_chirality(model, shape):
         found["chirality"] = np.sign(chirality(theta, model)).astype(int)
+    if shape[0] == shape[-1] and not order.no_stripes(model, shape) and order.alike_along_axes(model):
+        found["stripes"] = np.sign(stripe_direction(theta, model)).astype(int)
     if not order.no_clock(model):
         axes = tuple(range(-model.dimensions, 0))
         c, s = (function(theta).mean(axes, dtype=np.float64) for function in (np.cos, np.sin))

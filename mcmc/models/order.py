@@ -228,6 +228,40 @@ def no_chirality(model: Model, shape: Sequence[int]) -> str:
     )
 
 
+def no_stripes(model: Model, shape: Sequence[int]) -> str:
+    """Why a model does not order in stripes; empty if it may.
+
+    Diagonal bonds that want opposite spins order every other row against the next, or every other column, once they
+    are stronger than half of those along the axes.
+    """
+    expected = {RIGHT, BELOW, DIAGONAL, (1, -1)}
+    diagonal = model.dimensions == 2 and _bond_offsets(model) == expected and not any(side % 2 for side in shape)
+    if diagonal and all(bond(model, offset) == Bond(-0.5, True) for offset in (DIAGONAL, (1, -1))):
+        return ""
+    return "stripes are of square lattices with even sides whose bonds along both diagonals want opposite spins"
+
+
+def alike_along_axes(model: Model) -> bool:
+    """Whether exchanging the axes of a lattice of two leaves the bonds as they are, all couplings being numbers."""
+    total = dict[Offset, complex]()
+    for term in model.terms:
+        offset = bond_offset(term)
+        if offset is None or isinstance(term.coupling, np.ndarray) or isinstance(term.phase, np.ndarray):
+            return False
+        total[offset] = total.get(offset, 0.0) + term.coupling * complex(np.exp(1j * term.phase))
+    # Along an offset or against it is the same bond, with the opposite phase.
+    found = dict[Offset, complex]()
+    for offset, J in total.items():
+        forwards = max(offset, tuple(-step for step in offset))
+        found[forwards] = found.get(forwards, 0.0) + (J if offset == forwards else J.conjugate())
+    swapped = dict[Offset, complex]()
+    for offset, J in found.items():
+        other = offset[::-1]
+        forwards = max(other, tuple(-step for step in other))
+        swapped[forwards] = J if other == forwards else J.conjugate()
+    return found.keys() == swapped.keys() and all(abs(found[each] - swapped[each]) < 1e-12 for each in found)
+
+
 @lru_cache(maxsize=64)
 def sublattices(model: Model, shape: tuple[int, ...]) -> np.ndarray | None:
     """Number of each site's sublattice in the model's ordered state, 0, 1, ..., int of ``shape``; None if it has one.

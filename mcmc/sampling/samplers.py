@@ -22,6 +22,17 @@ At T = 1.1 Swendsen-Wang needs 1623 instead of 4528 for abs(m) at L = 128, 461 i
 four times as much for the energy everywhere. Clusters in every fourth step, ``auto_clusters``, keep most of both:
 `mcmc.sampling.mixes` has the table.
 
+In three dimensions clusters pay later: processor time in microseconds for an independent energy / m^2 / second-moment
+length of one chain (`python -m mcmc.bench.cube_costs`, same machine; good to some 20 %), by heat bath and 3
+over-relaxations alone, with a Wolff cluster in every fourth step, and in every one:
+
+    T    L     alone                   every fourth            every one
+    2.2  8     52 / 52 / 22            120 / 118 / 42          174 / 170 / 71
+    2.2  16    775 / 869 / 361         1400 / 1579 / 557       2031 / 2156 / 886
+    2.2  32    16928 / 25245 / 9020    14651 / 21727 / 7157    23694 / 29989 / 11868
+    1.2  16    111 / 264 / 379         396 / 973 / 1368        875 / 1810 / 2789
+    1.2  32    1035 / 4639 / 9840      2941 / 13192 / 25147
+
 Lines matter most where ring exchange is strong or frustrates: at L = 16 they bring tau(m^2) from 27 to 7.2 at K = 3,
 from 61 to 18 at K = 10, and tau(E) from more than 1000 to 24 at K = -2. Energies forget in a time that grows as the
 root of the side; so draws are spaced, by some 2.5 tau(E): wider ones would cost more than they add.
@@ -64,6 +75,8 @@ if TYPE_CHECKING:
 
 LEAST_NUMBERS = 8
 """Random moves that every step owns at least."""
+CLUSTERS_FROM = 40**3
+"""Sites from which on ``auto`` grows clusters in three dimensions."""
 
 
 class Update(NamedTuple):
@@ -312,7 +325,10 @@ def _automatic(model: Model, lattice: Lattice) -> Sampler:
     else:
         moves += [HeatBath(), Update(OverRelaxation(), times=3)]
     if model.ferromagnetic and not Wolff().obstacle(model, lattice):
-        moves.append(Wolff())
+        if HeatBath().obstacle(model, lattice) or model.dimensions == 2:
+            moves.append(Wolff())
+        elif lattice.N >= CLUSTERS_FROM:
+            moves.append(Update(Wolff(), every=CLUSTERS_EVERY))
     if not model.ferromagnetic and not Symmetry().obstacle(model, lattice):
         # What the energy leaves open must not depend on where a chain began.
         moves.append(Symmetry())

@@ -124,8 +124,8 @@ def thermalise(
     Returns:
         The T * C chains, and what was found, arrays (T * C,): ``disagreement`` of the starts at the chain's
         temperature in standard errors, ``windings_cured`` and ``windings_left`` (0 or 1), and where a discrete symmetry
-        of the model may be broken ``frozen_chirality`` or ``frozen_direction`` (1 where a chain was in one of the
-        states that it joins at all of `STAGES` looks). See `summary`.
+        of the model may be broken ``frozen_chirality``, ``frozen_direction`` or ``frozen_stripes`` (1 where a chain was
+        in one of the states that it joins at all of `STAGES` looks). See `summary`.
     """
     T, R = len(temperatures), len(keys)
     beta = 1 / np.concatenate([np.repeat(temperatures, R // T), *[np.repeat(temperatures, 2 * PROBES)]])

@@ -65,7 +65,9 @@ thermalise longer, say 1600 steps, or use another sampler or tempering
     for name, frozen in found.get("frozen", {}).items():
         if not frozen["chains"]:
             continue
-        what = {"chirality": "sign of the chirality"}.get(name, f"{name} of the order")
+        what = {"chirality": "sign of the chirality", "stripes": "direction of the stripes"}.get(
+            name, f"{name} of the order"
+        )
         other = "the sampler auto, which applies symmetries of the energy, tempering,"
         if report.get("sampler") == "auto":
             other = "tempering"

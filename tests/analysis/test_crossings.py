@@ -72,6 +72,7 @@ def test_pairs_are_neighbouring_sizes_and_lengths_are_scaled():
 @pytest.mark.parametrize(
     ("sizes", "name", "words"),
     [
+        (lambda: [3, 4], "magnetization", "3 is not a reweighting"),
         (lambda: [oscillators(4, 1)], "magnetization", "two or more sizes"),
         (lambda: [oscillators(4, 1), oscillators(4, 2)], "magnetization", "two or more sizes"),
         (lambda: [oscillators(4, 1), oscillators(6, 2, temperatures=(1.2, 1.3))], "magnetization", "in common"),

@@ -9,6 +9,7 @@ import numpy as np
 from latticeflow.cli import main
 from mcmc import XY
 from mcmc.bench import kernel_speed as benchmark
+from mcmc.bench.cube_costs import MIXES, draw_costs
 from mcmc.kernels.naive import naive_metropolis
 from mcmc.sampling.moves import OverRelaxation
 from mcmc.sampling.samplers import Sampler, Update
@@ -31,6 +32,11 @@ def test_rates_are_work_over_time():
     single = benchmark._updates(r, once, 0.2)
     double = benchmark._updates(r, fourfold, 0.2)
     assert 2 < single / double < 8
+
+
+def test_clusters_cost_more_than_they_give_in_small_cubes():
+    alone, every = (draw_costs(6, 2.2, MIXES[name], 400) for name in ("alone", "every one"))
+    assert all(a < b for a, b in zip(alone, every, strict=True))
 
 
 def test_bench_kernels_prints_every_kernel(capsys, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from latticeflow.experiments.head_to_head import (
     OBSERVABLES,
     WEIGHTED,
     Rate,
+    _deviations,
     _weighted,
     balance,
     rates_text,
@@ -27,13 +29,13 @@ from tests.helpers import make
 def rows(neural, auto, metropolis):
     """A system at two temperatures, where a draw takes the given seconds by each method and is independent."""
     costs = {CHAIN: neural, WEIGHTED: 2 * neural, "auto": auto, "metropolis": metropolis}
-    tau = (0.5, 0.5, 1.0)
+    tau = (0.5, 0.5, 1.0, 0.5, 0.5, math.nan)
     return [Rate("XY 4x4", name, T, 100 * cost, 100, tau) for name, cost in costs.items() for T in (0.5, 1.0)]
 
 
 def test_rates_and_break_even_are_those_of_the_costs():
-    energy, _, vortices = balance(rows(0.01, 0.03, 0.04), 60.0)
-    assert rows(0.01, 0.03, 0.04)[0].rates == pytest.approx((100, 100, 50))
+    energy, _, vortices, *_ = balance(rows(0.01, 0.03, 0.04), 60.0)
+    assert rows(0.01, 0.03, 0.04)[0].rates[:3] == pytest.approx((100, 100, 50))
     assert (energy.neural, energy.best, energy.observable) == (CHAIN, "auto", "energy")
     assert energy.speedup == pytest.approx(3)
     # At two temperatures a draw saves 0.04 s, of vortices, where each costs twice as much, 0.08 s.
@@ -56,19 +58,47 @@ def test_contest_of_two_systems_by_the_command_line(tmp_path, capsys):
     assert main([*command, "--device", "cpu", "--json", "--plot", str(figure)]) == 0
     found = json.loads(capsys.readouterr().out)
     methods = {(row["system"], row["method"]) for row in found["rows"]}
-    xy = {("XY 4x4", name) for name in (*NEURAL, "auto", "metropolis", "wolff", "swendsen_wang")}
-    assert methods == xy | {("EXY K=1 4x4", name) for name in (*NEURAL, "auto", "metropolis")}
+    both = (*NEURAL, "auto", "over_relaxation", "metropolis")
+    assert methods == {("XY 4x4", name) for name in (*both, "wolff", "swendsen_wang")} | {
+        ("EXY K=1 4x4", name) for name in both
+    }
     assert len(found["rows"]) == 2 * len(methods)
     for row in found["rows"]:
         for name, tau in zip(OBSERVABLES, row["tau_int"], strict=True):
             rate = row["effective_draws_per_second"][name]
+            if name == "sign_of_order":
+                assert rate is tau is row["both_signs"] is None
+                continue
             assert rate == pytest.approx(row["draws"] / (2 * tau * row["seconds"]))
-    assert len(found["balance"]) == 2 * len(OBSERVABLES)
+    assert len(found["balance"]) == 2 * (len(OBSERVABLES) - 1)
     assert figure.stat().st_size > 5000
 
 
+def test_a_sign_that_never_changes_has_not_been_sampled(capsys):
+    command = ["bench", "head-to-head", "--without-flow", "--model", "exy", "--K", "-1", "--size", "8", "--json"]
+    assert main([*command, "--temperatures", "0.2,3", "--seconds", "0.3", "--device", "cpu"]) == 0
+    found = {(row["method"], row["temperature"]): row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert {name for name, _ in found} == {"auto", "over_relaxation", "metropolis"}
+    frozen, mixed = found["metropolis", 0.2], found["auto", 0.2]
+    assert frozen["both_signs"] < 0.2 < 0.9 < mixed["both_signs"]
+    rate = mixed["effective_draws_per_second"]["sign_of_order"]
+    assert rate > 20 * (frozen["effective_draws_per_second"]["sign_of_order"] or 0.0)
+    assert found["metropolis", 3.0]["both_signs"] == 1
+
+
+def test_fluctuations_count_as_what_they_are_made_of():
+    """Energies of independent draws: c is worth as many draws, and its series is the square about the mean."""
+    series = np.random.default_rng(1).normal(size=(5, 4, 2000))
+    values = _deviations(series)
+    np.testing.assert_allclose(values[3], (series[0] - series[0].mean()) ** 2)
+    assert values[3].mean() == pytest.approx(series[0].var())
+
+
 def test_chains_that_are_too_short_are_marked():
-    sure, unsure = rows(0.01, 0.03, 0.04), [row._replace(sure=(True, False, True)) for row in rows(0.01, 0.03, 0.04)]
+    sure, unsure = (
+        rows(0.01, 0.03, 0.04),
+        [row._replace(sure=(True, False, True, True, True, True)) for row in rows(0.01, 0.03, 0.04)],
+    )
     assert "?" not in rates_text(sure, [])
     assert "0.50?" in rates_text(unsure, [])
     assert "too short" in rates_text(unsure, []).splitlines()[-1]

@@ -226,6 +226,30 @@ def test_clock_order_and_energy_by_term():
     np.testing.assert_array_equal(moments["energy"], observables.energy(theta[None], model))
 
 
+def test_stripes_of_known_states():
+    model, columns = presets.j1j2(1.0, -1.0), np.where(np.arange(6) % 2, -math.pi / 2, math.pi / 2) * np.ones((6, 1))
+    assert model.energy(columns) / 36 == pytest.approx(-2.0)  # J1 cancels, both diagonals are satisfied
+    for theta, sign in ((columns, 1), (columns.T, -1)):
+        assert observables.stripe_magnetization(theta, model) == pytest.approx(1)
+        assert observables.stripe_direction(theta, model) == pytest.approx(sign)
+        assert observables.sectors(theta[None], model)["stripes"] == sign
+    theta = random(5, 6, 6)
+    spins, (y, x) = np.exp(1j * theta), np.indices((6, 6))
+    parts = [abs((spins * (-1.0) ** n).mean((1, 2))) ** 2 for n in (x, y)]
+    np.testing.assert_allclose(observables.stripe_magnetization(theta, model), np.sqrt(sum(parts)), atol=1e-12)
+    along = [(spins * np.roll(spins, 1, axis).conj()).real.mean((1, 2)) for axis in (1, 2)]
+    np.testing.assert_allclose(observables.stripe_direction(theta, model), (along[0] - along[1]) / 2, atol=1e-12)
+    for other in (presets.j1j2(1.0, 0.5), presets.triangular(-1.0), XY(), CUBE):
+        with pytest.raises(InputError, match="both diagonals"):
+            observables.stripe_direction(random(*(4,) * other.dimensions), other)
+    unequal = Model((*model.terms, Term((1, -1), ((0, 0), (1, 0)), 0.3)))
+    assert not order.no_stripes(unequal, (6, 6))
+    assert "stripes" not in observables.sectors(theta, unequal)
+    ensemble = mcmc.generate(model, size=6, temperatures=[0.2, 5.0], draws=100, chains=8, thermalise=400, seed=1)
+    found = mcmc.observe(ensemble)["stripe_order"].values
+    assert found[0] > 0.6 > 0.3 > found[1]
+
+
 def test_overlap_of_replicas():
     glass, gauge = presets.plus_minus_j(6, seed=2), presets.gauge_glass(6, seed=2)
     first, second = random(2, 6, 6, seed=9)
@@ -258,6 +282,8 @@ def test_tables_show_what_makes_sense():
     cases = {
         presets.antiferromagnet(): {"staggered_magnetization", "staggered_binder", "sublattice_magnetization"},
         presets.triangular(-1.0): {"chirality", "chirality_square", "chirality_binder"},  # 4 is not a multiple of 3
+        presets.j1j2(1.0, -1.0): {"stripe_magnetization", "stripe_order", "stripe_binder", "energy_J1", "energy_J2"},
+        presets.j1j2(1.0, 1.0): {"energy_J1", "energy_J2"},
         presets.clock(5): {"clock_order", "energy_J", "energy_h5"},
         presets.gauge_glass(SQUARE): {"overlap", "overlap_square", "overlap_binder"},
         presets.twisted(XY(), SQUARE, (0.3, 0.2)): set(),

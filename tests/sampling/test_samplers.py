@@ -102,6 +102,14 @@ def test_moves_called_by_themselves_sample_as_together():
     assert abs(energy.mean() - exact(XY(), 3, 2, 1.0)["energy"]) < 5 * energy.std(ddof=1) / 8
 
 
+def test_auto_grows_clusters_in_large_cubes_alone():
+    def moves(L):
+        return find_sampler("auto", XY(dimensions=3), Lattice(L, L, L)).move_names
+
+    assert moves(8) == moves(32) == ("heat_bath", "over_relaxation")
+    assert moves(40) == ("heat_bath", "over_relaxation", "wolff")
+
+
 def test_auto_mixes_where_ring_exchange_is_far_stronger_than_the_rest():
     """K = 50 at T = 0.5: single spins hardly move, rows and columns do. Another K is told apart."""
     how = {"size": 6, "temperatures": [0.5], "draws": 300, "chains": 8, "seed": 3}
