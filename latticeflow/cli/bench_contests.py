@@ -13,19 +13,13 @@ from latticeflow.cli import options
 
 def add_subjects(subjects: Any) -> None:
     """Declare the subjects."""
-    duel = _add_contest(
+    _add_contest(
         subjects,
         "head-to-head",
         run_head_to_head,
         "effective draws a second of neural MCMC beside the classical samplers",
         4.0,
     )
-    duel.add_argument(
-        "--without-flow",
-        action="store_true",
-        help="measure the classical samplers of --model on --size alone, for models that no flow is trained for",
-    )
-    options.add_model_options(duel)
     _add_contest(
         subjects,
         "free-energy",
@@ -43,7 +37,7 @@ def add_subjects(subjects: Any) -> None:
     )
 
 
-def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float, *, plot: bool = True) -> Any:
+def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: float, *, plot: bool = True) -> None:
     example = f"latticeflow bench {name} --flows xy8.pt exy8.pt" + (f" --plot {name}.png" if plot else "")
     duel = options.add_verb(subjects, name, run, summary, example)
     duel.set_defaults(verb=f"bench {name}")
@@ -70,12 +64,19 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
     duel.add_argument("--json", action="store_true", help="print one JSON object")
     if plot:
         duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")
-    return duel
+        duel.add_argument(
+            "--without-flow",
+            action="store_true",
+            help="measure the classical methods alone, of --model on --size, for which there need be no flow",
+        )
+        options.add_model_options(duel)
 
 
 def run_head_to_head(arguments: argparse.Namespace) -> None:
     """Measure flows against classical samplers."""
     options.require_torch()
+    import torch
+
     from latticeflow.experiments import head_to_head
     from latticeflow.flows.device import choose_device, describe
     from latticeflow.plots import flow_figures as flow_plots
@@ -83,7 +84,7 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
     device = choose_device(arguments.device)
     balances: list[Any] = []
     if arguments.without_flow:
-        rows = _classical(arguments)
+        rows = _classical(arguments, head_to_head.classical_rates, threads=torch.get_num_threads())
     else:
         rows, balances = _contests(arguments, head_to_head.contest, 9, flow_plots.head_to_head)
     if arguments.json:
@@ -97,24 +98,22 @@ def run_head_to_head(arguments: argparse.Namespace) -> None:
     print(head_to_head.rates_text(rows, balances))
 
 
-def _classical(arguments: argparse.Namespace) -> list[Any]:
-    """Measure the classical samplers of a model."""
-    import torch
-
-    from latticeflow.experiments.head_to_head import classical_rates
+def _classical(arguments: argparse.Namespace, measure: Any, **more: Any) -> list[Any]:
+    """Measure the classical methods of a model."""
     from mcmc.errors import InputError
     from mcmc.models.lattice import as_lattice
 
     if arguments.flows:
         raise InputError("--without-flow measures no flows: leave out --flows")
-    return classical_rates(
+    found: list[Any] = measure(
         options.model_of(arguments, arguments.size),
         as_lattice(arguments.size),
         arguments.temperatures or (0.5, 1.0),
         seconds=0.3 if arguments.quick else arguments.seconds,
         seed=arguments.seed,
-        threads=torch.get_num_threads(),
+        **more,
     )
+    return found
 
 
 def run_free_energy(arguments: argparse.Namespace) -> None:
@@ -125,7 +124,11 @@ def run_free_energy(arguments: argparse.Namespace) -> None:
     from latticeflow.plots import flow_figures as flow_plots
 
     device = choose_device(arguments.device)
-    rows, gains = _contests(arguments, free_energy_contest.contest, 5, flow_plots.free_energy_errors)
+    gains: list[Any] = []
+    if arguments.without_flow:
+        rows = _classical(arguments, free_energy_contest.classical_results)
+    else:
+        rows, gains = _contests(arguments, free_energy_contest.contest, 5, flow_plots.free_energy_errors)
     if arguments.json:
         print(json.dumps({"device": describe(device), **free_energy_contest.as_json(rows, gains)}))
         return

@@ -24,6 +24,8 @@ from mcmc.analysis.annealing import Annealed, anneal
 from mcmc.analysis.free_energy import bridge, log_partition, weighted_entropy
 from mcmc.analysis.free_energy_ladder import Absolute, absolute, rungs
 from mcmc.analysis.statistics import estimate
+from mcmc.models.lattice import Lattice
+from mcmc.models.presets import Model
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -107,8 +109,7 @@ def contest(
     Raises:
         InputError: the checkpoint cannot be used, no time is given, or it is too short for the ladder.
     """
-    if not seconds > 0:
-        raise InputError(f"seconds = {seconds} must be positive")
+    _check(seconds)
     flow, metadata, _ = checkpoint.load(flow_path, device)
     grid = sorted(temperatures or np.linspace(*flow.temperatures, 8).tolist())
     system = system_name(flow.model, flow.lattice)
@@ -116,12 +117,45 @@ def contest(
     report(WEIGHTS)
     rows += _bridge(flow, system, grid, seconds, seed)
     report(BRIDGE)
-    rows += _ladder(flow, system, grid, seconds, seed)
+    rows += classical_results(flow.model, flow.lattice, grid, seconds=seconds, seed=seed, report=report)
+    return rows, gains(rows, float(metadata.get("seconds", math.nan)))
+
+
+def classical_results(
+    model: Model,
+    lattice: Lattice,
+    temperatures: Sequence[float],
+    *,
+    seconds: float = 10.0,
+    seed: int = 0,
+    report: Callable[[str], None] = lambda method: None,
+) -> list[FreeEnergyResult]:
+    """Measure free energies and entropies by the classical methods, as `contest` does beside a flow.
+
+    Args:
+        model: the spin model.
+        lattice: on which.
+        temperatures: in units of J / k_B.
+        seconds: for each method, all temperatures together.
+        seed: root of the random streams.
+        report: called with the name of each method when it is done.
+
+    Raises:
+        InputError: no time is given, or it is too short for the ladder.
+    """
+    _check(seconds)
+    system, grid = system_name(model, lattice), sorted(temperatures)
+    rows = _ladder(model, lattice, system, grid, seconds, seed)
     report(MBAR)
     for method in WALKERS:
-        rows += _annealed(flow, system, grid, seconds, seed, method)
+        rows += _annealed(model, lattice, system, grid, seconds, seed, method)
         report(method)
-    return rows, gains(rows, float(metadata.get("seconds", math.nan)))
+    return rows
+
+
+def _check(seconds: float) -> None:
+    if not seconds > 0:
+        raise InputError(f"seconds = {seconds} must be positive")
 
 
 def _weights(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[FreeEnergyResult]:
@@ -184,11 +218,13 @@ def _bridge(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed
     return _with_total(rows)
 
 
-def _ladder(flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int) -> list[FreeEnergyResult]:
+def _ladder(
+    model: Model, lattice: Lattice, system: str, grid: Sequence[float], seconds: float, seed: int
+) -> list[FreeEnergyResult]:
     """Classical chains on all rungs from infinity down."""
-    N = flow.lattice.N
-    ladder = rungs(flow.model, flow.lattice, grid, seed=seed)
-    settings = Settings(flow.model, flow.lattice, ladder, chains=LADDER_CHAINS, seed=seed)
+    N = lattice.N
+    ladder = rungs(model, lattice, grid, seed=seed)
+    settings = Settings(model, lattice, ladder, chains=LADDER_CHAINS, seed=seed)
     start = time.perf_counter()
     simulation = Simulation(settings, threads=torch.get_num_threads())
     energies: list[np.ndarray] = []
@@ -214,16 +250,16 @@ def _rung(found: Absolute, k: int, system: str, T: float, N: int, spent: float) 
 
 
 def _annealed(
-    flow: Flow, system: str, grid: Sequence[float], seconds: float, seed: int, method: str
+    model: Model, lattice: Lattice, system: str, grid: Sequence[float], seconds: float, seed: int, method: str
 ) -> list[FreeEnergyResult]:
     """One run of as many steps as fit into the time: longer runs are worth more than several short ones."""
-    walkers, N = WALKERS[method], flow.lattice.N
+    walkers, N = WALKERS[method], lattice.N
 
     def run(steps: int) -> tuple[Annealed, float]:
         ticks: list[float] = []
         found = anneal(
-            flow.model,
-            flow.lattice,
+            model,
+            lattice,
             grid,
             steps=steps,
             populations=ALL_WALKERS // walkers,
@@ -295,12 +331,18 @@ def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str
         + "".join(f"{head:>10}" for head in ("all T", "one T", "all T", "one T"))
         + f"{'break-even':>12}"
     )
-    for gain in found:
-        here = {row.method: row for row in rows if (row.system, row.temperature) == (gain.system, gain.temperature)}
-        errors = "".join(f"{here[method].free_energy_error:12.2g}" for method in METHODS)
+    by_place = {(gain.system, gain.temperature): gain for gain in found}
+    for system, T in dict.fromkeys((row.system, row.temperature) for row in rows):
+        here = {row.method: row for row in rows if (row.system, row.temperature) == (system, T)}
+        errors = "".join(
+            f"{here[method].free_energy_error:12.2g}" if method in here else " " * 12 for method in METHODS
+        )
+        if not (gain := by_place.get((system, T))):  # no flow
+            lines.append(f"{system:14}{T:7.3f}{'':6}{errors}")
+            continue
         ratios = (gain.free_energy, gain.free_energy_alone, gain.entropy, gain.entropy_alone)
         lines.append(
-            f"{gain.system:14}{gain.temperature:7.3f}{gain.pull:6.1f}{errors}"
+            f"{system:14}{T:7.3f}{gain.pull:6.1f}{errors}"
             + "".join(f"{ratio:10.3g}" for ratio in ratios)
             + f"{gain.pays_below:12.2g}"
         )

@@ -190,7 +190,8 @@ def page(rows: list[dict[str, Any]], notes: list[str]) -> str:
         "`f`: both together, by least squares. `pull`: flow less ladder in standard errors; those of one size are",
         "correlated through the ladder, and chi^2 accounts for that.",
         "",
-        "    python -m latticeflow.experiments.free_energy_table FOLDER --out notebooks/tables/free-energy-xy.json",
+        "    python -m latticeflow.experiments.free_energy_table FOLDER --out notebooks/tables/free-energy-xy.json \\",
+        "        --page docs/background/free-energy.md",
         "",
         *[f"{note}\n" for note in notes],
     ]
@@ -235,7 +236,8 @@ def main() -> None:
     """Measure what is missing, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="for rows and ladders, to go on with later")
-    parser.add_argument("--out", type=Path, help="the table, .json, with a page .md beside it")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="the table, which is not written without")
+    parser.add_argument("--page", type=Path, metavar="FILE.md", help="the same to be read (default: beside the table)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[*SHIPPED], help="sides (default 8 16 32 64)")
     parser.add_argument("--flow-seconds", type=float, default=20.0, help="of each temperature, at most (default 20)")
     parser.add_argument("--ladder-seconds", type=float, default=200.0, help="of each piece of a ladder (default 200)")
@@ -268,7 +270,7 @@ def main() -> None:
         rows += together(L, flows, [np.load(path) for path in sorted(arguments.folder.glob(f"ladder_{L}_*.npz"))])
     with whole_file(arguments.out) as draft:
         draft.write_text(json.dumps({"notes": arguments.note, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    with whole_file(arguments.out.with_suffix(".md")) as draft:
+    with whole_file(arguments.page or arguments.out.with_suffix(".md")) as draft:
         draft.write_text(page(rows, arguments.note), encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ import pytest
 from latticeflow.cli import main
 from latticeflow.experiments.free_energy_contest import (
     BRIDGE,
+    CLASSICAL_METHODS,
     INTEGRATION,
     MBAR,
     METHODS,
@@ -96,3 +97,18 @@ def test_no_time_is_refused(tmp_path, capsys):
     checkpoint.save(tmp_path / "f.pt", make("multiscale", XY(), 4, 4), {})
     assert main(["bench", "free-energy", "--flows", str(tmp_path / "f.pt"), "--seconds", "0", "--device", "cpu"]) == 2
     assert "seconds = 0.0 must be positive" in capsys.readouterr().err
+
+
+def test_classical_methods_alone(capsys):
+    command = ["bench", "free-energy", "--without-flow", "--model", "xy", "--size", "2", "--device", "cpu"]
+    assert main([*command, "--temperatures", "1,2", "--seconds", "0.3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gains"] == []
+    assert {(row["method"], row["temperature"]) for row in found["rows"]} == {
+        (method, T) for method in CLASSICAL_METHODS for T in (1.0, 2.0)
+    }
+    for row in found["rows"]:
+        expected = -row["temperature"] * oracle.exact(XY(), 2, 2, 1 / row["temperature"])["log_partition"] / 4
+        assert abs(row["free_energy"] - expected) < 5 * row["free_energy_error"]
+    assert main([*command, "--flows", "xy8"]) == 2
+    assert "leave out --flows" in capsys.readouterr().err
