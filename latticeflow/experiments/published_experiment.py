@@ -23,7 +23,14 @@ import numpy as np
 import torch
 
 from latticeflow.experiments.grid import Record
-from latticeflow.experiments.objectives_study import PAPER_OBJECTIVES, Case, Plan, ensemble_path, make_ensembles
+from latticeflow.experiments.objectives_study import (
+    PAPER_OBJECTIVES,
+    Case,
+    Plan,
+    ensemble_path,
+    make_ensembles,
+    without_critic,
+)
 from latticeflow.flows import checkpoint
 from latticeflow.quality.compare import compare
 from latticeflow.training.train import train
@@ -63,12 +70,21 @@ MEASURES = {
     "acceptance": "acceptance",
     "ess_reverse": "ESS reverse",
     "ess_forward": "ESS forward",
-    "coverage": "coverage",
+    "missed_share_max": "missed, worst T",
     "overlap_energy": "overlap e %",
     "overlap_magnetization": "overlap m %",
     "emd_energy": "EMD e",
     "emd_magnetization": "EMD m",
 }
+GAINS = {
+    "nll": "ln NLL",
+    "acceptance": "acceptance",
+    "ess_reverse": "ESS reverse",
+    "missed_share_max": "missed, worst T",
+    "overlap_energy": "overlap e %",
+    "emd_energy": "EMD e",
+}
+"""Measures in which what the critic changes is shown."""
 PUBLISHED = {"acceptance": 0.3187, "overlap_energy": 87.7, "overlap_magnetization": 86.9, "emd_energy": 0.0104}
 """Of the full size's AdvNF, by the authors' notebook; its EMD of 0.0052 is a fraction of the range of 2 J."""
 FLAT = {"nll": 0.5, "acceptance": 0.01}
@@ -185,9 +201,9 @@ def _evaluated(plan: Plan, directory: Path, path: Path, device: torch.device | s
     flow, metadata, _ = checkpoint.load(path, device)
     with Ensemble.open(ensemble_path(plan, directory, plan.test_draws, "test")) as ensemble:
         quality = compare(flow, ensemble, draws=plan.test_draws, seed=plan.seed)
-    found = {name: quality.mean[name] for name in MEASURES} | {
-        "acceptance_min": min(row.acceptance for row in quality),
+    found = {name: quality.mean[name] for name in MEASURES if name in quality.mean} | {
         "missed_share_max": max(row.missed_share for row in quality),
+        "acceptance_min": min(row.acceptance for row in quality),
         "seconds": metadata["seconds"],
     }
     return {name: float(f"{x:.6g}") if math.isfinite(x) else None for name, x in found.items()}
@@ -226,26 +242,72 @@ def curves(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[st
     return found
 
 
+def critic_gains(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the critic changes: each objective that has one less what is left of it without, seed by seed.
+
+    Args:
+        rows: of one size.
+
+    Returns:
+        For every pair that was trained to equally many steps, at the most steps that the most seeds have: both names,
+        ``steps``, ``seeds``, and for each of `GAINS` the mean difference and its standard error over seeds (None for
+        one seed). NLL as a difference of natural logarithms, because it spans decades.
+    """
+    found, gains = curves(rows), []
+    for objective in dict.fromkeys(row["objective"] for row in rows):
+        partner = without_critic(objective)
+        if partner is None:
+            continue
+        common: dict[int, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+        for (name, seed), curve in found.items():
+            others = {row["steps"]: row for row in found.get((partner, seed), ())}
+            for row in curve if name == objective else ():
+                if row["steps"] in others and None not in (row["nll"], others[row["steps"]]["nll"]):
+                    common.setdefault(row["steps"], []).append((row, others[row["steps"]]))
+        if not common:
+            continue
+        steps = max(common, key=lambda steps: (len(common[steps]), steps))
+        gain: dict[str, Any] = {"objective": objective, "partner": partner, "steps": steps, "seeds": len(common[steps])}
+        for name in GAINS:
+            scale = np.log if name == "nll" else np.asarray
+            differences = np.array([scale(one[name]) - scale(other[name]) for one, other in common[steps]])
+            error = float(differences.std(ddof=1) / math.sqrt(len(differences))) if len(differences) > 1 else None
+            gain[name] = float(differences.mean()), error
+        gains.append(gain)
+    return gains
+
+
 def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
-    """The end of every curve, means and standard deviations over seeds, and which curves are flat; Markdown."""
+    """The end of every curve, means and standard deviations over seeds, which are flat, and what the critic changes.
+
+    Args:
+        rows: of one size.
+        plan: of their trainings.
+
+    Returns:
+        Markdown.
+    """
     training, sizes = plan.training, rows[0]["sizes"] if rows else {}
     size = ", ".join(f"{n} {name}" for name, n in sizes.items())
+    found = curves(rows)
+    longest = max((row["steps"] for row in rows), default=0)
     lines = [
         "# The experiment of the AdvNF paper",
         "",
         f"XY {plan.size}x{plan.size}, {len(plan.temperatures)} temperatures from {plan.temperatures[0]:g} to "
         f"{plan.temperatures[-1]:g}, the paper's flow ({size}; published 24 couplings, 64 filters), batches of "
-        f"{training.batch_temperatures * training.batch_draws} configurations (512), rate "
-        f"{training.learning_rate:g}; evaluated on {plan.test_draws} draws a temperature that no training has seen. "
-        "Overlaps and EMD (in units of J) are those of the chain. *flat*: of how many seeds the "
-        "curves of NLL and acceptance have become horizontal: their means "
-        f"over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}. In brackets the "
+        f"{training.batch_temperatures * training.batch_draws} configurations (published 512), rate "
+        f"{training.learning_rate:g}, at most {longest} steps so far (published 160000: this is "
+        f"{_share(longest, training, sizes)} of its arithmetic); evaluated on {plan.test_draws} draws a temperature "
+        "that no training has seen. Overlaps and EMD (in units of J) are those of the chain; *missed* is the share of "
+        "the ensemble in kinds of vortex number, winding or magnetisation that the flow hardly ever draws, at the "
+        "worst temperature. *flat*: of how many seeds the curves of NLL and acceptance have become horizontal: their "
+        f"means over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}. In brackets the "
         "standard deviation over seeds. The file of rows beside this one holds the curves.",
         "",
         "| objective | seeds | steps | flat | " + " | ".join(MEASURES.values()) + " |",
         "|" + "---|" * (4 + len(MEASURES)),
     ]
-    found = curves(rows)
     for objective in dict.fromkeys(row["objective"] for row in rows):
         mine = [curve for (name, _), curve in found.items() if name == objective]
         steps = min(curve[-1]["steps"] for curve in mine)
@@ -255,7 +317,34 @@ def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
         lines.append(f"| {objective} | {len(mine)} | {steps} | {flat} of {len(mine)} | " + " | ".join(shown) + " |")
     anchor = [f"{PUBLISHED[name]:g}" if name in PUBLISHED else "" for name in MEASURES]
     lines.append("| advnf, published at full size | | 160000 | | " + " | ".join(anchor) + " |")
+    if gains := critic_gains(rows):
+        lines += [
+            "",
+            "What the critic changes, seed by seed at equally many steps, mean and standard error over seeds; of NLL "
+            "the difference of natural logarithms:",
+            "",
+            "| with critic | without | steps | seeds | " + " | ".join(GAINS.values()) + " |",
+            "|" + "---|" * (4 + len(GAINS)),
+        ]
+        for gain in gains:
+            shown = [f"{gain[name][0]:+.3g}" + _error(gain[name][1]) for name in GAINS]
+            head = f"| {gain['objective']} | {gain['partner']} | {gain['steps']} | {gain['seeds']} | "
+            lines.append(head + " | ".join(shown) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _error(error: float | None) -> str:
+    return "" if error is None else f" ± {error:.1g}"
+
+
+def _share(steps: int, training: TrainingSettings, sizes: dict[str, Any]) -> str:
+    """Products of numbers in the flow's widest convolutions over those of `FULL`."""
+    published = FULL.training
+    share = steps * training.batch_temperatures * training.batch_draws * math.prod(sizes.values())
+    share *= sizes.get("filters", FULL_SIZES["filters"])
+    assert published.steps is not None
+    whole = published.steps * published.batch_temperatures * published.batch_draws
+    return f"{share / (whole * FULL_SIZES['couplings'] * FULL_SIZES['filters'] ** 2):.1g}"
 
 
 def _spread(values: Sequence[float | None]) -> str:

@@ -82,3 +82,28 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert main([*words, "--device", "cpu"]) == 0
     assert "| forward_kl | 1 | 4 |" in capsys.readouterr().out
     assert "| forward_kl | 1 | 4 |" in (tmp_path / "published.md").read_text()
+
+
+def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps():
+    def row(objective, seed, steps, acceptance, nll=50.0):
+        values = dict.fromkeys(experiment.MEASURES, 0.0) | {"acceptance": acceptance, "nll": nll}
+        return {
+            "objective": objective,
+            "seed": seed,
+            "steps": steps,
+            "sizes": {"couplings": 24, "filters": 8},
+            **values,
+        }
+
+    rows = [row("reverse_kl", seed, 10, 0.2 + 0.1 * seed) for seed in range(3)]
+    rows += [row("advnf_reverse", seed, 10, 0.3 + 0.1 * seed + 0.01 * (seed - 1), 25.0) for seed in range(3)]
+    rows += [row("advnf_reverse", 0, 20, 0.9), row("forward_kl", 0, 10, 0.5)]
+    (gain,) = experiment.critic_gains(rows)
+    assert (gain["objective"], gain["partner"], gain["steps"], gain["seeds"]) == ("advnf_reverse", "reverse_kl", 10, 3)
+    assert gain["acceptance"] == pytest.approx((0.1, 0.01 / 3**0.5))  # not the scatter between seeds, 0.1
+    assert gain["nll"] == pytest.approx((-0.6931, 0.0), abs=1e-4)
+    text = experiment.published_text(rows, PLAN)
+    assert "| advnf_reverse | reverse_kl | 10 | 3 | -0.693 ± 0 | +0.1 ± 0.006 |" in text
+    (gain,) = experiment.critic_gains([rows[0], rows[3]])
+    assert gain["acceptance"] == (pytest.approx(0.09), None)
+    assert experiment.critic_gains(rows[:3]) == []
