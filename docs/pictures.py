@@ -14,7 +14,8 @@ import latticeflow as lf
 import mcmc
 from latticeflow.experiments.free_energy_contest import FreeEnergyResult
 from latticeflow.experiments.head_to_head import Rate
-from latticeflow.plots import flow_figures
+from latticeflow.laboratory.report import summary
+from latticeflow.plots import flow_figures, mode_figures
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, TABLES = ROOT / "data" / "figures", ROOT / "notebooks" / "tables"
@@ -35,6 +36,8 @@ def main() -> None:
     lf.plot.save(flow_figures.head_to_head(rates), FOLDER / "head-to-head.png")
     errors = [FreeEnergyResult(**row) for row in measured("free-energy")]
     lf.plot.save(flow_figures.free_energy_errors(errors), FOLDER / "free-energy.png")
+    kept = summary.completed(summary.read(TABLES / "modes.json"), summary.read(TABLES / "frontier.json"), runs=5)
+    lf.plot.save(mode_figures.heatmap(kept), FOLDER / "modes.png")
 
 
 def measured(name: str) -> list[dict]:

@@ -121,7 +121,7 @@ def heatmap(means: Sequence[Mean]) -> Figure:
     """Targets by methods, a page wide: modes kept, by number and by colour as a share; below, the published count.
 
     A mode is kept when it has a fair share of good draws, see `Measures.kept`; the published count, in brackets, asks
-    for a single draw.
+    for a single draw. A star marks what was still improving when its budget ended.
     """
     import matplotlib as mpl
 
@@ -134,7 +134,7 @@ def heatmap(means: Sequence[Mean]) -> Figure:
     ]
     counts = {name: find_target(name).mode_count for name in targets}
     share = np.full((len(targets), len(methods)), np.nan)
-    titles = [METHODS[name].title if name in METHODS else name for name in methods]
+    titles = [METHODS[name].short_title if name in METHODS else name for name in methods]
     longest = 0.055 * max(map(len, titles))  # inches of a title in 7 points, which is turned by 60 degrees
     with style():
         figure, axes = new_figure(
@@ -142,20 +142,25 @@ def heatmap(means: Sequence[Mean]) -> Figure:
         )
         for each in means:
             i, j = targets.index(each.target), methods.index(each.method)
-            if "kept" not in each.values:
-                axes.text(j, i, "div", ha="center", va="center", fontsize=5)
+            if "kept" not in each.values:  # diverged, or a row of earlier releases, which did not count this
+                shown = "div" if each.diverged == each.runs else "?"
+                axes.text(j, i, shown, ha="center", va="center", fontsize=5)
                 continue
             kept, count = each.values["kept"].mean, each.values["modes"].mean
             share[i, j] = kept / counts[each.target]
             colour = "white" if share[i, j] < 0.6 else "black"
-            axes.text(j, i - 0.15, f"{kept:.3g}", ha="center", va="center", fontsize=6, color=colour)
+            axes.text(
+                j, i - 0.15, f"{kept:.3g}{'*' * bool(each.capped)}", ha="center", va="center", fontsize=6, color=colour
+            )
             axes.text(j, i + 0.27, f"({count:.3g})", ha="center", va="center", fontsize=4, color=colour)
         image = axes.imshow(share, cmap=mpl.colormaps["viridis"], vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(methods)), titles, rotation=60, ha="right", rotation_mode="anchor", fontsize=7)
         axes.set_yticks(range(len(targets)), [f"{name} ({counts[name]})" for name in targets], fontsize=7)
         axes.tick_params(length=0)
         axes.set_facecolor("0.9")  # what was not run, or cannot be
-        axes.set_title("modes with a fair share of good draws (modes with one good draw)", loc="left", fontsize=8)
+        title = "modes with a fair share of good draws (modes with one good draw)"
+        title += "; * still improving" if any(each.capped for each in means) else ""
+        axes.set_title(title, loc="left", fontsize=8)
         figure.colorbar(image, ax=axes, pad=0.01, fraction=0.025).set_label("share of modes kept", fontsize=7)
     return figure
 

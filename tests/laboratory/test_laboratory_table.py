@@ -22,6 +22,7 @@ from latticeflow.laboratory.report.summary import (
     QUICK_TARGETS,
     Spread,
     answers,
+    completed,
     read,
     spread,
     summarise,
@@ -192,7 +193,15 @@ def test_summary_counts_diverged_runs_and_answers_the_question(tmp_path):
     with pytest.raises(InputError, match="not a table of the laboratory"):
         read(tmp_path / "table.md")
     figure = mode_plots.heatmap(means)
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["3*", "(3)", "8*", "(8)", "8*", "(8)"]
+    (colours,) = (image.get_array() for image in figure.axes[0].images)
+    assert colours.compressed().tolist() == [3 / 8, 1, 1]
     plots.save(figure, tmp_path / "table.png")
+    more = summarise([row("ring8", "veegan", 0, 1.0), *(row("ring8", "gan", seed, 2.0) for seed in range(3))])
+    assert completed(means, more, runs=2) == [*means, next(each for each in more if each.method == "gan")]
+    lost = summarise([row("ring8", "veegan", 0, None, "at step 3")])
+    assert [text.get_text() for text in mode_plots.heatmap(lost).axes[0].texts] == ["div"]
 
 
 def test_frontier_is_drawn_for_methods_with_a_density(tmp_path):

@@ -103,6 +103,11 @@ class Method(ABC):
     trained = True
     pace = 1.0
 
+    @property
+    def short_title(self) -> str:
+        """For figures with little room."""
+        return self.title
+
     def supports(self, target: Target) -> bool:
         """Whether the method can learn this target, at an affordable cost; all of them by default."""
         return True

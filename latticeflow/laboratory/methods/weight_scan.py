@@ -102,6 +102,11 @@ VARIANTS: dict[str, DensityObjective] = {
     "advnf_reverse_anneal": _titled("AdvNF (RKL), tempered target", REVERSE, tempering=ANNEAL, critic=SMOOTH),
 }
 """Objectives by name, beside those of `OBJECTIVES`."""
+SHORT_TITLES = {
+    "advnf_reverse_rescue": "AdvNF (RKL), rescued",
+    "advnf_reverse_rescue_late_anneal": "AdvNF (RKL), rescued, tempered",
+}
+"""What the recipes that work are called for short."""
 
 
 class ScanMethod(FlowMethod):
@@ -113,6 +118,12 @@ class ScanMethod(FlowMethod):
         super().__init__(architecture, "advnf_reverse")
         self.objective, self.group, self.pace = VARIANTS[variant], GROUP, 1.0
         self.name, self.title = f"{architecture}_{variant}", f"{self.architecture.title}, {self.objective.title}"
+        self._short = SHORT_TITLES.get(variant, self.objective.title)
+
+    @property
+    def short_title(self) -> str:
+        """The recipe by its name in `SHORT_TITLES`, where it has one."""
+        return f"{self.architecture.title}, {self._short}"
 
 
 def scan_methods(architecture: str) -> list[str]:

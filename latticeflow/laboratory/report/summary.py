@@ -271,13 +271,26 @@ def read(path: str | Path) -> list[Mean]:
         ) from error
 
 
+def completed(means: Sequence[Mean], others: Sequence[Mean], *, runs: int = 1) -> list[Mean]:
+    """A table, and of another one what it lacks, for one figure.
+
+    Args:
+        means: the table.
+        others: the other.
+        runs: at least so many of what is taken from ``others``.
+    """
+    have = {(each.target, each.method) for each in means}
+    return [*means, *(each for each in others if each.runs >= runs and (each.target, each.method) not in have)]
+
+
 def _doubled(doublings: int) -> str:
     if not doublings:
         return ""
     return (
         f"Each training is made anew with twice the updates until that gains neither {GAIN['fidelity']:g} points of "
-        f"fidelity nor {GAIN['nll']:g} in NLL, at most {doublings} times; *updates* are those of the last, of pace 1, "
-        "and a number of runs behind `cap` says how many were still improving there. "
+        f"fidelity nor {GAIN['nll']:g} in NLL, at most {doublings} times, or fewer where a run was given less; "
+        "*updates* are those of the last, of pace 1, and a number of runs behind `cap` says how many were still "
+        "improving there. "
     )
 
 
