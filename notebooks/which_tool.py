@@ -6,6 +6,11 @@ The measurements, one core each, on an otherwise idle machine (`FLOW` in turn ea
     latticeflow bench free-energy  --flows FLOW --temperatures 0.1,0.5,0.9,1.2,1.6,2.0 --seconds 6 --device cpu --json
     latticeflow bench energy-curve --flows FLOW --seconds 10 --device cpu --json
 
+and where no flow is shipped, such as of fully frustrated XY on 16x16,
+
+    latticeflow bench head-to-head --without-flow --model fully_frustrated --size 16 --temperatures 0.3,0.45,0.8 ...
+    latticeflow bench free-energy  --without-flow --model fully_frustrated --size 16 --temperatures 0.3,0.45,0.8 ...
+
 Then `python notebooks/which_tool.py`. A list of files that these commands have written can be given for each of the
 tables: `python notebooks/which_tool.py --head-to-head A.json B.json --free-energy ... --energy-curve ...` stores them.
 """
@@ -42,9 +47,41 @@ def rates(rows, name):
         for row in rows:
             if row["temperature"] == T:
                 neural = row["method"] in NEURAL
-                best[neural] = max(best[neural], row["effective_draws_per_second"][name] or 0.0)
+                best[neural] = max(best[neural], row["effective_draws_per_second"].get(name) or 0.0)
         found.append(best[False] / best[True])
     return found
+
+
+def by_rates(rows, name):
+    """Who measures an observable faster; where there is no flow, the classical samplers that are the fastest."""
+    if any(row["method"] in NEURAL for row in rows):
+        return verdict(rates(rows, name), "Markov chains", "flow")
+    best = []
+    for T in sorted({row["temperature"] for row in rows}):
+        here = [row for row in rows if row["temperature"] == T]
+        best.append(max(here, key=lambda row: row["effective_draws_per_second"].get(name) or 0.0)["method"])
+    return f"no flow; `{'`, `'.join(dict.fromkeys(best))}`"
+
+
+def signs(rows):
+    """Which share of the chains saw both signs that a broken symmetry leaves open, where it is coldest."""
+    coldest = min(row["temperature"] for row in rows)
+    seen = {row["method"]: row["both_signs"] for row in rows if row["temperature"] == coldest}
+    if None in seen.values():
+        return "none is broken"
+    return ", ".join(f"`{method}` {share:.0%}" for method, share in seen.items()) + f" (T = {coldest:g})"
+
+
+def by_errors(gains, rows, name, column):
+    """Who finds a free energy or an entropy faster; where there is no flow, the best classical error and its time."""
+    if gains:
+        return verdict([gain[name] for gain in gains], "flow", "Markov chains")
+    best = []
+    for T in sorted({row["temperature"] for row in rows}):
+        here = [row for row in rows if row["temperature"] == T and row[column] is not None]
+        best.append(min(here, key=lambda row: row[column] ** 2 * row["seconds"]))
+    methods = ", ".join(dict.fromkeys(row["method"].removeprefix("classical, ") for row in best))
+    return f"no flow; {methods}: +-{span([row[column] for row in best])} in {best[0]['seconds']:.0f} s"
 
 
 def page(tables):
@@ -54,38 +91,32 @@ def page(tables):
     def of(table, key, system):
         return [row for row in tables[table][key] if row["system"] == system]
 
+    def curve(system, name):
+        found = of("energy-curve", "rows", system)[1:-1]
+        if not found:
+            return "no flow"
+        return verdict([row[name] for row in found], "Markov chains with a flow's free energies", "Markov chains alone")
+
+    def error(system, name, column):
+        return by_errors(of("free-energy", "gains", system), of("free-energy", "rows", system), name, column)
+
     questions = {
         **{
-            title: lambda system, name=name: verdict(
-                rates(of("head-to-head", "rows", system), name), "Markov chains", "flow"
-            )
+            f"{title} at one temperature": lambda system, name=name: by_rates(of("head-to-head", "rows", system), name)
             for title, name in (
-                ("energy at one temperature", "energy"),
-                ("m^2 at one temperature", "square_magnetization"),
-                ("vortex density at one temperature", "vortex_density"),
+                ("energy", "energy"),
+                ("m^2", "square_magnetization"),
+                ("vortex density", "vortex_density"),
+                ("specific heat", "specific_heat"),
+                ("helicity modulus", "helicity_modulus"),
             )
         },
-        **{
-            title: lambda system, name=name: verdict(
-                [row[name] for row in of("energy-curve", "rows", system)[1:-1]],
-                "Markov chains with a flow's free energies",
-                "Markov chains alone",
-            )
-            for title, name in (
-                ("energy along a curve u(T)", "energy_gain"),
-                ("specific heat along a curve c(T)", "specific_heat_gain"),
-            )
-        },
-        **{
-            title: lambda system, name=name: verdict(
-                [gain[name] for gain in of("free-energy", "gains", system)], "flow", "Markov chains"
-            )
-            for title, name in (
-                ("free energy, many temperatures", "free_energy"),
-                ("free energy, one temperature", "free_energy_alone"),
-                ("entropy, many temperatures", "entropy"),
-            )
-        },
+        "chains that saw both signs of the order": lambda system: signs(of("head-to-head", "rows", system)),
+        "energy along a curve u(T)": lambda system: curve(system, "energy_gain"),
+        "specific heat along a curve c(T)": lambda system: curve(system, "specific_heat_gain"),
+        "free energy, many temperatures": lambda system: error(system, "free_energy", "free_energy_error"),
+        "free energy, one temperature": lambda system: error(system, "free_energy_alone", "free_energy_error"),
+        "entropy, many temperatures": lambda system: error(system, "entropy", "entropy_error"),
     }
     lines = [
         "# Which tool for which question",

@@ -342,7 +342,7 @@ def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
 
 def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
     """The measurement for a terminal."""
-    titles = ("e", "m^2", "n_v", "c", "helicity", "sign")
+    titles = ("e", "m^2", "n_v", "c", "helic.", "sign")
     width = max((14, *(len(row.system) + 1 for row in rows)))
     head = f"{'system':{width}}{'method':16}{'T':>7}" + "".join(f"{title:>10}" for title in titles)
     lines = [f"{'':{width + 23}}{'effective draws a second':^60}{'tau_int in draws':^48}"]

@@ -220,6 +220,8 @@ def chirality(model: Model, shape: Sequence[int]) -> Chirality | None:
 
 def no_chirality(model: Model, shape: Sequence[int]) -> str:
     """Why a model has no chirality; empty if it has."""
+    if model.dimensions == 3:
+        return "chirality is measured on lattices of two axes alone: take a layer and the model of its bonds"
     if chirality(model, shape):
         return ""
     return (

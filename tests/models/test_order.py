@@ -295,6 +295,8 @@ def test_tables_show_what_makes_sense():
     assert plain - nematic == {"vortex_density", "winding_square"}
     cubic = set(observables_of(XY(dimensions=3), Lattice(4, 4, 4)))
     assert cubic == plain | {"helicity_modulus_z"}
+    with pytest.raises(InputError, match="two axes alone"):
+        chosen(["chirality"], CUBE, Lattice(4, 4, 4))
     with pytest.raises(InputError, match=r"chirality makes no sense for XY.* leave no sign open"):
         chosen(["energy", "chirality"], XY(), SQUARE)
     with pytest.raises(InputError, match=r"unknown observable 'energy_q'.*energy_K"):
