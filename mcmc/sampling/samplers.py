@@ -75,6 +75,8 @@ if TYPE_CHECKING:
 
 LEAST_NUMBERS = 8
 """Random moves that every step owns at least."""
+SYMMETRY_EVERY = 8
+"""Steps of ``auto`` from one symmetry move to the next, which takes as long as four steps and leaves the energy."""
 CLUSTERS_FROM = 40**3
 """Sites from which on ``auto`` grows clusters in three dimensions."""
 
@@ -205,15 +207,27 @@ class Sampler:
             steps: how many.
         """
         segments, numbers, at_once = self._plan
-        count = steps if at_once else 1
-        for n in range(step, step + steps, count):
+        n, end = step, step + steps
+        while n < end:
+            count = end - n if at_once else self._steps_together(n, end)
+            last = n if at_once else n + count - 1  # the only one of them in which other moves act
             for segment in segments:
                 if isinstance(segment, Program):
                     segment.advance(block, n, count, numbers)
-                elif n % segment.every == 0:
+                elif last % segment.every == 0:
                     for again in range(segment.times):
                         number = segment.number + again * segment.move.numbers
-                        segment.move.advance(block, n, count, numbers_per_step=numbers, number=number)
+                        steps_each = count if at_once else 1
+                        segment.move.advance(block, last, steps_each, numbers_per_step=numbers, number=number)
+            n += count
+
+    def _steps_together(self, n: int, end: int) -> int:
+        """How many steps from step n on the first segment can make in one call, before another one acts."""
+        first, *rest = self._plan.segments
+        if not isinstance(first, Program) or any(isinstance(segment, Program) for segment in rest):
+            return 1
+        due = min(-n % segment.every for segment in rest if not isinstance(segment, Program))
+        return min(due + 1, end - n)
 
     def run(
         self, block: ReplicaBlock, step: int, draws: int, thin: int, angles: bool
@@ -331,7 +345,7 @@ def _automatic(model: Model, lattice: Lattice) -> Sampler:
             moves.append(Update(Wolff(), every=CLUSTERS_EVERY))
     if not model.ferromagnetic and not Symmetry().obstacle(model, lattice):
         # What the energy leaves open must not depend on where a chain began.
-        moves.append(Symmetry())
+        moves.append(Update(Symmetry(), every=SYMMETRY_EVERY))
     spacing, thermalisation = (5.0, 10) if not isinstance(moves[0], Update) or model.square else (30.0, 200)
     return Sampler(moves, spacing=spacing, thermalisation=thermalisation)
 

@@ -157,7 +157,7 @@ def test_symmetry_moves_keep_a_broken_symmetry_from_freezing():
     y, x = np.indices(lattice.shape)
 
     def changes(sampler):
-        energies, theta = run(model, lattice, sampler, beta=5.0, replicas=16, draws=60)
+        energies, theta = run(model, lattice, sampler, beta=5.0, replicas=16, draws=60, thin=8)
         assert energies.mean() == pytest.approx(-1 - 1 / 2 + 0.1, abs=0.03)  # ground state + T / 2
         chirality = (np.sin(theta - np.roll(theta, 1, -1)) * (-1.0) ** (x + y)).mean((-1, -2))
         assert np.abs(chirality).mean() > 0.6

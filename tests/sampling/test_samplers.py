@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice, generate, observe
-from mcmc.sampling import samplers
-from mcmc.sampling.moves import HeatBath, Metropolis, Move, OverRelaxation, SwendsenWang, Wolff
+from mcmc.models import presets
+from mcmc.sampling import rng, samplers
+from mcmc.sampling.moves import HeatBath, Metropolis, Move, OverRelaxation, SwendsenWang, Symmetry, Wolff
+from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler, Update, find_sampler
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -100,6 +102,25 @@ def test_moves_called_by_themselves_sample_as_together():
     settings = Settings(XY(), Lattice(3, 2), (1.0,), chains=64, sampler="mixed", thermalise=100, thin=6)
     energy = Simulation(settings).block(1000).series["energy"].mean(-1).ravel()
     assert abs(energy.mean() - exact(XY(), 3, 2, 1.0)["energy"]) < 5 * energy.std(ddof=1) / 8
+
+
+@pytest.mark.parametrize(
+    "others",
+    [(Update(Symmetry(), every=8),), (Update(Wolff(), every=3), Update(SwendsenWang(), times=2, every=4))],
+    ids=str,
+)
+def test_steps_made_by_one_call_are_those_made_one_by_one(others):
+    model, lattice = presets.fully_frustrated(6), Lattice(6, 6)
+    sampler = Sampler((HeatBath(), Update(OverRelaxation(), every=2), *others))
+    keys = np.array([rng.key(1, k) for k in range(16)])
+    together, single = (Replicas(model, lattice, np.full(16, 2.0), keys) for _ in range(2))
+    together.advance(sampler, 5)
+    together.advance(sampler, 24)
+    for _ in range(29):
+        single.advance(sampler, 1)
+    np.testing.assert_array_equal(together.spins, single.spins)
+    assert sampler._steps_together(1, 100) == (8 if len(others) == 1 else 3)
+    assert sampler._steps_together(8, 100) == 1
 
 
 def test_auto_grows_clusters_in_large_cubes_alone():
