@@ -71,3 +71,8 @@ multiscale = lf.train(known, flow="multiscale", sizes=sizes, objective="reverse_
 found = lf.compare(multiscale, unseen)
 print(found.verdict)
 lf.plot.comparison(found)
+
+# %% [markdown]
+# A critic beside reverse KL alone (`objective="advnf_reverse"`) is the AdvNF paper's cure. It helps the paper's flow
+# on 8x8 after some thousand steps, not within the 150 of this notebook; how much, at what weight and cost is on the
+# page *AdvNF and mode collapse* of the documentation.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from latticeflow.plots.figures import COLOURS, new_figure, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from latticeflow.laboratory.methods.method_registry import Effort
     from latticeflow.laboratory.report.cells import Trial
@@ -50,13 +51,33 @@ def target_picture(axes: Axes, target: Target, *, seed: int = 0) -> None:
         axes.imshow(x[0].reshape(side, side), cmap="twilight", vmin=target.bounds[0], vmax=target.bounds[1])
         axes.set(xticks=[], yticks=[])
     elif target.dimension % 192 == 0:
-        picture = (x[0].reshape(3, 8, 8).transpose(1, 2, 0) + 1) / 2
-        axes.imshow(np.clip(picture, 0, 1))
-        axes.set(xticks=[], yticks=[])
+        _digit(axes, x[0])
     else:
         for row in x[:12]:
             axes.plot(row, linewidth=0.4)
         axes.set(xlabel="coordinate", ylabel="$x$")
+
+
+def _digit(axes: Axes, x: np.ndarray) -> None:
+    """A stacked digit, (192,), as a picture in three colours."""
+    axes.imshow(np.clip((x.reshape(3, 8, 8).transpose(1, 2, 0) + 1) / 2, 0, 1))
+    axes.set(xticks=[], yticks=[])
+
+
+def digits(rows: Mapping[str, Tensor]) -> Figure:
+    """Stacked digits, a row for each title: held-out ones above what a generator makes of them, say.
+
+    Args:
+        rows: draws of the target ``digits`` by title, (n, 192) with the same n.
+    """
+    n = len(next(iter(rows.values())))
+    with style():
+        figure, grid = new_figure(len(rows), n, width=0.75, height=0.7)
+        for (title, x), panels in zip(rows.items(), np.atleast_2d(grid), strict=True):
+            for draw, panel in zip(x.numpy(), panels, strict=True):
+                _digit(panel, draw)
+            panels[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=7)
+    return figure
 
 
 def targets(names: Sequence[str]) -> Figure:
