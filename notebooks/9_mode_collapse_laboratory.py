@@ -149,7 +149,7 @@ for row in read("tables/recipes.json"):
 # %% [markdown]
 # ## Could a generator make this draw?
 #
-# VEEGAN's paper measures two things more. *Inference by optimisation* looks for the noise whose image is nearest to a
+# Two measures that do not count modes. *Inference by optimisation* looks for the noise whose image is nearest to a
 # new draw: it sees what a generator cannot make. And VEEGAN's reconstructor says which noise would make a draw, so
 # that a draw can be sent through it and back. Stacked digits, trained for some seconds; distances are root mean
 # squares over the 192 grey values, which span -1 to 1.

@@ -192,3 +192,33 @@ def free_energy_errors(rows: Sequence[FreeEnergyResult]) -> Figure:
                 panel.set_ylabel(f"error of ${letter}$ per site")
         figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return figure
+
+
+PUBLISHED_PANELS = {"acceptance": "acceptance", "missed_share_max": "missed at the worst T", "nll": "NLL  [nats]"}
+
+
+def published_curves(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> Figure:
+    """Learning curves of the paper's experiment: thin lines for the seeds, a thick one for their mean.
+
+    Args:
+        rows: of `latticeflow.experiments.published_experiment`, of one size.
+        objectives: which to draw.
+    """
+    with style():
+        figure, axes = new_figure(1, len(PUBLISHED_PANELS), width=2.5, height=2.3)
+        for (name, label), panel in zip(PUBLISHED_PANELS.items(), axes, strict=True):
+            for number, objective in enumerate(objectives):
+                mine = [row for row in rows if row["objective"] == objective and row[name] is not None]
+                steps = sorted({row["steps"] for row in mine})
+                for seed in sorted({row["seed"] for row in mine}):
+                    curve = sorted((row["steps"], row[name]) for row in mine if row["seed"] == seed)
+                    panel.plot(*zip(*curve, strict=True), color=COLOURS[number], linewidth=0.5, alpha=0.6)
+                average = np.log if name == "nll" else np.asarray
+                means = [float(np.mean([average(row[name]) for row in mine if row["steps"] == at])) for at in steps]
+                shown = np.exp(means) if name == "nll" else means
+                how = {"color": COLOURS[number], "marker": MARKERS[number], "label": objective}
+                panel.plot(steps, shown, linewidth=1.4, markersize=4, **how)
+            panel.set(xlabel="steps", ylabel=label)
+        axes[list(PUBLISHED_PANELS).index("nll")].set_yscale("log")
+        axes[0].legend(fontsize=6)
+    return figure

@@ -7,6 +7,8 @@ import pytest
 from latticeflow.cli import main
 from latticeflow.experiments import published_experiment as experiment
 from latticeflow.experiments.published_experiment import FULL, REDUCED, is_flat, published_cases, run_published
+from latticeflow.plots import figures as plots
+from latticeflow.plots import flow_figures
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import InputError
 from mcmc.runtime.stop import Stop
@@ -84,7 +86,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert "| forward_kl | 1 | 4 |" in (tmp_path / "published.md").read_text()
 
 
-def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps():
+def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path):
     def row(objective, seed, steps, acceptance, nll=50.0):
         values = dict.fromkeys(experiment.MEASURES, 0.0) | {"acceptance": acceptance, "nll": nll}
         return {
@@ -107,3 +109,9 @@ def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps():
     (gain,) = experiment.critic_gains([rows[0], rows[3]])
     assert gain["acceptance"] == (pytest.approx(0.09), None)
     assert experiment.critic_gains(rows[:3]) == []
+    figure = flow_figures.published_curves(rows, ["reverse_kl", "advnf_reverse"])
+    thick = [line for line in figure.axes[0].lines if line.get_label() in ("reverse_kl", "advnf_reverse")]
+    assert [line.get_ydata()[0] for line in thick] == pytest.approx([0.3, 0.4])
+    assert list(thick[1].get_xdata()) == [10, 20]
+    assert figure.axes[2].get_yscale() == "log"
+    plots.save(figure, tmp_path / "curves.png")
