@@ -20,6 +20,7 @@ import json
 from pathlib import Path
 
 TABLES = Path(__file__).parent / "tables"
+PAGES = (TABLES / "which-tool.md", TABLES.parents[1] / "docs" / "how-to" / "which-tool-measured.md")
 NEURAL = ("neural MCMC", "importance", "with redraws", "with sweeps")
 FILES = {name: TABLES / f"{name}.json" for name in ("head-to-head", "free-energy", "energy-curve")}
 
@@ -159,7 +160,8 @@ def main():
         if paths := arguments[name.replace("-", "_")]:
             store(name, paths, arguments["note"])
     tables = {name: json.loads(path.read_text()) for name, path in FILES.items()}
-    (TABLES / "which-tool.md").write_text(page(tables))
+    for place in PAGES:
+        place.write_text(page(tables))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ Two independent ways, and both together:
 
 Their weighted least squares is the table (`mcmc.analysis.free_energy_ladder.anchor`). At T = 2 the correlation length
 is about 1: lattices of 32 and more sites a side have the free energy of 16x16 there, to better than 1e-7, and its value
-by the flow is one of their known values if they have none. Each row and each piece of a ladder is a file in the folder
-as soon as it is there: a run that was cut goes on, and more ``--pieces`` add to it.
+by the flow is one of their known values where it has the smaller error. Each row and each piece of a ladder is a file in
+the folder as soon as it is there: a run that was cut goes on, and more ``--pieces`` add to it.
 """
 
 from __future__ import annotations
@@ -122,11 +122,14 @@ def together(L: int, flows: dict[tuple[int, float], dict[str, Any]], pieces: lis
         grid, value, covariance, spent = ladder_values(pieces)
         known, error = (np.full(len(grid), np.nan) for _ in range(2))
         for k, T in enumerate(grid.tolist()):
-            source = ALIKE[0] if ALIKE[0] < L and ALIKE[1] <= T and "ln_z" not in flows.get((L, T), {}) else L
-            if "ln_z" in (drawn := flows.get((source, T), {})):
-                scale = N / source**2
-                size = N / T * 1e-7 if source != L else 0.0  # of the lattice
-                known[k], error[k] = scale * drawn["ln_z"], math.hypot(scale * drawn["error"], size)
+            sources = [L, ALIKE[0]] if ALIKE[0] < L and ALIKE[1] <= T else [L]
+            for source in sources:
+                if "ln_z" in (drawn := flows.get((source, T), {})):
+                    scale = N / source**2
+                    size = N / T * 1e-7 if source != L else 0.0  # of the lattice
+                    deviation = math.hypot(scale * drawn["error"], size)
+                    if not error[k] <= deviation:
+                        known[k], error[k] = scale * drawn["ln_z"], deviation
         value = value + free
         both = anchor(value, covariance, known, error)
         chi_square, count = both.chi_square, int(np.isfinite(known).sum())
@@ -135,7 +138,7 @@ def together(L: int, flows: dict[tuple[int, float], dict[str, Any]], pieces: lis
         by_flow = flows.get((L, T), {})
         if "ln_z" in by_flow:
             row["flow"] = [-T / N * by_flow["ln_z"], T / N * by_flow["error"]]
-            row["draws"], row["flow_seconds"] = by_flow["draws"], by_flow["seconds"]
+            row["draws"], row["flow_seconds"] = by_flow["draws"], by_flow.get("seconds", 0.0)
             row["f"] = row["flow"]
         if T in grid:
             k = int(np.flatnonzero(grid == T)[0])
@@ -205,7 +208,8 @@ def page(rows: list[dict[str, Any]], notes: list[str]) -> str:
             pull = f"{row['pull']:.1f}" if "pull" in row else ""
             lines.append(f"| {row['T']:.1f} | {f} | {flow} | {row.get('draws', '')} | {ladder} | {pull} |")
         by_ladder = [row for row in mine if "ladder" in row]
-        seconds = f"Processor seconds: flow {sum(row.get('flow_seconds', 0) for row in mine):.0f}"
+        by_flow = sum(row.get("flow_seconds", 0.0) for row in mine)
+        seconds = f"Processor seconds: flow {by_flow:.0f}" if by_flow else "Processor seconds: flow not noted"
         if by_ladder:
             seconds += f", ladder {by_ladder[0]['ladder_seconds']:.0f}"
             chi, count = by_ladder[0]["chi_square"], by_ladder[0]["known"]
