@@ -8,7 +8,7 @@ Two independent ways, and both together:
 
 Their weighted least squares is the table (`mcmc.analysis.free_energy_ladder.anchor`). At T = 2 the correlation length
 is about 1: lattices of 32 and more sites a side have the free energy of 16x16 there, to better than 1e-7, and its value
-by the flow is one of their known values where it has the smaller error. Each row and each piece of a ladder is a file in
+by the flow is one of their known values where its error is smaller. Each row and each piece of a ladder is a file in
 the folder as soon as it is there: a run that was cut goes on, and more ``--pieces`` add to it.
 """
 
