@@ -26,12 +26,18 @@ def opened(interaction):
     """The interaction with pointers in place of its arrays, as the functions below take it."""
 
 
+@njit(cache=True, forceinline=True)
 def local_field(x, y, interaction, i, W, v):
     """Field h of site i, for which its energy is -Re(conj(h) s); lanes v to v + 16. See `Model.field`.
 
     The interaction's type decides: bonds and plaquettes of a rectangle are written out, all others read a table. Of a
     table with several harmonics it is that of the first.
     """
+    return _field(x, y, interaction, i, W, v)
+
+
+def _field(x, y, interaction, i, W, v):
+    """As `local_field`, which is compiled once for all callers."""
 
 
 def energy_gain(x, y, interaction, i, W, v, a, b, dc, ds):
@@ -95,8 +101,8 @@ class OpenTable(NamedTuple):
     stride: int
 
 
-@overload(local_field, jit_options=INLINE)
-def _local_field(x, y, interaction, i, W, v):
+@overload(_field, jit_options=INLINE)
+def _field_of(x, y, interaction, i, W, v):
     kind = _kind(interaction)
     return {Square: _square_field, OpenBonds: _bonds_field, OpenTable: _table_field}.get(kind)
 

@@ -13,19 +13,37 @@ F = np.float32
 
 
 @njit(cache=True, nogil=True)
-def moments(x, y, W, neighbours, J, K, Lx):
-    """Excess energy and magnetisation vector.
+def _start(total):
+    # Written out: arithmetic of whole arrays takes numba seconds to compile.
+    for k in range(3):
+        for v in range(total.shape[1]):
+            total[k, v] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _add(total, sums):
+    for k in range(3):
+        for v in range(total.shape[1]):
+            total[k, v] += sums[k, v]
+
+
+@njit(cache=True, nogil=True)
+def moments(x, y, W, neighbours, J, K, Lx, total):
+    """Find the excess energy and the magnetisation vector.
 
     The excess over -2 abs(J) - abs(K) per site is a sum of squares: of the differences of neighbouring unit vectors,
     abs(J) (s - s')^2 / 2 (their sum if J < 0), and of what the two halves of a plaquette differ by. So it keeps its
     relative precision where it is cold.
 
-    Returns:
-        float64 (3, W): excess of the total energy, sum of x, sum of y; rows are summed in float32, and then in
-        float64.
+    Args:
+        total: float64 (3, W), receives the excess of the total energy, sum of x, sum of y; rows are summed in float32,
+            and then in float64.
+
+    For the other arguments see `mcmc.kernels`.
     """
     N = len(neighbours)
-    sums, total = np.empty((3, W), F), np.zeros((3, W))
+    sums = np.empty((3, W), F)
+    _start(total)
     bond, ring = F(0.5) * abs(J), F(0.5) * abs(K)
     j, k = F(1.0) if J > 0 else F(-1.0), F(1.0) if K > 0 else F(-1.0)
     x, y, neighbours, buffer = pointer(x), pointer(y), pointer(neighbours), pointer(sums)
@@ -50,21 +68,19 @@ def moments(x, y, W, neighbours, J, K, Lx):
             store(buffer, v, energy)
             store(buffer, W + v, mx)
             store(buffer, 2 * W + v, my)
-        total += sums
-    return total
+        _add(total, sums)
 
 
 @njit(cache=True, nogil=True)
-def term_moments(x, y, W, owned, row_length):
-    """Excess energy over the sum of all terms at their least, and magnetisation vector, of any sum of terms.
+def term_moments(x, y, W, owned, row_length, total):
+    """Find the excess energy over the sum of all terms at their least, and the magnetisation, of any sum of terms.
 
     A term of unit amplitude z costs |J| (1 - Re z) = |J| |z - 1|^2 / 2 more than its least.
-
-    Returns:
-        float64 (3, W), as `moments`.
+    ``total`` receives what it does from `moments`.
     """
     N, others, terms = len(owned.neighbours), owned.neighbours.shape[1], owned.amplitudes.shape[1]
-    sums, total = np.empty((3, W), F), np.zeros((3, W))
+    sums = np.empty((3, W), F)
+    _start(total)
     x, y, buffer = pointer(x), pointer(y), pointer(sums)
     program, neighbours, amplitudes = pointer(owned.program), pointer(owned.neighbours), pointer(owned.amplitudes)
     for row in range(0, N, row_length):
@@ -87,8 +103,7 @@ def term_moments(x, y, W, owned, row_length):
             store(buffer, v, energy)
             store(buffer, W + v, mx)
             store(buffer, 2 * W + v, my)
-        total += sums
-    return total
+        _add(total, sums)
 
 
 @njit(cache=True, nogil=True)

@@ -62,7 +62,7 @@ def run(
             first = np.uint64(now) * np.uint64(numbers_per_step)
             _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, now, first, accepted)
         if len(sums):
-            sums[draw] = _moments(x, y, W, interaction, owned, Lx)
+            _moments(x, y, W, interaction, owned, Lx, sums[draw])
         if len(theta):
             angles(x[:n], y[:n], theta[draw])
 
@@ -79,8 +79,10 @@ def _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, ste
             continue
         for again in range(times):
             move = first + np.uint64(number + again)
-            if kernel == TWIST or (kernel == LINES and axis == 0):
-                _across(x, y, beta, shared, interaction, Lx, strips, kernel, axis == 0, move, accepted[k])
+            columns = axis == 0
+            if kernel == TWIST or (kernel == LINES and columns):
+                begin, end = np.int64(0), Lx
+                _turn(x, y, beta, shared, interaction, Lx, strips, kernel, columns, move, accepted[k], begin, end)
                 copy_rows(x, y, W, N, Lx, strips)
                 continue
             for part in range(parts):
@@ -93,58 +95,47 @@ def _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, ste
                 elif kernel == OVER_RELAXATION:
                     over_relaxation(x, y, W, interaction, order)
                 else:
-                    _rows(x, y, beta, keys, interaction, Lx, strips, move, accepted[k], begin // Lx, end // Lx)
+                    begin, end = begin // Lx, end // Lx
+                    _turn(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted[k], begin, end)
                 if strips > 1 and part == 0:
                     copy_first_row(x, y, W, N, Lx, strips)
                 elif strips > 1:
                     copy_last_row(x, y, W, N, Lx, strips)
 
 
-def _moments(x, y, W, interaction, owned, Lx):
+def _moments(x, y, W, interaction, owned, Lx, total):
     """What `mcmc.kernels.measure` finds, by what suits the interaction."""
 
 
 @overload(_moments)
-def _moments_of(x, y, W, interaction, owned, Lx):
+def _moments_of(x, y, W, interaction, owned, Lx, total):
     if interaction.instance_class is not Square:
-        return lambda x, y, W, interaction, owned, Lx: term_moments(x, y, W, owned, Lx)
+        return lambda x, y, W, interaction, owned, Lx, total: term_moments(x, y, W, owned, Lx, total)
 
-    def of_a_square(x, y, W, interaction, owned, Lx):
-        return moments(x, y, W, interaction.neighbours, interaction.J, interaction.K, Lx)
+    def of_a_square(x, y, W, interaction, owned, Lx, total):
+        moments(x, y, W, interaction.neighbours, interaction.J, interaction.K, Lx, total)
 
     return of_a_square
 
 
-def _across(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):
-    """Moves that reach across strips, of columns or of whole lattices; the other interactions have none."""
+def _turn(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
+    """Turns of columns, of rows, and twists, which the other interactions do not have."""
 
 
-@overload(_across)
-def _columns_or_twist(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):
+@overload(_turn)
+def _turn_of(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
     if interaction.instance_class is not Square:
-        return lambda x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted: None
 
-    def columns_or_twist(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted):
+        def nothing(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
+            pass
+
+        return nothing
+
+    def of_a_square(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
         neighbours, J = interaction.neighbours, interaction.J
         if kernel == TWIST:
             twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips)
         else:
-            lines(x, y, beta, keys, neighbours, J, Lx, True, move, accepted, 0, Lx, strips)
+            lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, first, last, strips)
 
-    return columns_or_twist
-
-
-def _rows(x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last):
-    """Turns of rows, which the other interactions do not have."""
-
-
-@overload(_rows)
-def _rows_of_a_square(x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last):
-    if interaction.instance_class is not Square:
-        return lambda x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last: None
-
-    def rows(x, y, beta, keys, interaction, Lx, strips, move, accepted, first, last):
-        neighbours, J = interaction.neighbours, interaction.J
-        lines(x, y, beta, keys, neighbours, J, Lx, False, move, accepted, first, last, strips)
-
-    return rows
+    return of_a_square

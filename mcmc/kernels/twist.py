@@ -51,7 +51,7 @@ def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips):
                 c, s = c + (a * a_next + b * b_next), s + (a * b_next - b * a_next)
             cosines, sines = cosines + c, sines + s
         cosines, sines = group_sum(cosines, strips), group_sum(sines, strips)
-        w0, w1, _, _ = words(keys, W, v, move, 0)
+        w0, w1, _, _ = words(keys, W, v, move, np.int64(0))
         sign = where(signed(w0) < F(0.0), zero - F(1.0), zero + F(1.0))
         accept = uniform(w1) < exponential(load(beta, v) * J * (cost * cosines - slope * (sign * sines)))
         if any_lane(accept):

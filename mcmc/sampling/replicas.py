@@ -467,15 +467,16 @@ def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray 
     from mcmc.kernels import measure
 
     x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
+    sums = np.empty((1, 3, W))
     if isinstance(block.interaction, Square):
-        lanes = measure.moments(x, y, W, *block.interaction, block.lattice.Lx)
+        measure.moments(x, y, W, *block.interaction, block.lattice.Lx, sums[0])
     else:
-        lanes = measure.term_moments(x, y, W, block.owned, block.lattice.Lx)
+        measure.term_moments(x, y, W, block.owned, block.lattice.Lx, sums[0])
     out = np.empty((0, W), np.float32)
     if theta is not None:
         out = np.empty_like(block.x)
         measure.angles(x, y, out.ravel())
-    _keep(block, slice(n, n + 1), series, theta, lanes[None], out[None])
+    _keep(block, slice(n, n + 1), series, theta, sums, out[None])
 
 
 def _keep(
