@@ -81,8 +81,8 @@ def _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, ste
             move = first + np.uint64(number + again)
             columns = axis == 0
             if kernel == TWIST or (kernel == LINES and columns):
-                begin, end = np.int64(0), Lx
-                _turn(x, y, beta, shared, interaction, Lx, strips, kernel, columns, move, accepted[k], begin, end)
+                whole = np.int64(0), Lx
+                _turn(x, y, beta, shared, interaction, Lx, strips, kernel, columns, move, accepted[k], *whole)
                 copy_rows(x, y, W, N, Lx, strips)
                 continue
             for part in range(parts):
@@ -95,8 +95,8 @@ def _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, ste
                 elif kernel == OVER_RELAXATION:
                     over_relaxation(x, y, W, interaction, order)
                 else:
-                    begin, end = begin // Lx, end // Lx
-                    _turn(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted[k], begin, end)
+                    rows = begin // Lx, end // Lx
+                    _turn(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted[k], *rows)
                 if strips > 1 and part == 0:
                     copy_first_row(x, y, W, N, Lx, strips)
                 elif strips > 1:
