@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Beyond XY: three models that one can see
+# # Beyond XY: vortex lines, chirality, clock order
 #
 # A model here is a sum of terms,
 #

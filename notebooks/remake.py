@@ -90,9 +90,13 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="run only, write nothing")
     parser.add_argument("--workers", type=int, default=1, help="notebooks that run side by side (default 1)")
     arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error(f"--workers {arguments.workers} must be at least 1")
     chosen = [
         source for source in sources() if not arguments.names or any(name in source.stem for name in arguments.names)
     ]
+    if not chosen:
+        parser.error(f"no notebook is called {' or '.join(arguments.names)}")
     slow, limit = False, SECONDS * arguments.workers
     if arguments.workers > 1:  # threads of several notebooks would wait for each other
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // arguments.workers)))

@@ -98,6 +98,8 @@ def execute(arguments: argparse.Namespace) -> int:
     path = arguments.out
     if (arguments.task_index is None) != (arguments.task_count is None):
         raise InputError("--task-index and --task-count belong together: give both or none")
+    if arguments.scheduler is not None and arguments.executor != "dask":
+        raise InputError("--scheduler is the address of a Dask scheduler: give --executor dask too")
     if arguments.task_count is not None:
         index, count = arguments.task_index, arguments.task_count
         settings = share(settings, index, count)

@@ -43,6 +43,8 @@ def execute(arguments: argparse.Namespace) -> None:
 
 def _is_checkpoint(path: Path) -> bool:
     """Whether a file is a zip archive, as torch writes them."""
+    if path.is_dir():
+        return False
     if not path.exists():
         return path.suffix in ("", ".pt")  # a flow that comes with the package, or a checkpoint that is missing
     with open(path, "rb") as file:

@@ -138,7 +138,10 @@ def execute(arguments: argparse.Namespace) -> int:
     doublings = arguments.doublings if arguments.doublings is not None else (4 if whole else 0)
     if min(seeds, arguments.workers) < 1:
         raise InputError(f"seeds = {seeds} and workers = {arguments.workers} must be at least 1")
-    effort = Effort(steps=arguments.steps or (100 if arguments.quick else 600))
+    if doublings < 0:
+        raise InputError(f"doublings = {doublings} must not be negative")
+    default = 100 if arguments.quick else 600
+    effort = Effort(steps=default if arguments.steps is None else arguments.steps)
     cells = table.cells(targets, methods, seeds)
     if not cells:
         raise InputError("none of the methods can learn any of the targets; see `latticeflow modes --list`")

@@ -69,6 +69,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from mcmc.analysis.table import LEGEND, write_csv
     from mcmc.analysis.thermodynamics import OBSERVABLES, chosen, observe
     from mcmc.runtime.progress import Progress
+    from mcmc.runtime.whole_file import require_replaceable
     from mcmc.storage.ensemble import Ensemble
 
     if arguments.list and not arguments.files:
@@ -89,8 +90,8 @@ def execute(arguments: argparse.Namespace) -> None:
         from latticeflow.plots import figures as plots
 
         plots.check_path(arguments.plot)
-    if arguments.csv is not None and not arguments.csv.parent.is_dir():
-        raise InputError(f"directory {arguments.csv.parent} does not exist: create it, or name another file")
+    if arguments.csv is not None:
+        require_replaceable(arguments.csv)
     tables: dict[Path, Table] = {}
     T = arguments.temperatures
     for path in arguments.files:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latticeflow.cli import options
-from mcmc.runtime.whole_file import whole_file
+from mcmc.runtime.whole_file import require_replaceable, whole_file
 
 
 def add_parser(verbs: Any) -> None:
@@ -21,18 +21,15 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="ensembles (.h5) and flows (.pt)")
     parser.add_argument("--out", type=Path, required=True, metavar="PAGE.html", help="the page; an old one is replaced")
-    parser.add_argument("--title", default="", help="of the page (default: the names of the files)")
+    parser.add_argument("--title", default="", help="title of the page (default: the names of the files)")
     parser.add_argument(
-        "--draws", type=options.count, default=500, help="of a flow's comparison, at each temperature (default 500)"
+        "--draws", type=options.count, default=500, help="draws of each flow at each temperature (default 500)"
     )
 
 
 def execute(arguments: argparse.Namespace) -> None:
     """Write the page."""
-    from mcmc import InputError
-
-    if not arguments.out.parent.is_dir():
-        raise InputError(f"directory {arguments.out.parent} does not exist: create it, or name another file")
+    require_replaceable(arguments.out)
     if any(path.suffix == ".pt" for path in arguments.files):
         options.require_torch()
     from latticeflow.plots.html_report import report

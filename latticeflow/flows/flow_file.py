@@ -88,7 +88,10 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"no flow at {path}: train one first, or check the path")
-    data = path.read_bytes()  # whatever fails from here on is the content's fault, not the disk's
+    data = path.read_bytes()
+    if data.startswith(b"\x89HDF"):
+        raise InputError(f"{path} is an HDF5 file, such as ensembles are: name a flow, the checkpoint of a training")
+    # Whatever fails from here on is the content's fault, not the disk's.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice on foreign files

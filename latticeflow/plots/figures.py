@@ -18,7 +18,7 @@ from mcmc import XY, InputError
 from mcmc.analysis.statistics import autocorrelation, estimate
 from mcmc.models import observables
 from mcmc.runtime.registry import nearest
-from mcmc.runtime.whole_file import whole_file
+from mcmc.runtime.whole_file import require_replaceable, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,8 +125,7 @@ def check_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"cannot draw into {str(path)!r}: its name must end in {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"directory {path.parent} does not exist: create it, or name another file")
+    require_replaceable(path)
     return path
 
 

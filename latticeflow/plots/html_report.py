@@ -66,10 +66,12 @@ def report(files: Sequence[str | Path], *, title: str = "", draws: int = 500) ->
         HTML of the whole page.
 
     Raises:
-        InputError: no files, or one that can be read neither as an ensemble nor as a flow.
+        InputError: no files, fewer than 2 draws, or a file that can be read neither as an ensemble nor as a flow.
     """
     if not files:
         raise InputError("nothing to report on: name at least one file")
+    if draws < 2:
+        raise InputError(f"draws = {draws} must be at least 2")
     paths = [Path(file) for file in files]
     flows = [path for path in paths if path.suffix == ".pt" or (not path.suffix and not path.exists())]
     sections, warnings, tables = [], [], {}

@@ -106,6 +106,8 @@ def train(
     settings = chosen_settings(settings, choices)
     out, log = (None if path is None else Path(path) for path in (out, log))
     if out is not None and out.exists() and not resume:
+        if out.is_dir():
+            raise InputError(f"{out} is a directory: name a file in it")
         raise InputError(f"{out} exists: resume the training that it holds, or name another file")
     if out is not None and not out.parent.is_dir():
         raise InputError(f"directory {out.parent} does not exist: create it, or name another file")

@@ -80,13 +80,16 @@ def _overlaps(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
 
 
 def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray, model: Model) -> np.ndarray:
-    values = np.asarray(function(theta))
+    try:
+        values = np.asarray(function(theta), np.float64)
+    except Exception as error:  # whatever somebody's function raises
+        raise InputError(f"observable {name!r} failed: {type(error).__name__}: {error}") from error
     if values.shape != theta.shape[: -model.dimensions]:
         raise InputError(
             f"observable {name!r} made an array of shape {values.shape} of configurations {theta.shape}: it must give "
             f"one number for each, shape {theta.shape[: -model.dimensions]}"
         )
-    return values.astype(np.float64)
+    return values
 
 
 class System(NamedTuple):

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from mcmc.analysis.crossings import Crossing, crossings
 from mcmc.analysis.reweighting import Reweighting
+from mcmc.analysis.thermodynamics import OBSERVABLES
+from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY, fully_frustrated, triangular
 from mcmc.models.terms import Model
@@ -102,6 +104,12 @@ def locate(
     Raises:
         InputError: the files in the folder were made otherwise, or the curves do not cross once.
     """
+    if unknown := sorted({*sizes} - {*case.draws}):
+        raise InputError(f"this case has no side {unknown[0]}: choose among {', '.join(map(str, case.draws))}")
+    if not 0 < effort < float("inf"):
+        raise InputError(f"effort = {effort} must be positive and finite")
+    name = observable or case.observable
+    OBSERVABLES.find(name)
     found = []
     for side in sizes or tuple(case.draws):
         lattice, start = Lattice(*(side,) * case.dimensions), time.perf_counter()
@@ -122,7 +130,7 @@ def locate(
             for line in ensemble.warnings():
                 report(f"L = {side}: {line}")
         report(f"L = {side}: {ensemble.draws * CHAINS} draws at each temperature, {time.perf_counter() - start:.0f} s")
-    return crossings(found, observable or case.observable)
+    return crossings(found, name)
 
 
 def main() -> None:
@@ -136,7 +144,14 @@ def main() -> None:
         "--folder", type=Path, help="for the files of series, to go on with later (default: none is kept)"
     )
     arguments = parser.parse_args()
-    case, start = CASES[arguments.case], time.perf_counter()
+    try:
+        _show(CASES[arguments.case], arguments)
+    except (InputError, OSError) as error:
+        parser.exit(2, f"critical_points: error: {error}\n")
+
+
+def _show(case: Case, arguments: argparse.Namespace) -> None:
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as nowhere:
         folder = arguments.folder or Path(nowhere)
         folder.mkdir(parents=True, exist_ok=True)

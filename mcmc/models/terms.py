@@ -408,7 +408,7 @@ class Model:
         if len(shape) != self.dimensions:
             raise InputError(
                 f"{self} has {self.dimensions} axes, the lattice {_sides(shape)} has {len(shape)}: "
-                "choose another size, or give dimensions to the model"
+                f"choose a size with {self.dimensions} axes, or a model with {len(shape)}"
             )
         for term in self.terms:
             for name in ("coupling", "phase"):

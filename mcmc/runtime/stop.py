@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from mcmc.errors import InputError
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """What asks for a stop, as far as the system has them."""
 _MARGIN = 20.0  # seconds between our stop and a scheduler's limit, to write and to leave
@@ -91,6 +93,8 @@ class Stop:
         self._previous: dict[int, Any] = {}
         limits = []
         if max_minutes is not None:
+            if not max_minutes >= 0:
+                raise InputError(f"max_minutes = {max_minutes} must not be negative")
             limits.append((time.time() + 60 * max_minutes, f"the limit of {max_minutes:g} minutes"))
         job_end = os.environ.get("SLURM_JOB_END_TIME", "")
         if job_end.isdigit():

@@ -7,6 +7,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mcmc.errors import InputError
+
+_DATA = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")
+"""First bytes of ensembles and of checkpoints."""
+
+
+def require_replaceable(path: str | Path) -> None:
+    """Refuse a name under which no page, table or figure should be written, before the work of making one.
+
+    Raises:
+        InputError: its folder does not exist, it is a folder, or it holds an ensemble or a flow.
+
+    Example:
+        >>> require_replaceable("page.html")
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"directory {path.parent} does not exist: create it, or name another file")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory: name a file")
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(8).startswith(_DATA):
+                raise InputError(f"{path} holds an ensemble or a flow, which would be lost: name another file")
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -16,6 +41,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         path: the file; a device such as ``/dev/stdout`` is written to directly.
 
     Raises:
+        InputError: as `require_replaceable` does.
         OSError: the draft cannot be written; an earlier file is as it was.
 
     Example:
@@ -26,6 +52,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         ...     (Path(folder) / "a.txt").read_text()
         'whole'
     """
+    require_replaceable(path)
     real = Path(os.path.realpath(path))
     if real.exists() and not real.is_file():
         yield real

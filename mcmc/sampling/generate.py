@@ -16,7 +16,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice, as_lattice
 from mcmc.models.moments import moment_names
-from mcmc.models.presets import Model, model_from_name
+from mcmc.models.presets import Model, build_model
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.runtime.text import bytes_in_words
@@ -58,8 +58,8 @@ def generate(
     The same arguments give the same draws, for any number of workers, processors and interruptions.
 
     Args:
-        model: the spin model, or its name.
-        size: side of a square lattice, (Lx, Ly), or a `Lattice`.
+        model: the spin model, or the name of a preset such as ``"xy"`` or ``"triangular"``, as in `build_model`.
+        size: side of a square lattice, (Lx, Ly), (Lx, Ly, Lz), or a `Lattice`.
         temperatures: in units of J / k_B, one or many.
         draws: of each chain at each temperature; with ``resume`` those in the file count.
         out: the file to write, such as ``"xy16.h5"``; None keeps the draws in memory.
@@ -88,9 +88,10 @@ def generate(
         >>> ensemble.theta().shape
         (2, 8, 20, 4, 4)
     """
+    lattice = as_lattice(size)
     settings = Settings(
-        model=model_from_name(model) if isinstance(model, str) else model,
-        lattice=as_lattice(size),
+        model=build_model(model, lattice) if isinstance(model, str) else model,
+        lattice=lattice,
         temperatures=tuple(np.atleast_1d(np.asarray(temperatures, np.float64)).tolist()),
         chains=None if isinstance(chains, str) and chains == "auto" else chains,
         sampler=sampler,

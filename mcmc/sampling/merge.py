@@ -123,8 +123,8 @@ def _refuse_strangers(files: Sequence[Ensemble]) -> None:
     first = files[0]
     for file in files[1:]:
         for what, ours, theirs in (
-            ("model", first.model, file.model),
             ("lattice", first.lattice, file.lattice),
+            ("model", first.model, file.model),
             ("series_only", first.series_only, file.series_only),
             ("series", first.series_names, file.series_names),
             ("draws of each chain", first.draws, file.draws),

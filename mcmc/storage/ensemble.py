@@ -149,7 +149,9 @@ class Ensemble:
         lock = Lock(draft, shown=path, create=True)
         try:
             if path.exists():
-                raise InputError(f"{path} exists: go on with it by --resume, or name another file")
+                if path.is_dir():
+                    raise InputError(f"{path} is a directory: name a file in it")
+                raise InputError(f"{path} exists: resume its run, or name another file")
             numbers = np.asarray(np.arange(chains) if isinstance(chains, int | np.integer) else chains, np.int64)
             content = layout.empty_file(
                 lattice.shape,

@@ -15,7 +15,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice
-from mcmc.models.presets import Model, model_attributes, model_from_name, require_known
+from mcmc.models.presets import Model, build_model, model_attributes, require_known
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.brought_arrays import as_angles, require_angles, require_sensible, with_all_axes
@@ -329,7 +329,7 @@ def opened(ensemble: Any, *, model: Model | str | None = None, temperatures: Any
     if not array and not (model is None and temperatures is None):
         raise InputError("an ensemble knows its model and temperatures: give them with arrays only")
     if array:
-        named = model_from_name(model) if isinstance(model, str) else model
+        named = build_model(model) if isinstance(model, str) else model
         assert named is not None
         yield MemoryEnsemble.from_arrays(ensemble, model=named, temperatures=temperatures)
     elif isinstance(ensemble, str | Path):

@@ -35,7 +35,10 @@ def find_target(name: str) -> Target:
     Raises:
         InputError: there is none.
     """
-    return imported(name)() if ":" in name else build_target(name)
+    target = imported(name)() if ":" in name else build_target(name)
+    if not isinstance(target, Target):
+        raise InputError(f"{name} made {type(target).__name__}, not a target: name a function that returns a Target")
+    return target
 
 
 def find_method(name: str) -> Method:
@@ -44,7 +47,10 @@ def find_method(name: str) -> Method:
     Raises:
         InputError: there is none.
     """
-    return imported(name) if ":" in name else get_method(name)
+    method = imported(name) if ":" in name else get_method(name)
+    if not isinstance(method, Method):
+        raise InputError(f"{name} is of type {type(method).__name__}, not a method: name an instance of a Method")
+    return method
 
 
 def cells(targets: Sequence[str], methods: Sequence[str], seeds: int) -> list[Trial]:
