@@ -19,6 +19,7 @@ from latticeflow.flows.weights import ess_reverse, longest_run, normalise, predi
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import estimate
+from mcmc.runtime.arguments import whole_number
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import fill
@@ -75,8 +76,7 @@ def sample(
         >>> chain.theta().shape
         (1, 2, 50, 8, 8)
     """
-    if draws < 1:
-        raise InputError(f"draws = {draws} must be at least 1")
+    draws = whole_number("draws", draws, 1)
     if resume and out is None:
         raise InputError("only a file can be resumed: name one")
     flow = open_flow(flow, device)

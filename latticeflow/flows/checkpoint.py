@@ -17,6 +17,7 @@ from latticeflow.flows.device import choose_device
 from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.flow_file import save
 from mcmc import InputError, Lattice, Model, model_from_name
+from mcmc.runtime.arguments import as_path
 
 __all__ = ["Checkpoint", "fingerprint", "load", "load_flow", "open_flow", "save", "shipped"]
 
@@ -130,7 +131,7 @@ def shipped() -> dict[str, Path]:
 
 
 def _located(path: str | Path) -> Path:
-    found = Path(path)
+    found = as_path(path)
     if len(found.parts) == 1 and not found.suffix and not found.exists():
         known = shipped()
         if found.name not in known:

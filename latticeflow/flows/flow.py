@@ -18,6 +18,7 @@ from latticeflow.flows import flow_file
 from latticeflow.flows.last_colour import exact_colours
 from mcmc import InputError, Lattice
 from mcmc.models.presets import Model, require_known
+from mcmc.runtime.arguments import whole_number
 from mcmc.runtime.registry import Registry
 from mcmc.runtime.text import html_facts
 
@@ -419,6 +420,7 @@ class Flow(nn.Module, ABC):
 
     def _temperatures(self, n: int, temperature: Any) -> Tensor:
         """One temperature for each of n configurations, (n,)."""
+        n = whole_number("n", n, 0)
         if not isinstance(temperature, Tensor):
             try:
                 temperature = np.asarray(temperature, np.float64)

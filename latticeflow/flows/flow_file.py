@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mcmc import InputError
+from mcmc.runtime.whole_file import require_replaceable
 
 if TYPE_CHECKING:
     from latticeflow.flows.flow import Flow
@@ -67,6 +68,7 @@ def save(
         "parameters": {name: value.half() if half else value for name, value in flow.state_dict().items()},
         "training": training,
     }
+    require_replaceable(path, checkpoint=True)
     draft = path.with_name(path.name + ".new")
     try:
         with open(draft, "wb") as file:

@@ -15,7 +15,8 @@ from torch import Tensor
 from latticeflow.flows.flow import Flow
 from mcmc import InputError, Lattice
 from mcmc import wrap as wrap_angles
-from mcmc.models.presets import Model, model_from_name
+from mcmc.models.lattice import as_lattice
+from mcmc.models.presets import Model, build_model
 
 _CHECKED = 16  # draws that are looked at when functions are wrapped
 _RELATIVE, _ABSOLUTE = 1e-5, 1e-3  # agreement of log densities: rounding of float32 sums, not a missing factor
@@ -172,11 +173,14 @@ def wrap(
         >>> lf.sample(flow, temperatures=9.0, draws=10, chains=2).draws
         10
     """
+    for function in (sample, log_prob):
+        if not callable(function):
+            raise InputError(f"expected a function; got {type(function).__name__}")
     low, high = np.broadcast_to(np.asarray(temperatures, np.float64), 2).tolist()
     return WrappedFlow(
         sample,
         log_prob,
-        model_from_name(model) if isinstance(model, str) else model,
-        lattice if isinstance(lattice, Lattice) else Lattice(lattice, lattice),
+        build_model(model, lattice) if isinstance(model, str) else model,
+        as_lattice(lattice),
         (low, high),
     )

@@ -53,12 +53,16 @@ def comparison(found: Comparison) -> Figure:
         found: from `latticeflow.compare`.
     """
     from latticeflow.plots import flow_figures
+    from latticeflow.quality.comparison import Comparison
+    from mcmc import InputError
 
+    if not isinstance(found, Comparison):
+        raise InputError(f"expected a comparison, such as compare makes; got {type(found).__name__}")
     return flow_figures.comparison(found)
 
 
 def spins(theta: Any, *, titles: Sequence[str] = (), arrows: bool | None = None, model: Model | None = None) -> Figure:
-    """Configurations: hue for the angle, arrows where there is room, vortices (filled) and antivortices (open).
+    """Configurations: hue for the angle, arrows where there is room, vortices (circles) and antivortices (squares).
 
     Args:
         theta: angles in radians, (Ly, Lx), or several side by side, (n, Ly, Lx).

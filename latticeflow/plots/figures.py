@@ -16,6 +16,7 @@ import numpy as np
 
 from mcmc import XY, InputError
 from mcmc.analysis.statistics import autocorrelation, estimate
+from mcmc.analysis.table import Table
 from mcmc.models import observables
 from mcmc.runtime.registry import nearest
 from mcmc.runtime.whole_file import require_replaceable, whole_file
@@ -268,6 +269,9 @@ def overview(tables: Mapping[str, Table], names: Sequence[str] = OVERVIEW) -> Fi
     Raises:
         InputError: none of the tables has any of them.
     """
+    for table in tables.values():
+        if not isinstance(table, Table):
+            raise InputError(f"expected tables, such as observe makes; got {type(table).__name__}")
     known = [name for table in tables.values() for name in table.observables]
     if not (held := [name for name in names if name in known]):
         raise InputError(f"unknown observable {names[0]!r}: {nearest(names[0], known)}")
@@ -352,7 +356,7 @@ def _hues(saturation: float) -> Any:
 
 
 def configuration(axes: Axes, theta: np.ndarray, *, arrows: bool | None = None, model: Model | None = None) -> None:
-    """One configuration: hue for the angle, arrows where there is room, vortices (filled) and antivortices (open).
+    """One configuration: hue for the angle, arrows where there is room, vortices (circles) and antivortices (squares).
 
     Args:
         axes: to draw in.

@@ -173,6 +173,8 @@ def chosen_settings(settings: TrainingSettings | None, choices: Mapping[str, Any
     if settings is not None:
         if choices:
             raise InputError(f"give either settings or {', '.join(choices)}, not both")
+        if not isinstance(settings, TrainingSettings):
+            raise InputError(f"settings must be TrainingSettings; got {type(settings).__name__}")
         return settings
     check_names(choices, [each.name for each in fields(TrainingSettings)], "training setting")
     choices = dict(choices)

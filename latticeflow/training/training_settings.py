@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, Self
 
 from latticeflow.flows import Flow, Multiscale
 from latticeflow.training.objectives import SCHEDULES, Objective, objective_from_name
 from latticeflow.training.weight_schedule import WeightSchedule
 from mcmc import InputError
+from mcmc.runtime.arguments import whole_number
 from mcmc.runtime.registry import nearest
 
 CRITICS = ("symmetric", "published")
@@ -122,13 +124,13 @@ class TrainingSettings:
             raise InputError("give either a number of steps or a number of minutes")
         for name in ("steps", "minutes", "batch_temperatures", "rows", "learning_rate", "clip_norm"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} = {value} must be positive")
+            if value is not None and not (isinstance(value, Real) and float(value) > 0):
+                raise InputError(f"{name} = {value!r} must be a positive number")
+        for name in ("steps", "batch_temperatures", "batch_draws", "rows", "warmup", "seed"):
+            if (value := getattr(self, name)) is not None:
+                whole_number(name, value, 0)
         if self.batch_draws < 2 or self.batch_draws % 2:
             raise InputError(f"batch_draws = {self.batch_draws} per temperature must be an even number of at least 2")
-        if self.warmup < 0 or self.seed < 0:
-            name = "warmup" if self.warmup < 0 else "seed"
-            raise InputError(f"{name} = {getattr(self, name)} must not be negative")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema = {self.ema} must be 0 for no average, or a decay below 1 such as 0.999")
         if self.decay not in DECAYS:

@@ -114,6 +114,9 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
     """
     from scipy.optimize import least_squares
 
+    for table in tables:
+        if not isinstance(table, Table):
+            raise InputError(f"the transition is fitted to tables, such as observe makes; got {type(table).__name__}")
     if len({table.lattice for table in tables}) < max(2, len(tables)):
         raise InputError("the transition needs ensembles of at least two sizes, each size once")
     if any(table.lattice.Lx != table.lattice.Ly for table in tables) or len({table.model for table in tables}) > 1:

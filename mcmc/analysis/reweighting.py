@@ -28,6 +28,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.threads import available_threads
+from mcmc.storage.memory_ensemble import opened
 from mcmc.storage.selection import position_of
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Reweighting:
         """Reweight the draws of an ensemble, streaming over its file.
 
         Args:
-            ensemble: open for reading.
+            ensemble: open for reading, or a path.
             temperatures: some of the ensemble's, in units of J / k_B; None takes all.
             blocks: about how many jackknife blocks.
 
@@ -141,10 +142,11 @@ class Reweighting:
             >>> curve.value.shape, bool(curve.trusted.all())
             ((2,), True)
         """
-        held = ensemble.temperatures
-        rows = range(len(held)) if temperatures is None else [position_of(T, held) for T in temperatures]
-        moments = [read_moments(ensemble, t, threads=available_threads()) for t in rows]
-        return cls(moments, ensemble.model, ensemble.lattice, held[[*rows]], blocks=blocks)
+        with opened(ensemble) as source:
+            held = source.temperatures
+            rows = range(len(held)) if temperatures is None else [position_of(T, held) for T in temperatures]
+            moments = [read_moments(source, t, threads=available_threads()) for t in rows]
+            return cls(moments, source.model, source.lattice, held[[*rows]], blocks=blocks)
 
     def __repr__(self) -> str:
         """Model, size, and the temperatures and draws behind it."""

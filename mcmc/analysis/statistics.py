@@ -201,7 +201,10 @@ def format_uncertainty(value: float, error: float) -> str:
 
 def _chains(series: Any) -> np.ndarray:
     """Series as float64 (chains, draws); one chain may come as a plain sequence."""
-    chains = np.asarray(series, np.float64)
+    try:
+        chains = np.asarray(series, np.float64)
+    except (TypeError, ValueError):
+        raise InputError("a series must hold real numbers, (chains, draws)") from None
     if chains.ndim == 1:
         chains = chains[None]
     if chains.ndim != 2 or not chains.size:

@@ -7,6 +7,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,8 @@ class Table:
         Raises:
             InputError: the table has no such temperature.
         """
+        if not isinstance(temperature, Real):
+            raise InputError(f"expected a temperature; got {temperature!r}")
         t = int(np.argmin(np.abs(self.temperatures - temperature)))
         if not math.isclose(self.temperatures[t], temperature, rel_tol=1e-6):
             raise InputError(f"the table has no T = {temperature:g}: the nearest is {self.temperatures[t]:.6g}")

@@ -27,6 +27,7 @@ from mcmc.models.presets import Model
 from mcmc.runtime.registry import Registry, nearest
 from mcmc.runtime.threads import available_threads
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.memory_ensemble import require_ensemble
 from mcmc.storage.selection import no_configurations
 
 if TYPE_CHECKING:
@@ -322,6 +323,8 @@ def register_observable(
 
 
 def _as_observable(given: Observable | Callable[[np.ndarray], np.ndarray]) -> Observable:
+    if not callable(given) and not isinstance(given, Observable):
+        raise InputError(f"expected an Observable or a function of configurations; got {type(given).__name__}")
     return given if isinstance(given, Observable) else Observable.mean(given)
 
 
@@ -425,6 +428,7 @@ def observe(
                 threads=threads,
                 report=report,
             )
+    require_ensemble(ensemble)
     if not ensemble.draws:
         raise InputError(f"{ensemble.path} holds no draws yet: generate some first")
     wanted = chosen(observables, ensemble.model, ensemble.lattice, ensemble.chains)

@@ -324,6 +324,8 @@ def build_model(name: str, size: Size | None = None, **options: Any) -> Model:
         >>> build_model("xy+field", (8, 8, 8), h=0.5).dimensions
         3
     """
+    if not isinstance(name, str):
+        raise InputError(f"expected the name of a model; got {type(name).__name__}")
     parts, known = [], set[str]()
     for part in name.split("+"):
         function = MODELS.find(part)

@@ -20,7 +20,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         "did you mean 'metropolis'? Known: heat_bath, metropolis"
     """
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     listed = f"known: {', '.join(known)}"
     return f"did you mean {close[0]!r}? K{listed[1:]}" if close else listed
 
@@ -71,6 +71,8 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         Raises:
             InputError: there is none, with the nearest known name.
         """
+        if not isinstance(name, str):
+            raise InputError(f"expected the name of a {self.kind}; got {type(name).__name__}")
         if ":" in name:
             return imported(name)
         if name not in self._things:

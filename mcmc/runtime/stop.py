@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -93,8 +94,8 @@ class Stop:
         self._previous: dict[int, Any] = {}
         limits = []
         if max_minutes is not None:
-            if not max_minutes >= 0:
-                raise InputError(f"max_minutes = {max_minutes} must not be negative")
+            if not (isinstance(max_minutes, Real) and max_minutes >= 0):
+                raise InputError(f"max_minutes = {max_minutes!r} must be a number that is not negative")
             limits.append((time.time() + 60 * max_minutes, f"the limit of {max_minutes:g} minutes"))
         job_end = os.environ.get("SLURM_JOB_END_TIME", "")
         if job_end.isdigit():

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from mcmc.errors import InputError
 
-_DATA = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")
-"""First bytes of ensembles and of checkpoints."""
+_ENSEMBLE, _CHECKPOINT = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+"""First bytes of files."""
 
 
-def require_replaceable(path: str | Path) -> None:
+def require_replaceable(path: str | Path, *, checkpoint: bool = False) -> None:
     """Refuse a name under which no page, table or figure should be written, before the work of making one.
+
+    Args:
+        path: the file.
+        checkpoint: whether a flow's checkpoint may be replaced.
 
     Raises:
         InputError: its folder does not exist, it is a folder, or it holds an ensemble or a flow.
@@ -29,7 +33,7 @@ def require_replaceable(path: str | Path) -> None:
         raise InputError(f"{path} is a directory: name a file")
     if path.is_file():
         with open(path, "rb") as file:
-            if file.read(8).startswith(_DATA):
+            if file.read(8).startswith((_ENSEMBLE,) if checkpoint else (_ENSEMBLE, _CHECKPOINT)):
                 raise InputError(f"{path} holds an ensemble or a flow, which would be lost: name another file")
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.runtime.arguments import whole_number
 from mcmc.runtime.install import hint
 from mcmc.runtime.stop import SIGNALS
 from mcmc.sampling.settings import Settings
@@ -225,8 +226,7 @@ def hire(kind: str = "processes", count: int = 1, scheduler: str | None = None) 
 
 @contextmanager
 def _processes(count: int, scheduler: str | None) -> Iterator[Workers]:
-    if count < 1:
-        raise InputError(f"workers = {count} must be at least 1")
+    count = whole_number("workers", count, 1)
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # A worker that imports the script which started it has come to the start again; its parent explains.
         os._exit(1)

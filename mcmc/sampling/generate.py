@@ -17,6 +17,8 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice, as_lattice
 from mcmc.models.moments import moment_names
 from mcmc.models.presets import Model, build_model
+from mcmc.models.temperatures import as_temperatures
+from mcmc.runtime.arguments import as_path, whole_number
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.runtime.text import bytes_in_words
@@ -92,7 +94,7 @@ def generate(
     settings = Settings(
         model=build_model(model, lattice) if isinstance(model, str) else model,
         lattice=lattice,
-        temperatures=tuple(np.atleast_1d(np.asarray(temperatures, np.float64)).tolist()),
+        temperatures=as_temperatures(temperatures),
         chains=None if isinstance(chains, str) and chains == "auto" else chains,
         sampler=sampler,
         thermalise=thermalise,
@@ -111,8 +113,7 @@ def generate(
 
 
 def _in_memory(settings: Settings, draws: int, series_only: bool) -> MemoryEnsemble:
-    if draws < 1:
-        raise InputError(f"draws = {draws} must be at least 1")
+    draws = whole_number("draws", draws, 1)
     ensemble = MemoryEnsemble(
         settings.model,
         settings.lattice,
@@ -166,9 +167,7 @@ def generate_file(
         OSError: the disk is full or gone; what was committed is safe.
         Stopped: a signal came before there was anything to save.
     """
-    if draws < 1:
-        raise InputError(f"draws = {draws} must be at least 1")
-    path = Path(path)
+    draws, path = whole_number("draws", draws, 1), as_path(path)
     stop = stop or Stop()
     with _open(settings, path, draws, series_only, resume, command) as ensemble:
         asked, settings = settings, settings_from_dict(ensemble.attributes["settings"])

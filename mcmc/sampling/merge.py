@@ -66,6 +66,8 @@ def merge(
         InputError: files that do not belong together, with the first difference, or that share random numbers, so that
             errors worked out from the whole would be wrong.
     """
+    if isinstance(sources, str | Path):
+        raise InputError(f"expected a list of files to merge; got {str(sources)!r} alone")
     if len(sources) < 2:
         raise InputError(f"merging takes at least two files, not {len(sources)}")
     with ExitStack() as stack:

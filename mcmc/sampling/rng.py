@@ -24,8 +24,10 @@ def key(seed: int, *path: int) -> np.ndarray:
         uint32 array of shape (4,), well mixed: neighbouring seeds and paths share nothing.
 
     Raises:
-        InputError: ``seed`` is negative.
+        InputError: ``seed`` is not an integer, or negative.
     """
+    if not isinstance(seed, int | np.integer):
+        raise InputError(f"seed = {seed!r} must be an integer")
     if seed < 0:
         raise InputError(f"seed = {seed} must not be negative")
     return np.random.SeedSequence(seed, spawn_key=path).generate_state(4, np.uint32)

@@ -323,6 +323,8 @@ def register_sampler(name: str, sampler: Sampler, *, replace: bool = False) -> N
     Example:
         >>> register_sampler("gentle", Sampler((HeatBath(), Update(OverRelaxation(), times=10))))
     """
+    if not isinstance(sampler, Sampler):
+        raise InputError(f"expected an mcmc.Sampler; got {type(sampler).__name__}")
     SAMPLERS.register(name, sampler, replace=replace)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from mcmc.kernels.conventions import WIDTH
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
+from mcmc.runtime.arguments import whole_number
 from mcmc.sampling.mixes import cheapest
 from mcmc.sampling.replicas import (
     LEAST_HEIGHT,
@@ -93,7 +93,7 @@ class Settings:
         ):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _integer(name, value, least))
+                object.__setattr__(self, name, whole_number(name, value, least))
         if self.streams is not None and self.streams not in DESCRIPTIONS:
             raise InputError(f"random streams of version {self.streams} are unknown here: upgrade latticeflow")
         # Version 1 named streams by position: grids of then keep their order.
@@ -195,18 +195,6 @@ class Settings:
             streams=LATEST if self.streams is None else self.streams,
             strips=strips,
         )
-
-
-def _integer(name: str, value: Any, least: int) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise InputError(f"{name} = {value!r} must be an integer") from None
-    if number < least:
-        raise InputError(f"{name} = {number} must be at least {least}")
-    return number
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_attributes, require_known, stored_model
+from mcmc.runtime.arguments import as_path
 from mcmc.runtime.text import html_facts
 from mcmc.storage import descriptors
 from mcmc.storage import hdf5_layout as layout
@@ -93,7 +94,7 @@ class Ensemble:
         Raises:
             InputError: the file is missing, truncated, foreign, damaged or of a newer version.
         """
-        path = Path(path)
+        path = as_path(path)
         for attempt in range(1, _ATTEMPTS + 1):
             reader = layout.open_reader(path)
             try:

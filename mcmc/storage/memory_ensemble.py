@@ -111,13 +111,13 @@ class MemoryEnsemble:
 
     @classmethod
     def from_arrays(
-        cls, theta: Any, *, model: Model, temperatures: float | Sequence[float] | np.ndarray, note: str = ""
+        cls, theta: Any, *, model: Model | str, temperatures: float | Sequence[float] | np.ndarray, note: str = ""
     ) -> Self:
         """An ensemble of angles that somebody brings.
 
         Args:
             theta: radians, (T, C, n, Ly, Lx); (T, n, Ly, Lx) for one chain; (n, Ly, Lx) for one chain and temperature.
-            model: the model of which these are draws.
+            model: the model of which these are draws, or the name of a preset.
             temperatures: T of them in the order of the array, in units of J / k_B; the ensemble sorts them.
             note: where the data come from.
 
@@ -130,6 +130,8 @@ class MemoryEnsemble:
             >>> MemoryEnsemble.from_arrays(np.zeros((2, 5, 4, 4)), model=XY(), temperatures=[0.5, 1.0]).draws
             5
         """
+        model = build_model(model) if isinstance(model, str) else model
+        require_known(model)
         T = np.array(require_sensible(temperatures, model))
         array = np.asarray(theta)
         require_angles(array)
@@ -310,6 +312,16 @@ class MemoryEnsemble:
             self._report = dict(report)
 
 
+def require_ensemble(thing: Any) -> None:
+    """Refuse what is not an ensemble.
+
+    Raises:
+        InputError: naming what was given.
+    """
+    if not all(hasattr(thing, name) for name in ("theta", "temperatures", "model", "lattice", "draws")):
+        raise InputError(f"expected an ensemble or the path of one; got {type(thing).__name__}")
+
+
 @contextlib.contextmanager
 def opened(ensemble: Any, *, model: Model | str | None = None, temperatures: Any = None) -> Iterator[ReadableEnsemble]:
     """An open ensemble as it is, a file for as long as it is read, or arrays as an ensemble in memory.
@@ -329,16 +341,14 @@ def opened(ensemble: Any, *, model: Model | str | None = None, temperatures: Any
     if not array and not (model is None and temperatures is None):
         raise InputError("an ensemble knows its model and temperatures: give them with arrays only")
     if array:
-        named = build_model(model) if isinstance(model, str) else model
-        assert named is not None
-        yield MemoryEnsemble.from_arrays(ensemble, model=named, temperatures=temperatures)
+        assert model is not None
+        yield MemoryEnsemble.from_arrays(ensemble, model=model, temperatures=temperatures)
     elif isinstance(ensemble, str | Path):
         with Ensemble.open(ensemble) as file:
             yield file
-    elif all(hasattr(ensemble, name) for name in ("theta", "temperatures", "model", "lattice")):
-        yield ensemble
     else:
-        raise InputError(f"expected an ensemble or the path of one; got {type(ensemble).__name__}")
+        require_ensemble(ensemble)
+        yield ensemble
 
 
 from_arrays = MemoryEnsemble.from_arrays

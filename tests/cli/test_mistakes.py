@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
         ("merge a.h5 cube.h5 --out m.h5", "cube.h5 does not belong to a.h5: lattice is "),
         ("train a.h5 --out dir --steps 1", "dir is a directory: name a file in it"),
         ("generate --size 4 --draws 2 --out dir", "dir is a directory: name a file in it"),
-        ("generate --size 4 --draws 2 --max-minutes nan --out g.h5", "max_minutes = nan must not be negative"),
+        ("generate --size 4 --draws 2 --max-minutes nan --out g.h5", "max_minutes = nan must be a number"),
         ("generate --size 4 --draws 2 --scheduler tcp://x:1 --out g.h5", "give --executor dask too"),
         ("generate --size 2x2x2 --model triangular --out g.h5", "choose a size with 2 axes, or a model with 3"),
         ("modes --target ring8 --method realnvp --steps 0", "steps = 0 must be positive"),
