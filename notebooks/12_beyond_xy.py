@@ -82,7 +82,7 @@ mcmc.observe(space).select(observables=["energy", "magnetization", "vortex_densi
 # In Villain's model every other column of bonds is antiferromagnetic, so that no plaquette can satisfy all of its four.
 # Each makes a vortex of $\pm 1/2$ instead, and these order like the squares of a chessboard, in one of two ways.
 # Counted from what the bonds prefer, the vorticity says so; its staggered sign is the chirality $\kappa$, an Ising
-# variable that lives beside the rotations of the spins.
+# variable beside the rotations of the spins.
 
 # %%
 size = 32
@@ -174,7 +174,7 @@ with figures.style():
 figure
 
 # %% [markdown]
-# Each point is a configuration: six spots, a ring, a disc. The energy of the bonds and of the anisotropy, apart:
+# Each point is a configuration: six spots, a ring, a disc. The energies of the bonds and of the anisotropy, one by one:
 
 # %%
 table.select(observables=["magnetization", "clock_order", "energy_J", "energy_h6", "helicity_modulus"])

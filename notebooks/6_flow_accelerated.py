@@ -6,7 +6,7 @@
 #
 # $$\min\left(1, \frac{w(\theta')}{w(\theta)}\right), \qquad w = \frac{e^{-E/T}}{q}.$$
 #
-# However poor the flow, the chain samples the Boltzmann distribution; a poor flow only makes it stand still more
+# However poor the flow, the chain samples the Boltzmann distribution; a poor flow only makes it stay where it is more
 # often. latticeflow ships a flow of the 8x8 XY model, trained at temperatures from 0.05 to 2.05. Draw from it:
 
 # %%
@@ -16,7 +16,7 @@
 # %% [markdown]
 # `accept` is the share of accepted proposals. `ESS rev` is the effective sample size per draw that the flow's own
 # weights promise, `s^2/site` their variance per site, `tau` the autocorrelation time in steps: measured on the chain,
-# and predicted from the weights, $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the odds to leave a
+# and predicted from the weights, $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the probability to leave a
 # state of weight $w$. The last column is the free energy, which no ordinary Markov chain gives.
 #
 # The file is an ordinary ensemble, so everything else works on it:

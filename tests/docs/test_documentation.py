@@ -53,6 +53,10 @@ def test_the_reference_names_everything_public(package):
     assert not set(missing) - {"Model", "plot", "InputError"}
 
 
+# All that look at the site run in one process, which builds it once.
+on_the_site = pytest.mark.xdist_group("site")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
@@ -63,6 +67,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@on_the_site
 def test_links_and_anchors_lead_somewhere(site):
     pages = {path: path.read_text() for path in site.rglob("*.html")}
     anchors = {path: set(re.findall(r'id="([^"]+)"', text)) for path, text in pages.items()}
@@ -104,6 +109,7 @@ def browse(url, profile):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@on_the_site
 def test_search_finds_the_helicity_modulus_in_a_browser(server, tmp_path):
     page, complaints = browse(f"{server}/search.html?q=helicity", tmp_path)
     assert complaints == []
@@ -112,6 +118,7 @@ def test_search_finds_the_helicity_modulus_in_a_browser(server, tmp_path):
     assert "reference/conventions.html" not in nothing.partition("search-results")[2]
 
 
+@on_the_site
 def test_pages_show_formulas_and_no_script_complains(server, tmp_path):
     page, complaints = browse(f"{server}/reference/conventions.html", tmp_path)
     assert complaints == []

@@ -227,8 +227,8 @@ def test_metrics_that_cannot_go_anywhere_are_refused(few_draws, tmp_path, monkey
     [
         ({"batch_temperatures": 0}, "batch_temperatures = 0 must be positive"),
         ({"ema": 1.0}, "ema = 1.0 must be 0 for no average"),
-        ({"warmup": -1}, "warmup = -1 must not be negative"),
-        ({"seed": -1}, "seed = -1 must not be negative"),
+        ({"warmup": -1}, "warmup = -1 must be at least 0"),
+        ({"seed": -1}, "seed = -1 must be at least 0"),
         ({"weights": {"mll": 1.0}}, "no term 'mll'"),
         ({"weights": {"nll": -1.0}}, "weight nll = -1.0 must be finite"),
         ({"schedules": {"mll": WeightSchedule()}}, "no term 'mll'"),
