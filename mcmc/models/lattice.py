@@ -74,12 +74,12 @@ class Lattice:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """``(Lx, Ly)`` or ``(Lx, Ly, Lz)``: what makes the lattice."""
+        """What makes the lattice, ``(Lx, Ly)`` or ``(Lx, Ly, Lz)``."""
         return (self.Lx, self.Ly) if self.Lz is None else (self.Lx, self.Ly, self.Lz)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(Ly, Lx)`` or ``(Lz, Ly, Lx)``: the last axes of every array of configurations."""
+        """The last axes of every array of configurations, ``(Ly, Lx)`` or ``(Lz, Ly, Lx)``."""
         return self.sides[::-1]
 
     @property

@@ -309,7 +309,7 @@ class Model:
 
     @property
     def floor(self) -> float:
-        """Energy per site below which no configuration lies: every term at its least."""
+        """Energy per site below which no configuration lies, with every term at its least."""
         return -float(sum(np.mean(np.abs(term.coupling)) for term in self.terms))
 
     @property
@@ -325,22 +325,22 @@ class Model:
 
     @property
     def rotation(self) -> bool:
-        """Whether turning all spins together keeps the energy: the charges of every term sum to 0."""
+        """Whether turning all spins together keeps the energy, as it does if the charges of every term sum to 0."""
         return self.turns == 0
 
     @property
     def reflection(self) -> bool:
-        """Whether the energy stays when all angles change sign: no phases but 0 and pi."""
+        """Whether the energy stays when all angles change sign, as it does if all phases are 0 or pi."""
         return all(term.mirrored for term in self.terms)
 
     @property
     def translation(self) -> bool:
-        """Whether the energy stays when the configuration is shifted along an axis: nothing depends on the site."""
+        """Whether the energy stays when the configuration is shifted along an axis, as nothing depends on the site."""
         return all(term.uniform for term in self.terms)
 
     @cached_property
     def period(self) -> tuple[int, ...]:
-        """Shifts along x, y (and z) that keep the energy: the sides of the cell that couplings and phases repeat.
+        """Shifts along x, y (and z) that keep the energy, which are the sides of the cell that couplings and phases repeat.
 
         Example:
             >>> from mcmc.models.presets import XY, fully_frustrated

@@ -359,7 +359,7 @@ class PlaquetteCluster(Move):
 
     @property
     def number(self) -> int:
-        """5: moves 0 to 4 of a step belong to local ones."""
+        """Its number is 5, as moves 0 to 4 of a step belong to local ones."""
         return 5
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:

@@ -85,6 +85,16 @@ def test_links_and_anchors_lead_somewhere(site):
     assert len(pages) > 20
 
 
+@on_the_site
+def test_no_sentence_is_taken_for_a_type(site):
+    """Of properties and attributes, what stands before a colon is shown as the type."""
+    for package in ("mcmc", "latticeflow"):
+        page = (site / "reference" / f"{package}.html").read_text()
+        types = re.findall(r'<dt class="field-[a-z]+">Type<.*?<p>(.*?)</p>', page, re.DOTALL)
+        words = [re.sub(r"<[^>]+>", "", each) for each in types]
+        assert not [each for each in words if not re.fullmatch(r"[\w.]+(\[[\w., |\[\]]*\])?( \| None)?", each)]
+
+
 @pytest.fixture(scope="module")
 def server(site):
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda self, *words: None})
