@@ -2,8 +2,8 @@
 # # Ring exchange: how the transition moves with K
 #
 # The extended XY model adds a term for each plaquette, $E = -J \sum \cos(\theta_i - \theta_j) - K \sum_\square
-# \cos(\theta_1 - \theta_2 + \theta_3 - \theta_4)$. For $K > 0$ it favours what the bonds favour, all angles equal. But a
-# uniform twist costs it nothing, so it cannot stiffen the lattice directly; it can only calm the fluctuations that
+# \cos(\theta_1 - \theta_2 + \theta_3 - \theta_4)$. For $K > 0$ it favours what the bonds favour, all angles equal. But
+# a uniform twist costs it nothing, so it cannot stiffen the lattice directly; it can only calm the fluctuations that
 # soften it. How much does the transition move? No published table was found, so we make one.
 
 # %%

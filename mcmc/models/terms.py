@@ -340,7 +340,7 @@ class Model:
 
     @cached_property
     def period(self) -> tuple[int, ...]:
-        """Shifts along x, y (and z) that keep the energy, which are the sides of the cell that couplings and phases repeat.
+        """Shifts along x, y (and z) that keep the energy, the sides of the cell that couplings and phases repeat.
 
         Example:
             >>> from mcmc.models.presets import XY, fully_frustrated
