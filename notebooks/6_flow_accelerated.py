@@ -16,8 +16,8 @@
 # %% [markdown]
 # `accept` is the share of accepted proposals. `ESS rev` is the effective sample size per draw that the flow's own
 # weights promise, `s^2/site` their variance per site, `tau` the autocorrelation time in steps: measured on the chain,
-# and predicted from the weights, $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the probability to leave
-# a state of weight $w$. The last column is the free energy, which no ordinary Markov chain gives.
+# and predicted from the weights, $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the probability
+# to leave a state of weight $w$. The last column is the free energy, which no ordinary Markov chain gives.
 #
 # The file is an ordinary ensemble, so everything else works on it:
 
