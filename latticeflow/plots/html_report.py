@@ -34,11 +34,12 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --accent: #0072b2; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
+.wide, figure { overflow-x: auto; } table { margin: 0.8rem 0; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 td, th { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { cursor: pointer; } .facts td, .facts th { text-align: left; white-space: normal; cursor: default; }
 .warning { border-left: 4px solid #d55e00; padding: 0.3rem 0.8rem; margin: 0.4rem 0; background: #d55e0018; }
 figure { margin: 1rem 0; } img { max-width: 100%; background: white; } pre { overflow-x: auto; font-size: 0.85rem; }
+@media (max-width: 40rem) { img { max-width: none; width: 44rem; } }
 """
 
 _SCRIPT = """
@@ -170,7 +171,7 @@ def _flow_section(path: Path, ensembles: Sequence[Path], draws: int) -> tuple[st
                 continue
             found = compare(flow, ensemble, draws=draws)
         warnings += found.warnings
-        parts.append(f"<p>Beside {html.escape(str(other))}: {html.escape(str(found.verdict))}</p>")
+        parts.append(f"<h3>Compared with {html.escape(printable(other))}</h3>")
         parts.append(f'<div class="wide">{found._repr_html_()}</div>')
         parts.append(_picture(flow_figures.comparison(found), "acceptance and effective sample size by temperature"))
         break

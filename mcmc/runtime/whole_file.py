@@ -18,7 +18,7 @@ def require_replaceable(path: str | Path, *, checkpoint: bool = False) -> None:
 
     Args:
         path: the file.
-        checkpoint: whether a flow's checkpoint may be replaced.
+        checkpoint: whether a flow's checkpoint may be replaced, and other archives.
 
     Raises:
         InputError: its folder does not exist, it is a folder, or it holds an ensemble or a flow.
@@ -56,7 +56,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         ...     (Path(folder) / "a.txt").read_text()
         'whole'
     """
-    require_replaceable(path)
+    require_replaceable(path, checkpoint=True)
     real = Path(os.path.realpath(path))
     if real.exists() and not real.is_file():
         yield real
