@@ -34,7 +34,8 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --accent: #0072b2; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-.wide, figure { overflow-x: auto; } table { margin: 0.8rem 0; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
+.wide, figure { overflow-x: auto; }
+table { margin: 0.8rem 0; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 td, th { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { cursor: pointer; } .facts td, .facts th { text-align: left; white-space: normal; cursor: default; }
 .warning { border-left: 4px solid #d55e00; padding: 0.3rem 0.8rem; margin: 0.4rem 0; background: #d55e0018; }
