@@ -59,8 +59,8 @@ def _add_contest(subjects: Any, name: str, run: Any, summary: str, seconds: floa
         action="store_true",
         help="check that it runs: two temperatures, 0.3 s of each method",
     )
-    duel.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
-    duel.add_argument("--device", default="auto", help="where the flow runs: auto, cpu, cuda, ... (default auto)")
+    options.add_seed(duel)
+    options.add_device(duel)
     duel.add_argument("--json", action="store_true", help="print one JSON object")
     if plot:
         duel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result (.png, .pdf or .svg)")

@@ -45,7 +45,7 @@ def add_subjects(subjects: Any) -> None:
         "--batch-draws", type=int, default=16, metavar="N", help="draws at each temperature of a batch (default 16)"
     )
     flow.add_argument("--seconds", type=float, default=5.0, help="time for training, and again for drawing (default 5)")
-    flow.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    options.add_device(flow)
     flow.add_argument("--json", action="store_true", help="print one JSON object")
 
     objectives = options.add_verb(
@@ -114,7 +114,7 @@ def add_subjects(subjects: Any) -> None:
         "--block", type=int, metavar="STEPS", help="steps between two points of a curve (default 1/40 of all)"
     )
     published.add_argument("--filters", type=int, help="channels of each convolution (default 8; with --full 64)")
-    published.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default auto)")
+    options.add_device(published)
 
 
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
@@ -158,7 +158,7 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="draws at each temperature that training has not seen (default 1000)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    options.add_seed(parser)
 
 
 def run_flow(arguments: argparse.Namespace) -> None:

@@ -228,7 +228,7 @@ def add_flow(parser: argparse.ArgumentParser) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """``--seed``."""
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
+    parser.add_argument("--seed", type=count, default=0, help="root of the random streams (default 0)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -20,8 +20,8 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="a 4x4 lattice in half a minute, to see that all works")
     parser.add_argument("--directory", type=Path, default=Path("data/demo"), help="for its files (default data/demo)")
-    parser.add_argument("--seed", type=int, default=0, help="root of the random streams (default 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default auto)")
+    options.add_seed(parser)
+    options.add_device(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

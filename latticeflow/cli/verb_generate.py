@@ -47,7 +47,7 @@ def add_parser(verbs: Any) -> None:
         help="steps before the first draw (default: by sampler and size)",
     )
     parser.add_argument("--thin", type=options.count, metavar="N", help="steps between draws (default: chosen)")
-    parser.add_argument("--seed", type=options.count, default=0, help="root of the random streams (default 0)")
+    options.add_seed(parser)
     parser.add_argument(
         "--series-only", action="store_true", help="keep the measured series of every draw, no configurations"
     )
