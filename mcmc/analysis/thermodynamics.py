@@ -81,6 +81,7 @@ def _overlaps(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
 
 
 def _measured(name: str, function: Callable[[np.ndarray], Any], theta: np.ndarray, model: Model) -> np.ndarray:
+    name = name.partition("#")[0]  # what follows tells functions of one name apart
     try:
         values = np.asarray(function(theta), np.float64)
     except Exception as error:  # whatever somebody's function raises

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
         ("report xy8 --draws 0 --out page.html", "draws = 0 must be at least 2"),
         ("observe a.h5 --csv a.h5", "a.h5 holds an ensemble or a flow, which would be lost"),
         ("observe a.h5 --csv dir", "dir is a directory: name a file"),
-        ("observe a.h5 --observables os:getcwd", "observable 'os:getcwd' failed: TypeError: "),
+        ("observe a.h5 --observables os:getcwd", "observable 'getcwd' failed: TypeError: "),
         ("info dir", "dir is not a file"),
         ("compare a.h5 a.h5", "a.h5 is an HDF5 file, such as ensembles are: name a flow"),
         ("merge a.h5 cube.h5 --out m.h5", "cube.h5 does not belong to a.h5: lattice is "),
