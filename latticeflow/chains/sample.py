@@ -23,7 +23,7 @@ from mcmc.runtime.arguments import whole_number
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import fill
-from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.ensemble import Ensemble, require_absent
 from mcmc.storage.memory_ensemble import MemoryEnsemble, ReadableEnsemble
 from mcmc.storage.provenance import origin
 
@@ -126,6 +126,7 @@ def _writable(
             text = f"{out} was drawn with another flow, seed, device, grid or moves, or by an earlier version"
             raise InputError(f"{text}: name another file")
         return ensemble
+    require_absent(out)
     return Ensemble.create(
         out,
         model=flow.model,

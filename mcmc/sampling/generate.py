@@ -27,7 +27,7 @@ from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import LEAST_CHAINS, Settings, adopt, run_attributes, settings_from_dict
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
-from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.ensemble import Ensemble, require_absent
 from mcmc.storage.memory_ensemble import MemoryEnsemble
 
 logger = logging.getLogger(__name__)
@@ -256,6 +256,7 @@ def _open(
                 text = f"{path} was made by latticeflow {version}, whose sampler {stored.sampler!r} made other moves"
                 raise InputError(f"{text}: go on with that version, or name another file")
         return Ensemble.append_to(path)
+    require_absent(path)
     settings = settings.resolved()
     series = _series(settings, series_only)
     _announce(settings, path, draws, len(series), series_only)

@@ -152,7 +152,7 @@ class Ensemble:
             if path.exists():
                 if path.is_dir():
                     raise InputError(f"{path} is a directory: name a file in it")
-                raise InputError(f"{path} exists: resume its run, or name another file")
+                raise InputError(f"{path} exists: name another file")
             numbers = np.asarray(np.arange(chains) if isinstance(chains, int | np.integer) else chains, np.int64)
             content = layout.empty_file(
                 lattice.shape,
@@ -504,6 +504,16 @@ class Ensemble:
         assert self._journaled is not None
         self._file.flush()
         self._journaled.commit(first=self._counter)
+
+
+def require_absent(path: Path) -> None:
+    """Refuse to begin a run whose file is there already.
+
+    Raises:
+        InputError: with the way to go on with it.
+    """
+    if path.is_file():
+        raise InputError(f"{path} exists: go on with its run (resume=True), or name another file")
 
 
 def open_ensemble(path: str | Path) -> Ensemble:

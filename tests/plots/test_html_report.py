@@ -37,7 +37,7 @@ def test_warnings_come_first(tmp_path):
 def test_a_flow_beside_an_ensemble(files):
     page = report(["xy8", files[0]], draws=50)
     assert "Multiscale flow" in page
-    assert "Beside" in page
+    assert "Compared with" in page
 
 
 def test_the_verb(files, tmp_path, capsys):

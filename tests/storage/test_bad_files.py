@@ -111,7 +111,7 @@ def test_a_bad_file_gives_one_clear_line(good, tmp_path, capsys, harm, verb):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["--out", "{}"], "exists: resume its run, or name another file"),
+        (["--out", "{}"], "exists: go on with its run (--resume), or name another file"),
         (["--resume", "--out", "{}", "--size", "6"], "was made with lattice = "),
         (["--resume", "--out", "{}", "--model", "exy"], "was made with model = XY(J=1.0), not ExtendedXY"),
         (["--resume", "--out", "{}", "--seed", "1"], "was made with seed = 0, not 1"),
