@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,9 @@ def main() -> None:
         for L in (8, 16)
     }
     lf.plot.save(lf.plot.observables(tables), FOLDER / "observables.png")
-    rates = [Rate(**{name: row[name] for name in Rate._fields}) for row in measured("head-to-head")]
+    rates = [
+        Rate(**{name: value for name, value in row.items() if name in Rate._fields}) for row in measured("head-to-head")
+    ]
     lf.plot.save(flow_figures.head_to_head(rates), FOLDER / "head-to-head.png")
     errors = [FreeEnergyResult(**row) for row in measured("free-energy")]
     lf.plot.save(flow_figures.free_energy_errors(errors), FOLDER / "free-energy.png")
@@ -46,7 +49,13 @@ def main() -> None:
 def measured(name: str) -> list[dict]:
     """Rows of a table of measurements; what a method does not give is NaN."""
     rows = json.loads((TABLES / f"{name}.json").read_text())["rows"]
-    return [{key: np.nan if value is None else value for key, value in row.items()} for row in rows]
+
+    def known(value: Any) -> Any:
+        if isinstance(value, list):
+            return [known(each) for each in value]
+        return np.nan if value is None else value
+
+    return [{key: known(value) for key, value in row.items()} for row in rows]
 
 
 if __name__ == "__main__":
