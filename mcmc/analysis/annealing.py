@@ -58,8 +58,17 @@ class Annealed(NamedTuple):
     resamplings: int
     """How often walkers were drawn anew on the way to the last temperature."""
 
+    def effective(self) -> np.ndarray:
+        """Populations that carry the weight at each temperature, (T,): (sum w)^2 / sum w^2.
+
+        Below some hundred the mean weight misses the few large ones: ln Z comes out too low, by more than its error
+        (EXY K = 1, 16x16, 1,024 walkers for 2 s: by 6 errors at T = 0.1, on average over five runs).
+        """
+        w = np.exp(self.log_weight - self.log_weight.max(1, keepdims=True))
+        return np.asarray(w.sum(1) ** 2 / (w**2).sum(1))
+
     def log_partition(self) -> list[Estimate]:
-        """ln Z at each temperature."""
+        """ln Z at each temperature; too low where few populations are `effective`."""
         return [log_partition(each) for each in self.log_weight]
 
     def entropy(self) -> list[Estimate]:

@@ -124,3 +124,12 @@ def test_bad_input():
         anneal(XY(), Lattice(2, 2), [0.0], steps=5)
     with pytest.raises(InputError, match="must be tuned"):
         anneal(XY(), Lattice(2, 2), [1.0], steps=5, sampler="metropolis")
+
+
+def test_effective_populations_tell_too_short_runs():
+    """A cold lattice reached in a few steps: few walkers carry the weight, and ln Z is too low by many errors."""
+    exact_z = oracle.exact(XY(), 4, 4, 2.0)["log_partition"]
+    short, long = (anneal(XY(), Lattice(4, 4), [0.5], steps=steps, populations=256, seed=2) for steps in (6, 200))
+    assert short.effective()[0] < 30 < 150 < long.effective()[0]
+    found = long.log_partition()[0]
+    assert abs(found.value - exact_z) < 5 * found.error

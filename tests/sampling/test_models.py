@@ -110,7 +110,7 @@ def four_digits(name, label):
     model, means = MODELS[name], []
     # Moves that take a call a step do more in each.
     step_by_step = label in ("wolff", "swendsen_wang", "symmetry")
-    rounds, least, replicas, draws = (2, 6e-4, 1024, 2000) if step_by_step else (4, 3e-4, 128, 16000)
+    rounds, least, replicas, draws = (2, 7e-4, 1024, 2000) if step_by_step else (4, 3e-4, 128, 16000)
     for seed in range(rounds):
         series = series_of(*run(model, SQUARE, SAMPLER[label], replicas=replicas, draws=draws, rest=300, seed=seed))
         means.append({key: values.mean(1, keepdims=True) for key, values in series.items()})
