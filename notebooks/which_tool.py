@@ -54,12 +54,15 @@ def rates(rows, name):
 
 
 def by_rates(rows, name):
-    """Who measures an observable faster; where there is no flow, the classical samplers that are the fastest."""
+    """Who measures an observable faster; where there is no flow, the classical samplers that are the fastest.
+
+    One of which a chain kept to one sign of a broken symmetry has not sampled.
+    """
     if any(row["method"] in NEURAL for row in rows):
         return verdict(rates(rows, name), "Markov chains", "flow")
     best = []
     for T in sorted({row["temperature"] for row in rows}):
-        here = [row for row in rows if row["temperature"] == T]
+        here = [row for row in rows if row["temperature"] == T and row["both_signs"] in (None, 1.0)]
         best.append(max(here, key=lambda row: row["effective_draws_per_second"].get(name) or 0.0)["method"])
     return f"no flow; `{'`, `'.join(dict.fromkeys(best))}`"
 
