@@ -1,6 +1,6 @@
 """Where the time of `mcmc.generate` goes: `python -m mcmc.bench.time_shares [SIZE ...]` prints a table.
 
-A file of XY by ``auto``, four temperatures and as many chains as cost nothing, on one thread. Compilation and
+A file of XY by ``auto``, four temperatures and as many chains as cost nothing, on all cores. Compilation and
 thermalisation are not counted.
 """
 
@@ -18,6 +18,7 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
+from mcmc.runtime.threads import available_threads
 from mcmc.sampling import rng
 from mcmc.sampling.generate import fill
 from mcmc.sampling.replicas import Replicas
@@ -59,16 +60,25 @@ class _Timed:
         return block
 
 
-def _step_seconds(run: Settings, draws: int) -> float:
-    """Seconds that the steps of so many draws take by themselves."""
+def _share_of_steps(run: Settings, simulation: Simulation, draws: int) -> float:
+    """Time that steps take by themselves, over that of sampling ``draws`` draws, best of alternating tries."""
     beta, chains = 1 / np.array(TEMPERATURES), run.shape[1]
     keys = np.array([rng.key(1, 0, k) for k in range(len(beta) * chains)])
-    r = Replicas(run.model, run.lattice, np.repeat(beta, chains), keys, strips=run.strips or 1)
+    r = Replicas(
+        run.model, run.lattice, np.repeat(beta, chains), keys, threads=available_threads(), strips=run.strips or 1
+    )
     sampler, thin = find_sampler(run.sampler, run.model, run.lattice), run.thin or 1
     r.advance(sampler, thin)
-    start = time.perf_counter()
-    r.advance(sampler, draws * thin)
-    return time.perf_counter() - start
+    alone, whole, spent = [], [], 0.0
+    while spent < 5:
+        times = [time.perf_counter()]
+        for work in (lambda: r.advance(sampler, draws * thin), lambda: simulation.block(draws)):
+            work()
+            times.append(time.perf_counter())
+        alone.append(times[1] - times[0])
+        whole.append(times[2] - times[1])
+        spent += times[2] - times[0]
+    return min(1.0, min(alone) / min(whole))
 
 
 def time_shares(size: int, seconds: float = 10.0, folder: str | Path | None = None) -> Shares:
@@ -97,9 +107,9 @@ def time_shares(size: int, seconds: float = 10.0, folder: str | Path | None = No
             draws += ensemble.draws - made
         whole = time.perf_counter() - started
         megabytes = draws * ensemble.draw_bytes / 1e6
-    steps = min(_step_seconds(run, draws), source.seconds)
-    measuring, storing = source.seconds - steps, whole - source.seconds
-    return Shares(size, steps / whole, measuring / whole, storing / whole, megabytes / whole)
+    sampling = source.seconds / whole
+    steps = sampling * _share_of_steps(run, source.simulation, max(1, draws // 50))
+    return Shares(size, steps, sampling - steps, 1 - sampling, megabytes / whole)
 
 
 def main() -> None:
