@@ -137,6 +137,14 @@ def _line(number: int, classical: bool) -> dict[str, Any]:
     return look | {"linestyle": "--", "markerfacecolor": "none"} if classical else look
 
 
+def _legend_of_all(figure: Figure, axes: Any, *, ncols: int) -> None:
+    """One legend of the lines in any of the panels."""
+    lines = {
+        label: line for panel in np.ravel(axes) for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend([*lines.values()], [*lines], loc="outside upper center", ncols=ncols)
+
+
 def head_to_head(rows: Sequence[Rate]) -> Figure:
     """Effective draws a second against temperature: a row of panels for each system, a panel for each observable.
 
@@ -161,7 +169,7 @@ def head_to_head(rows: Sequence[Rate]) -> Figure:
                         panel.plot(T, rates, label=method, **_line(number, method in CLASSICAL))
                 panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, {title}")
             panels[0].set_ylabel("effective draws a second")
-        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+        _legend_of_all(figure, axes, ncols=5)
         return figure
 
 
@@ -183,14 +191,14 @@ def free_energy_errors(rows: Sequence[FreeEnergyResult]) -> Figure:
             for panel, name, letter in zip(panels, ("free_energy", "entropy"), "fs", strict=True):
                 for number, method in enumerate(methods):
                     found = [row for row in rows if (row.system, row.method) == (system, method)]
-                    errors = [getattr(row, f"{name}_error") for row in found]
-                    if np.isfinite(errors).all():
-                        T = [row.temperature for row in found]
+                    errors = np.array([getattr(row, f"{name}_error") for row in found])
+                    if (known := np.isfinite(errors)).any():  # an error that nobody knows is NaN or infinite
+                        T, errors = np.array([row.temperature for row in found])[known], errors[known]
                         panel.plot(T, errors, label=method, **_line(number, method in CLASSICAL_METHODS))
                 seconds = max(row.seconds for row in rows if row.system == system)
                 panel.set(yscale="log", xlabel=TEMPERATURE, title=f"{system}, at most {seconds:.0f} s each")
                 panel.set_ylabel(f"error of ${letter}$ per site")
-        figure.legend(*np.atleast_2d(axes)[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        _legend_of_all(figure, axes, ncols=3)
         return figure
 
 
