@@ -209,7 +209,8 @@ def system_name(model: Model, lattice: Lattice) -> str:
     """Model, ring coupling and size in words, such as ``EXY K=1 8x8``."""
     K = model.couplings.get("K")
     ring = f" K={K:g}" if K else ""
-    return f"{model.name.upper().replace('_', ' ')}{ring} {'x'.join(str(side) for side in lattice.sides)}"
+    name = model.name.upper() if model.name in ("xy", "exy") else model.name.replace("_", " ")
+    return f"{name}{ring} {'x'.join(str(side) for side in lattice.sides)}"
 
 
 def _classical(model: Model, lattice: Lattice) -> list[str]:
