@@ -21,7 +21,7 @@ give, the negative control. Intel Xeon (model 207), 2026-11-26.
 
 An earlier sample of XY by Swendsen and Wang (256 chains of 16,000 draws) had a deviation of 3.5, the one below has 1.3.
 
-    python -m tests.sampling.exactness rows.jsonl docs/background/exactness.md
+    python -m tests.sampling.exactness notebooks/tables/exactness.jsonl docs/background/exactness.md
 
 """
 SHORT = {
