@@ -145,6 +145,7 @@ def test_ceiling_of_independent_draws_is_exact(model, shape, ceiling):
     np.testing.assert_allclose([group.kl for group in found.groups], expected[:, 0], atol=1e-9)
     np.testing.assert_allclose([group.variance for group in found.groups], expected[:, 1], atol=1e-9)
     assert all(group.kl_seen > group.kl - 1e-9 for group in found.groups)
+    assert math.erfc(math.sqrt(2 * expected[:, 0].sum()) / 2) + 1e-9 > found.acceptance_seen > 0.9 * found.acceptance
     if ceiling is not None:
         assert found.acceptance == pytest.approx(ceiling, abs=1e-3)
         assert math.erfc(math.sqrt(2 * expected[:, 0].sum()) / 2) == pytest.approx(ceiling, abs=1.5e-3)
