@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from latticeflow.cli import main
-from mcmc import Lattice
+from mcmc import InputError, Lattice
 from mcmc.runtime.whole_file import whole_file
 from mcmc.sampling.generate import generate_file
 from tests.helpers import settings
@@ -142,5 +142,5 @@ def test_drafts_are_invisible_until_they_are_whole(tmp_path):
     assert path.read_text() == "third"
     with whole_file("/dev/null") as draft:
         assert str(draft) == "/dev/null"
-    with pytest.raises(FileNotFoundError, match=r"nowhere/a\.png"), whole_file(tmp_path / "nowhere" / "a.png") as draft:
+    with pytest.raises(InputError, match="nowhere does not exist"), whole_file(tmp_path / "nowhere" / "a.png") as draft:
         draft.write_text("never")
