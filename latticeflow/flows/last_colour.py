@@ -53,7 +53,9 @@ class LocalField(nn.Module):
         amplitudes = np.array(
             [np.broadcast_to(relation.amplitude(term), lattice.shape).ravel() for term, relation in acting]
         )
-        self.register_buffer("_amplitudes", torch.tensor(amplitudes, dtype=torch.complex64), persistent=False)
+        # Real and imaginary parts: a change of the module's type would drop the phases of complex numbers.
+        pairs = torch.view_as_real(torch.tensor(amplitudes, dtype=torch.complex64))
+        self.register_buffer("_amplitudes", pairs, persistent=False)
         around = torch.tensor(lattice.neighbours(*offsets), dtype=torch.long)
         self.register_buffer("_around", around, persistent=False)
 
@@ -71,7 +73,8 @@ class LocalField(nn.Module):
         around = theta[rows[:, None], self.get_buffer("_around")[sites]].T
         u = torch.complex(around.cos(), around.sin())
         field = torch.zeros_like(u[0])
-        for amplitude, factors in zip(self.get_buffer("_amplitudes")[:, sites], self._factors, strict=True):
+        amplitudes = torch.view_as_complex(self.get_buffer("_amplitudes")[:, sites])
+        for amplitude, factors in zip(amplitudes, self._factors, strict=True):
             field = field + amplitude * math.prod((u[j] if q > 0 else u[j].conj() for j, q in factors), start=1.0)
         return field
 

@@ -90,12 +90,14 @@ def test_weights_of_draws_bring_the_energy_of_markov_chains(make):
 
 
 def test_the_field_of_single_sites_is_that_of_the_model():
+    """Phases, too, and in double precision."""
     lattice = Lattice(6, 4)
-    for model in (fully_frustrated(lattice), XY(0.5)):
+    for model in (fully_frustrated(lattice), XY(0.5), mcmc.gauge_glass(lattice, seed=1)):
         theta = torch.rand(3, 24, dtype=torch.float64) * 6
         rows, sites = torch.tensor([0, 2, 1, 1]), torch.tensor([3, 17, 8, 9])
         expected = model.field(theta.view(3, 4, 6)).flatten(1)[rows, sites]
-        torch.testing.assert_close(LocalField(model, lattice)(theta, rows, sites), expected)
+        field = LocalField(model, lattice).to(torch.float64)
+        torch.testing.assert_close(field(theta, rows, sites), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_training_keeps_what_it_learns(tmp_path):
