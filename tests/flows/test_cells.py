@@ -10,7 +10,7 @@ from latticeflow.flows import build_flow
 from latticeflow.flows.last_colour import LocalField
 from latticeflow.flows.schedule import coarse_to_fine
 from mcmc import XY, InputError, Lattice, Model, Term
-from mcmc.models.presets import fully_frustrated, plus_minus_j
+from mcmc.models.presets import fully_frustrated, gauge_glass, plus_minus_j
 
 SMALL = {"invariants": 8, "vectors": 4, "products": 3, "width": 16}
 
@@ -92,7 +92,7 @@ def test_weights_of_draws_bring_the_energy_of_markov_chains(make):
 def test_the_field_of_single_sites_is_that_of_the_model():
     """Phases, too, and in double precision."""
     lattice = Lattice(6, 4)
-    for model in (fully_frustrated(lattice), XY(0.5), mcmc.gauge_glass(lattice, seed=1)):
+    for model in (fully_frustrated(lattice), XY(0.5), gauge_glass(lattice, seed=1)):
         theta = torch.rand(3, 24, dtype=torch.float64) * 6
         rows, sites = torch.tensor([0, 2, 1, 1]), torch.tensor([3, 17, 8, 9])
         expected = model.field(theta.view(3, 4, 6)).flatten(1)[rows, sites]
