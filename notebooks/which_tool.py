@@ -54,9 +54,9 @@ def rates(rows, name):
 
 
 def by_rates(rows, name):
-    """Who measures an observable faster; where there is no flow, the classical samplers that are the fastest.
+    """Whether Markov chains or the flow measure an observable faster; without a flow, the fastest classical samplers.
 
-    One of which a chain kept to one sign of a broken symmetry has not sampled.
+    Samplers are left out of which a chain has kept to one sign of a broken symmetry: they have not sampled.
     """
     if any(row["method"] in NEURAL for row in rows):
         return verdict(rates(rows, name), "Markov chains", "flow")
@@ -77,7 +77,7 @@ def signs(rows):
 
 
 def by_errors(gains, rows, name, column):
-    """Who finds a free energy or an entropy faster; where there is no flow, the best classical error and its time."""
+    """Whether the flow or Markov chains find a free energy faster; without a flow, the best classical error."""
     if gains:
         return verdict([gain[name] for gain in gains], "flow", "Markov chains")
     best = []

@@ -28,13 +28,14 @@ from scipy.special import ive
 from latticeflow.chains.neural_mcmc import propose, unit_size
 from latticeflow.flows import checkpoint
 from latticeflow.flows.transfer import enlarge
+from mcmc import InputError
 from mcmc.analysis.free_energy import log_partition
 from mcmc.analysis.free_energy_ladder import anchor, rungs
 from mcmc.analysis.mbar import Mbar
 from mcmc.analysis.statistics import block_means, format_uncertainty
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
-from mcmc.runtime.whole_file import whole_file
+from mcmc.runtime.whole_file import require_replaceable, whole_file
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -242,14 +243,24 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for rows and ladders, to go on with later")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="the table, which is not written without")
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="the same to be read (default: beside the table)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[*SHIPPED], help="sides (default 8 16 32 64)")
+    parser.add_argument("--sizes", type=int, nargs="+", choices=SHIPPED, default=[*SHIPPED], help="default: all")
     parser.add_argument("--flow-seconds", type=float, default=20.0, help="of each temperature, at most (default 20)")
     parser.add_argument("--ladder-seconds", type=float, default=200.0, help="of each piece of a ladder (default 200)")
     parser.add_argument("--pieces", type=int, default=1, help="of each ladder (default 1)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="after which no further row is begun")
     parser.add_argument("--note", action="append", default=[], help="on the machine; repeatable")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if not min(arguments.flow_seconds, arguments.ladder_seconds, arguments.pieces) > 0:
+        parser.error("--flow-seconds, --ladder-seconds and --pieces must be positive")
+    if arguments.folder.is_file():
+        parser.error(f"{arguments.folder} is a file: name a folder")
+    try:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        for path in (arguments.out, arguments.page):
+            if path is not None:
+                require_replaceable(path)
+    except (InputError, OSError) as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * arguments.minutes
     for L in arguments.sizes:

@@ -6,12 +6,12 @@ energy, m^2 and second-moment correlation length of one chain, near the transiti
 
 from __future__ import annotations
 
-import sys
 import time
 
 import numpy as np
 
 from mcmc.analysis.statistics import estimate
+from mcmc.bench.sizes import sizes
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.sampling import rng
@@ -61,8 +61,9 @@ def draw_costs(L: int, T: float, sampler: Sampler, steps: int) -> tuple[float, f
 
 def main() -> None:
     """Print the table."""
+    wanted = sizes(__doc__, (8, 16, 32))
     for T in (2.2, 1.2):
-        for L in (int(word) for word in sys.argv[1:] or ("8", "16", "32")):
+        for L in wanted:
             for name, sampler in MIXES.items():
                 energy, square, length = draw_costs(L, T, sampler, max(200, 40000 // L))
                 print(f"T = {T}  L = {L:2}  {name:13} {energy:7.0f} / {square:.0f} / {length:.0f}", flush=True)

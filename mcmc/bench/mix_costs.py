@@ -6,13 +6,13 @@ time of a step is processor time of one thread with full vectors, the best of se
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 
 import numpy as np
 
 from mcmc.analysis.statistics import estimate
+from mcmc.bench.sizes import sizes
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.sampling import rng
@@ -63,7 +63,7 @@ def step_times(size: int, seconds: float = 0.5) -> tuple[float, float]:
 
 def main() -> None:
     """Print the table, size by size."""
-    for size in (int(word) for word in sys.argv[1:] or ("16", "32", "64", "128", "256")):
+    for size in sizes(__doc__, (16, 32, 64, 128, 256)):
         local, clusters = step_times(size)
         print(f"    {size}: Costs(")
         print(f"        {local:.1f},\n        {clusters:.1f},\n        {{")

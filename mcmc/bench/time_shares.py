@@ -6,7 +6,6 @@ thermalisation are not counted.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcmc.bench.sizes import sizes
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.runtime.progress import Progress
@@ -46,14 +46,15 @@ class Shares(NamedTuple):
     """Stored in a second."""
 
 
-class _Timed:
-    """A simulation that notes how long its blocks take."""
+class TimedSimulation:
+    """A simulation that notes how long its blocks take, in ``seconds``."""
 
     def __init__(self, settings: Settings):
         self.simulation, self.seconds = Simulation(settings), 0.0
         self.state, self.report = self.simulation.state, self.simulation.report
 
     def block(self, draws: int) -> Block:
+        """See `Simulation.block`."""
         start = time.perf_counter()
         block = self.simulation.block(draws)
         self.seconds += time.perf_counter() - start
@@ -90,7 +91,7 @@ def time_shares(size: int, seconds: float = 10.0, folder: str | Path | None = No
         folder: where the file is written, and deleted; None takes the folder of temporary files.
     """
     run = Settings(model=XY(), lattice=Lattice(size, size), temperatures=TEMPERATURES, thermalise=10).resolved()
-    source = _Timed(run)
+    source = TimedSimulation(run)
     options: dict[str, Any] = {"model": run.model, "lattice": run.lattice, "temperatures": TEMPERATURES}
     with (
         tempfile.TemporaryDirectory(dir=folder) as where,
@@ -114,8 +115,9 @@ def time_shares(size: int, seconds: float = 10.0, folder: str | Path | None = No
 
 def main() -> None:
     """Print the table, size by size."""
+    wanted = sizes(__doc__, (16, 64, 256, 1024))
     print("    L   steps  measuring  storing   MB/s")
-    for size in (int(word) for word in sys.argv[1:] or ("16", "64", "256", "1024")):
+    for size in wanted:
         _, steps, measuring, storing, megabytes = time_shares(size)
         print(f"{size:5}  {steps:6.1%}  {measuring:9.1%}  {storing:7.1%}  {megabytes:5.1f}", flush=True)
 

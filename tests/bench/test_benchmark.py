@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from latticeflow.cli import main
 from mcmc import XY
 from mcmc.bench import kernel_speed as benchmark
 from mcmc.bench.cube_costs import MIXES, draw_costs
+from mcmc.bench.sizes import sizes
+from mcmc.bench.time_shares import time_shares
 from mcmc.kernels.naive import naive_metropolis
 from mcmc.sampling.moves import OverRelaxation
 from mcmc.sampling.samplers import Sampler, Update
@@ -47,3 +50,17 @@ def test_bench_kernels_prints_every_kernel(capsys, monkeypatch):
     assert {(s["model"], s["kernel"]) for s in result["speeds"]} == expected
     assert all(s["rate"] > 0 and s["to_naive"] > 0 for s in result["speeds"])
     assert [c["sampler"] for c in result["costs"]] == ["metropolis", "heat_bath"] * 2
+
+
+@pytest.mark.parametrize("word", ["abc", "0", "-4", "1.5", ""])
+def test_nonsense_for_a_size_takes_one_line(capsys, word):
+    with pytest.raises(SystemExit) as ended:
+        sizes("", (16,), ["8", word])
+    assert ended.value.code == 2
+    assert "whole number of at least 2" in capsys.readouterr().err
+
+
+def test_shares_of_time_sum_to_one():
+    shares = time_shares(4, seconds=0.5)
+    assert shares.steps + shares.measuring + shares.storing == pytest.approx(1)
+    assert min(shares.steps, shares.storing, shares.megabytes) > 0 <= shares.measuring

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mcmc import XY, Lattice
+from mcmc.bench.time_shares import TimedSimulation
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import fill
 from mcmc.sampling.settings import Settings
-from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
 from mcmc.storage.loader import Loader
@@ -20,26 +20,12 @@ from mcmc.storage.loader import Loader
 GIGABYTE = 10**9
 
 
-class Timed:
-    """A simulation that knows how long it sampled."""
-
-    def __init__(self, settings: Settings):
-        self.simulation, self.seconds = Simulation(settings), 0.0
-        self.state, self.report = self.simulation.state, self.simulation.report
-
-    def block(self, draws: int) -> Block:
-        start = time.monotonic()
-        block = self.simulation.block(draws)
-        self.seconds += time.monotonic() - start
-        return block
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("L", [16, 32, 64, 128, 256])
 def test_storing_costs_less_than_a_tenth_of_sampling(tmp_path, L):
     temperatures = tuple(np.linspace(0.05, 2.05, 32).tolist())
     run = Settings(model=XY(), lattice=Lattice(L, L), temperatures=temperatures, thermalise=10, seed=1)
-    source = Timed(run)
+    source = TimedSimulation(run)
     options = {"model": run.model, "lattice": run.lattice, "temperatures": temperatures, "draws": 100_000}
     with Ensemble.create(tmp_path / "a.h5", **options) as ensemble, Progress("sampling", 1) as progress:
         fill(ensemble, source, 1, Stop(), progress)  # compiles

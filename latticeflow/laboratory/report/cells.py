@@ -161,7 +161,7 @@ def _trial_of(row: dict[str, Any]) -> Trial:
 
 
 def _work(effort: Effort, doublings: int, cell: Trial, stop: Stop) -> dict[str, Any] | None:
-    """`run_trial` for a grid; a signal ends it at once, and then there is no row."""
+    """The row of a cell; None where a signal has ended the training, at once."""
     try:
         with stop.at_once():
             return run_trial(cell, effort, doublings)
