@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import json
 import math
 import os
 import statistics
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -37,9 +39,10 @@ from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
 from latticeflow.flows.multiscale import Conditioner
 from latticeflow.flows.transfer import enlarge
 from latticeflow.quality.compare import compare
+from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
-from latticeflow.training.training_settings import TrainingSettings
+from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
 from mcmc import InputError, Lattice, generate, model_from_name
 from mcmc.runtime.stop import Stop
 from mcmc.storage.loader import Loader
@@ -155,6 +158,8 @@ def run_on_gpu(
     try:
         sound = check_device(record, device)
         measure_speeds(record, device, sizes, seconds=min(_SPEED_SECONDS, 1.5 * minutes))
+        if device.type == "cuda":
+            measure_steps(record, device, seconds=_SPEED_SECONDS)
         trained: dict[str, Flow] = {}
         for number, task in enumerate(plan):
             shares = sum(each.share for each in plan[number:]) + (PAPER_SHARE if paper else 0.0)
@@ -282,6 +287,71 @@ def measure_compiled(record: Record, device: torch.device, *, seconds: float) ->
         except Exception as error:  # a compiler can fail in any way, and the trainings do not need it
             row["compile_error"] = f"{type(error).__name__}: {error}"[:300]
     record("conditioner", **row)
+
+
+class Timed(NamedTuple):
+    """A training of XY whose steps are timed."""
+
+    flow: str
+    objective: str
+    size: int
+    sizes: dict[str, Any]
+    batch_draws: int
+
+
+TIMED = (
+    Timed("realnvp", "reverse_kl", 8, {"filters": 64}, 16),
+    Timed("realnvp", "advnf", 8, {"filters": 64}, 16),
+    Timed("realnvp", "advnf", 8, {"filters": 16}, 16),
+    Timed("multiscale", "log_variance", 8, {}, 64),
+    Timed("multiscale", "log_variance", 16, {}, 32),
+)
+
+
+def measure_steps(record: Record, device: torch.device, *, seconds: float) -> None:
+    """Steps of trainings plainly, captured, and captured with several side by side."""
+    for timed in TIMED:
+        row: dict[str, Any] = timed._asdict()
+        try:
+            row |= _times_of_steps(timed, device, seconds)
+        except Exception as error:  # a device can fail in any way, and the trainings can do without
+            row["error"] = "".join(traceback.format_exception(error))[-1500:]
+        record("steps", **row)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _times_of_steps(timed: Timed, device: torch.device, seconds: float) -> dict[str, Any]:
+    lattice = Lattice(timed.size, timed.size)
+    theta = np.random.default_rng(0).uniform(-math.pi, math.pi, (len(TEMPERATURES), 100, *lattice.shape))
+    reference = ResidentDraws(theta, np.array(TEMPERATURES), device=device, model=model_from_name("xy"))
+    settings = TrainingSettings(
+        objective=timed.objective,
+        steps=10**6,
+        batch_draws=timed.batch_draws,
+        learning_rate=1e-5,
+        critic=PUBLISHED_CRITIC,
+    )
+
+    def flow() -> Flow:
+        return build_flow(timed.flow, model_from_name("xy"), lattice, RANGE, **timed.sizes).to(device)
+
+    plain = Trainer(flow(), settings, cast(Any, reference))
+    plain.picker = plain.generator
+    row = {"plain_ms": 1e3 * _seconds_of(plain.step, seconds, device)}
+    trainers = [CapturedTrainer(flow(), settings, reference) for _ in range(6)]
+    begun = time.monotonic()
+    trainers[0].step()
+    row["capture_seconds"] = time.monotonic() - begun
+
+    def steps(count: int) -> None:
+        for _ in range(10):
+            for each in trainers[:count]:
+                each.launch()
+
+    for count in (1, 3, 6):
+        row[f"captured_{count}_ms"] = 100 * _seconds_of(partial(steps, count), seconds, device)
+    return row | {"loss": trainers[0].metrics().loss, "gigabytes": torch.cuda.max_memory_allocated(device) / 1e9}
 
 
 def _captured(flow: Flow, T: torch.Tensor) -> tuple[Callable[[], None], float]:

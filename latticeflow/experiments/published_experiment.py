@@ -11,11 +11,13 @@ train: fewer filters and draws in a batch, and a higher rate.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,13 @@ from latticeflow.experiments.objectives_study import (
     make_ensembles,
     without_critic,
 )
-from latticeflow.flows import checkpoint
+from latticeflow.flows import Flow, build_flow, checkpoint
 from latticeflow.quality.compare import compare
+from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.train import train
+from latticeflow.training.trainer import TrainingDivergedError
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
-from mcmc import InputError
+from mcmc import InputError, Lattice, model_from_name
 from mcmc.runtime.stop import Stop
 from mcmc.storage.ensemble import Ensemble
 
@@ -87,6 +91,8 @@ GAINS = {
 """Measures in which what the critic changes is shown."""
 PUBLISHED = {"acceptance": 0.3187, "overlap_energy": 87.7, "overlap_magnetization": 86.9, "emd_energy": 0.0104}
 """Of the full size's AdvNF, by the authors' notebook; its EMD of 0.0052 is a fraction of the range of 2 J."""
+_LOOK_EVERY = 20
+"""Steps between two looks at trainings that advance side by side."""
 FLAT = {"nll": 0.5, "acceptance": 0.01}
 """A curve is flat where its means over the last two quarters differ by no more than this."""
 
@@ -129,7 +135,7 @@ def run_published(
         record: JSON lines, one for each case, seed and number of steps; what is there is not made again.
         block: steps between two points of a curve.
         seeds: of the trainings, 0 and on.
-        device: where to train.
+        device: where to train; on a GPU all trainings advance side by side, see `captured.CapturedTrainer`.
         stop: asked after every step.
         report: called with every new row.
 
@@ -146,6 +152,10 @@ def run_published(
     rows = Record(record, _key)
     if not make_ensembles(plan, directory, sorted({case.draws for case in cases}), stop):
         return rows.rows
+    if torch.device(device).type == "cuda":
+        with rows.writing():
+            _train_together(plan, cases, directory, rows, block, seeds, torch.device(device), stop, report)
+        return _of(rows.rows, cases)
     with rows.writing():
         done = rows.done
         for stage in range(block, plan.training.steps + block, block):
@@ -155,12 +165,13 @@ def run_published(
                 if _key(row) in done:
                     continue
                 settings = replace(plan.training, objective=case.objective, seed=seed)
-                path = directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-seed{seed}.pt"
+                path = _checkpoint_path(directory, case, seed)
                 source = ensemble_path(plan, directory, case.draws, "train")
                 note = _train_to(stage, settings, case, source, path, device, stop)
                 if note is None:
                     return _of(rows.rows, cases)
-                rows.add(row | _evaluated(plan, directory, path, device) | {"note": note})
+                flow, metadata, _ = checkpoint.load(path, device)
+                rows.add(row | _evaluated(plan, directory, flow) | {"seconds": metadata["seconds"], "note": note})
                 report(rows.rows[-1])
     return _of(rows.rows, cases)
 
@@ -197,14 +208,98 @@ def _train_to(
     return "" if checkpoint.load(path).metadata["steps"] >= stage else None
 
 
-def _evaluated(plan: Plan, directory: Path, path: Path, device: torch.device | str) -> dict[str, Any]:
-    flow, metadata, _ = checkpoint.load(path, device)
+def _checkpoint_path(directory: Path, case: Case, seed: int) -> Path:
+    return directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-seed{seed}.pt"
+
+
+def _train_together(
+    plan: Plan,
+    cases: Sequence[Case],
+    directory: Path,
+    rows: Record,
+    block: int,
+    seeds: int,
+    device: torch.device,
+    stop: Stop,
+    report: Callable[[dict[str, Any]], None],
+) -> None:
+    """All trainings side by side on a GPU, evaluated meanwhile; each goes on from its checkpoint where there is one."""
+    draws = {n: _resident(ensemble_path(plan, directory, n, "train"), device) for n in {case.draws for case in cases}}
+    trainers = {
+        (case.objective, seed): _captured(plan, case, seed, draws[case.draws], _checkpoint_path(directory, case, seed))
+        for seed, case in itertools.product(range(seeds), cases)
+    }
+    of_objective = {case.objective: case for case in cases}
+    notes, done = dict.fromkeys(trainers, ""), rows.done
+    length = plan.training.steps or 0
+    with ThreadPoolExecutor(1) as pool:
+        for stage in range(block, length + block, block):
+            stage, waiting = min(stage, length), []
+            behind = {key: each for key, each in trainers.items() if each.step_number < stage and not notes[key]}
+            for number in range(max((stage - each.step_number for each in behind.values()), default=0)):
+                for each in behind.values():
+                    if each.step_number < stage:
+                        each.launch()
+                if number % _LOOK_EVERY == _LOOK_EVERY - 1 and stop.asked():
+                    break
+                if number % _LOOK_EVERY == _LOOK_EVERY - 1:
+                    notes |= _diverged(behind)
+                    behind = {key: each for key, each in behind.items() if not notes[key]}
+            notes |= _diverged(behind)
+            for (objective, seed), each in trainers.items():
+                case = of_objective[objective]
+                each.served.history = {"training": asdict(each.settings), "steps": each.step_number, "complete": False}
+                checkpoint.save(_checkpoint_path(directory, case, seed), each.served, training=each.state_dict())
+                row = {"objective": objective, "seed": seed, "steps": stage, "sizes": case.sizes}
+                if _key(row) in done or (each.step_number < stage and not notes[objective, seed]):
+                    continue
+                row |= {"seconds": round(each.seconds, 1), "note": notes[objective, seed]}
+                flow = copy.deepcopy(each.served)
+                waiting.append((row, pool.submit(_evaluated, plan, directory, flow)))
+            for row, found in waiting:
+                rows.add(row | found.result())
+                report(rows.rows[-1])
+            if stop.asked():
+                return
+
+
+def _resident(path: Path, device: torch.device) -> ResidentDraws:
+    with Ensemble.open(path) as ensemble:
+        theta = ensemble.theta().reshape(len(ensemble.temperatures), -1, *ensemble.lattice.shape)
+        return ResidentDraws(theta, ensemble.temperatures, device=device, model=ensemble.model)
+
+
+def _captured(plan: Plan, case: Case, seed: int, draws: ResidentDraws, path: Path) -> CapturedTrainer:
+    """The training of a case, from its checkpoint where there is one."""
+    settings, limits = replace(plan.training, objective=case.objective, seed=seed), plan.temperatures
+    if path.exists():
+        flow, _, state = checkpoint.load(path, draws.theta.device)
+        trainer = CapturedTrainer(flow, settings, draws)
+        trainer.load_state_dict(state or {})
+        return trainer
+    torch.manual_seed(seed)
+    lattice = Lattice(plan.size, plan.size)
+    flow = build_flow(case.flow, model_from_name(plan.model), lattice, (limits[0], limits[-1]), **case.sizes)
+    return CapturedTrainer(flow.to(draws.theta.device), settings, draws)
+
+
+def _diverged(trainers: Mapping[Any, CapturedTrainer]) -> dict[Any, str]:
+    """Notes of the trainings that came to a gradient that is not finite; waits for all."""
+    notes = {}
+    for key, each in trainers.items():
+        try:
+            each.metrics()
+        except TrainingDivergedError as error:
+            notes[key] = str(error).partition(";")[0]
+    return notes
+
+
+def _evaluated(plan: Plan, directory: Path, flow: Flow) -> dict[str, Any]:
     with Ensemble.open(ensemble_path(plan, directory, plan.test_draws, "test")) as ensemble:
         quality = compare(flow, ensemble, draws=plan.test_draws, seed=plan.seed)
     found = {name: quality.mean[name] for name in MEASURES if name in quality.mean} | {
         "missed_share_max": max(row.missed_share for row in quality),
         "acceptance_min": min(row.acceptance for row in quality),
-        "seconds": metadata["seconds"],
     }
     return {name: float(f"{x:.6g}") if math.isfinite(x) else None for name, x in found.items()}
 

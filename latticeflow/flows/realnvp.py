@@ -93,7 +93,9 @@ class RealNVP(Flow):
         if couplings < 2:
             raise InputError(f"couplings = {couplings} must be at least 2, one for each colour")
         colours = lattice.sublattices(1)
-        self._order = np.concatenate(colours)
+        order = np.concatenate(colours)
+        self.register_buffer("_order", torch.tensor(order), persistent=False)
+        self.register_buffer("_back", torch.tensor(np.argsort(order)), persistent=False)
         all_to_all = Neighbours(lattice.shape)
         self._places = nn.ModuleList(
             nn.ModuleList((Neighbours(lattice.shape, inputs=stay), all_to_all, Neighbours(lattice.shape, outputs=move)))
@@ -109,7 +111,7 @@ class RealNVP(Flow):
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         # Both ends are kept off the wall by the resolution of the numbers; beyond, the density is zero in practice.
         edge = torch.finfo(theta.dtype).eps
-        theta = theta.flatten(1).t()[self._order]
+        theta = theta.flatten(1).t()[self.get_buffer("_order")]
         x = torch.logit((wrap(theta) + math.pi) / (2 * math.pi), eps=edge)
         log_det = _log_slope(x)
         colours, log_dets = [*x.chunk(2)], [*log_det.chunk(2)]
@@ -127,7 +129,8 @@ class RealNVP(Flow):
 
     def _rsample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         shape = (len(temperature), self.lattice.N)
-        x = torch.randn(shape, generator=generator, device=self.device, dtype=temperature.dtype).t()[self._order]
+        x = torch.randn(shape, generator=generator, device=self.device, dtype=temperature.dtype).t()
+        x = x[self.get_buffer("_order")]
         colours, log_qs = [*x.chunk(2)], [*(-(x**2 + math.log(2 * math.pi)) / 2).chunk(2)]
         for stay, layer in self._layers():
             s, t = layer(colours[stay], self.reduced(temperature))
@@ -135,7 +138,7 @@ class RealNVP(Flow):
             log_qs[1 - stay] = log_qs[1 - stay] - s
         x = torch.cat(colours)
         log_q = torch.cat(log_qs) + _log_slope(x)
-        theta = wrap(2 * math.pi * torch.sigmoid(x) - math.pi)[np.argsort(self._order)]
+        theta = wrap(2 * math.pi * torch.sigmoid(x) - math.pi)[self.get_buffer("_back")]
         return theta.t().reshape(-1, *self.lattice.shape), log_q.sum(0, dtype=torch.float64)
 
 

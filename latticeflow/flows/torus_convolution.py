@@ -3,18 +3,21 @@
 Values are kept with the batch last, (channels, sites, B). A 3x3 convolution then gathers, for every channel and each of
 the nine neighbours of a site, a row of B numbers, and multiplies the matrix of these rows by that of the weights. The
 gradient needs a single gather, too, of the gradient's rows. For 8 channels, 64 sites and 64 configurations it takes 0.2
-ms forwards and backwards, where `torch.nn.Conv2d` takes 1.6 ms (one core of an Intel Xeon with AVX-512).
+ms forwards and backwards, where `torch.nn.Conv2d` takes 1.6 ms (one core of an Intel Xeon with AVX-512). On
+a GPU, where the rows would cost nine times the traffic, cuDNN's convolutions serve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d, pad
 
 
 class Neighbours(torch.nn.Module):
@@ -33,14 +36,18 @@ class Neighbours(torch.nn.Module):
 
     forwards: Tensor
     backwards: Tensor
+    inputs: Tensor
+    outputs: Tensor
 
     def __init__(self, shape: tuple[int, ...], *, outputs: np.ndarray | None = None, inputs: np.ndarray | None = None):
         super().__init__()
-        Ly, Lx = shape
+        Ly, Lx = self.shape = shape
         every = np.arange(Ly * Lx)
         outputs, inputs = every if outputs is None else outputs, every if inputs is None else inputs
         offsets = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
         self.register_buffer("forwards", _rows(shape, outputs, inputs, offsets), persistent=False)
+        for name, sites in (("inputs", inputs), ("outputs", outputs)):
+            self.register_buffer(name, torch.tensor(sites, dtype=torch.long), persistent=False)
         turned = [(-dy, -dx) for dy, dx in offsets]
         self.register_buffer("backwards", _rows(shape, inputs, outputs, turned), persistent=False)
 
@@ -60,9 +67,40 @@ def three_convolutions(
     Returns:
         At the outputs of ``places[2]``, (features, outputs, B).
     """
+    if x.is_cuda:
+        return _on_grid(x, bias, weights, biases, places)
     rows = [each for place in places for each in (place.forwards, place.backwards)]
     found: Tensor = _ThreeConvolutions.apply(x, bias, *weights, *biases, *rows)
     return found
+
+
+def _on_grid(
+    x: Tensor, bias: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], places: Sequence[Neighbours]
+) -> Tensor:
+    """The same by the general convolutions, over all sites; with TensorFloat-32 where gradients are recorded."""
+    (Ly, Lx), B = places[0].shape, x.shape[1]
+    full = x.new_zeros(B, Ly * Lx).index_copy(1, places[0].inputs, x.t())
+    h = full.view(B, 1, Ly, Lx).contiguous(memory_format=torch.channels_last)
+    with _precision(reduced=torch.is_grad_enabled()):
+        h = torch.relu(conv2d(_padded(h), weights[0]) + bias.t()[..., None, None])
+        h = torch.relu(conv2d(_padded(h), weights[1], biases[0]))
+        h = conv2d(_padded(h), weights[2], biases[1])
+    return h.flatten(2).permute(1, 2, 0).index_select(1, places[2].outputs)
+
+
+@contextmanager
+def _precision(*, reduced: bool) -> Iterator[None]:
+    """Keep densities that enter weights in single precision; gradients may be coarser, where cuDNN is allowed to."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed and reduced
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _padded(x: Tensor) -> Tensor:
+    return pad(x, (1, 1, 1, 1), mode="circular")
 
 
 def _rows(shape: tuple[int, ...], places: np.ndarray, given: np.ndarray, offsets: list[tuple[int, int]]) -> Tensor:

@@ -113,6 +113,20 @@ class Trainer:
     def step(self) -> Metrics:
         """One step of the flow, and of the critic where there is one; no parameter changes unless all can."""
         started = time.monotonic()
+        self._prepare()
+        loss, of_critic, log_w, norm = self._gradients()
+        size = float(norm)
+        if not math.isfinite(size):
+            raise self._diverged(size)
+        self._update(of_critic)
+        self.step_number += 1
+        if self.average is not None:
+            self._average_parameters(self.average)
+        self.seconds += self.group.mean(time.monotonic() - started)
+        return self._metrics(loss, of_critic, log_w, size)
+
+    def _prepare(self) -> None:
+        """Set the random streams and the rates of the next step."""
         seed, other = key(self.settings.seed, self.group.rank, self.step_number)[:2].tolist()
         self.generator.manual_seed(seed)
         self.picker.manual_seed(other)
@@ -120,6 +134,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * rate
 
+    def _gradients(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+        """Losses of flow and critic, and log weights, see `_losses`; the gradients, and the norm of the flow's."""
         loss, of_critic, log_w = self._losses()
         self.optimiser.zero_grad()
         loss.backward()
@@ -129,29 +145,32 @@ class Trainer:
             of_critic.backward()
             parameters += self.critic.parameters()
         self.group.average_gradients(parameters)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm))
-        if not math.isfinite(norm):
-            raise TrainingDivergedError(
-                f"training diverged at step {self.step_number}: gradient norm {norm}; start again from what is kept "
-                f"at a lower learning rate than {self.settings.learning_rate:g}, or check the ensemble with "
-                f"'latticeflow verify'"
-            )
+        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
+        return loss.detach(), None if of_critic is None else of_critic.detach(), log_w, norm
+
+    def _update(self, of_critic: Tensor | None) -> None:
+        """Move the parameters by the gradients."""
         self.optimiser.step()
         if of_critic is not None and self.critic is not None:
             self.critic_optimiser.step()
             clip_weights(self.critic, self.settings.critic.weight_clip)
-        self.step_number += 1
-        if self.average is not None:
-            self._average_parameters(self.average)
-        self.seconds += self.group.mean(time.monotonic() - started)
+
+    def _diverged(self, norm: float) -> TrainingDivergedError:
+        return TrainingDivergedError(
+            f"training diverged at step {self.step_number}: gradient norm {norm}; start again from what is kept "
+            f"at a lower learning rate than {self.settings.learning_rate:g}, or check the ensemble with "
+            f"'latticeflow verify'"
+        )
+
+    def _metrics(self, loss: Tensor, of_critic: Tensor | None, log_w: Tensor | None, norm: float) -> Metrics:
         return Metrics(
             step=self.step_number,
             seconds=self.seconds,
-            loss=float(loss.detach()),
+            loss=float(loss),
             log_weight_variance=math.nan if log_w is None else float(log_w.var(1).mean()),
             acceptance=math.nan if log_w is None else float(acceptance_of_weights(log_w.cpu().numpy()).mean()),
             gradient_norm=norm,
-            critic_loss=math.nan if of_critic is None else float(of_critic.detach()),
+            critic_loss=math.nan if of_critic is None else float(of_critic),
         )
 
     def _losses(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -255,11 +274,16 @@ class Trainer:
             self.flow.load_state_dict(state["flow"])
         if self.reference is not None and self.objective.needs_ensemble:
             self.reference_draws = state.get("reference_draws", self.step_number * self.draws)
-            for start in range(0, self.reference_draws, self.draws):
-                self.reference.sample(min(self.draws, self.reference_draws - start))
+            self._skip_draws(self.reference_draws)
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+
+    def _skip_draws(self, draws: int) -> None:
+        """Read past the reference draws of earlier steps."""
+        assert self.reference is not None
+        for start in range(0, draws, self.draws):
+            self.reference.sample(min(self.draws, draws - start))
 
 
 def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -1,0 +1,207 @@
+"""Training steps as CUDA graphs: thousands of small kernels are launched at once, and several trainings side by side.
+
+A step of a small flow keeps a GPU waiting: each of its kernels takes a few microseconds, and Python needs longer than
+that to launch the next. A graph holds all kernels of a step and is launched whole. Graphs on streams of their own share
+the GPU, so that many trainings together take little longer than one.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latticeflow.flows import Flow
+from latticeflow.training.data import lattice_symmetries
+from latticeflow.training.trainer import Metrics, Trainer
+from latticeflow.training.training_settings import TrainingSettings
+from mcmc import InputError, wrap
+from mcmc.models.presets import Model
+from mcmc.sampling.rng import key
+
+_WARM_UP = 3
+
+
+class ResidentDraws:
+    """All draws of an ensemble in the memory of a device, where batches are picked and turned by its symmetries.
+
+    Args:
+        theta: angles, (T, n, Ly, Lx).
+        temperatures: (T,).
+        device: where.
+        model: see `data.ReferenceDraws`; here every configuration gets a symmetry of the lattice of its own.
+    """
+
+    def __init__(
+        self, theta: np.ndarray, temperatures: np.ndarray, *, device: torch.device | str, model: Model | None = None
+    ):
+        self.theta = torch.as_tensor(theta, dtype=torch.float32, device=device).flatten(2)
+        self.temperatures = torch.as_tensor(temperatures, dtype=torch.float64, device=device)
+        self.shape, self.model = theta.shape[2:], model
+        places = np.arange(np.prod(self.shape)).reshape(self.shape)
+        self._moves = torch.as_tensor(_moves(places, model), device=device)
+        self._rows = torch.arange(len(theta), device=device)[:, None]
+
+    def batch(self, n: int, generator: torch.Generator, *, temperatures: int | None = None) -> tuple[Tensor, Tensor]:
+        """The next batch, see `data.ReferenceDraws.batch`; ``generator`` is on the device.
+
+        Raises:
+            InputError: not all temperatures are asked for.
+        """
+        count = len(self.theta)
+        if temperatures is not None and temperatures < count:
+            raise InputError(f"batch_temperatures = {temperatures}: captured steps take all {count} of the ensemble")
+        device = self.theta.device
+
+        def random(limit: int) -> Tensor:
+            return torch.randint(limit, (count, n), generator=generator, device=device)
+
+        theta = self.theta[self._rows, random(self.theta.shape[1])]
+        theta = theta.gather(2, self._moves[random(len(self._moves))])
+        if self.model is not None and self.model.reflection:
+            theta = torch.where(random(2)[..., None] == 0, theta, -theta)
+        if self.model is not None and self.model.rotation:
+            theta = theta + 2 * np.pi * torch.rand((count, n, 1), generator=generator, device=device)
+        return wrap(theta).view(count, n, *self.shape), self.temperatures[:, None].expand(count, n)
+
+
+def _moves(places: np.ndarray, model: Model | None) -> np.ndarray:
+    """Where each site's angle comes from, for every symmetry of the lattice, (symmetries, N)."""
+    if model is None:
+        return places.reshape(1, -1)
+    steps = product(*(range(side) for side in places.shape)) if model.translation else [(0,) * places.ndim]
+    symmetries = lattice_symmetries(model, places.shape)
+    axes = tuple(range(places.ndim))
+    return np.array(
+        [
+            np.flip(np.roll(places, step, axes).transpose(order), flipped).ravel()
+            for step, (order, flipped) in product(steps, symmetries)
+        ]
+    )
+
+
+class CapturedTrainer(Trainer):
+    """A trainer whose step is one CUDA graph, on a stream of its own.
+
+    The graph is made at the first step, or the first after `load_state_dict`. A step whose gradient is not finite
+    changes no parameter; it is told when the metrics are next read.
+
+    Args:
+        flow: on a GPU, trained in place.
+        settings: how; weights that change along the training are not possible.
+        reference: ensemble draws on the same GPU.
+
+    Raises:
+        InputError: as `Trainer`, or the settings need the host at every step.
+    """
+
+    def __init__(self, flow: Flow, settings: TrainingSettings, reference: ResidentDraws | None = None):
+        super().__init__(flow, settings, reference)  # type: ignore[arg-type]
+        if self.settings.schedules or self.objective.sites:
+            raise InputError("captured steps need weights that stay, and whole draws: choose another objective")
+        self.picker = self.generator
+        self.stream = torch.cuda.Stream(flow.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._optimisers = [self.optimiser, *([self.critic_optimiser] if self.critic is not None else [])]
+        self._keep = torch.zeros((), device=flow.device)
+        self._bad = torch.zeros((), device=flow.device)
+        self._found: tuple[Tensor, Tensor | None, Tensor | None, Tensor] | None = None
+
+    def launch(self) -> None:
+        """Queue one step, without waiting for it."""
+        started = time.monotonic()
+        if self._graph is None:
+            self._capture()
+        assert self._graph is not None
+        with torch.cuda.stream(self.stream):
+            self._prepare()
+            self._graph.replay()
+        self.step_number += 1
+        self.seconds += time.monotonic() - started
+
+    def metrics(self) -> Metrics:
+        """Those of the last step that was queued; waits for it.
+
+        Raises:
+            TrainingDivergedError: the gradient of a step since the last time was not finite.
+        """
+        assert self._found is not None
+        started = time.monotonic()
+        self.stream.synchronize()
+        self.seconds += time.monotonic() - started
+        loss, of_critic, log_w, norm = self._found
+        if float(self._bad):
+            self._bad.zero_()
+            raise self._diverged(float(norm))
+        return self._metrics(loss, of_critic, log_w, float(norm))
+
+    def step(self) -> Metrics:
+        """Queue one step and wait for it."""
+        self.launch()
+        return self.metrics()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Trainer.load_state_dict`."""
+        super().load_state_dict(state)
+        self._graph = None
+
+    def _skip_draws(self, draws: int) -> None:
+        pass  # those of every step depend on its seed alone
+
+    def _prepare(self) -> None:
+        seed = int(key(self.settings.seed, self.group.rank, self.step_number)[0])
+        self.generator.manual_seed(seed)
+        rate = self.settings.rate(self.step_number, self.fraction)
+        for group in self.optimiser.param_groups:
+            group["lr"].fill_(group["initial_lr"] * rate)
+        step = self.step_number + 1
+        self._keep.fill_(1 - min(self.settings.ema, (1 + step) / (10 + step)))
+
+    def _capture(self) -> None:
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["capturable"] = True
+                group["lr"] = torch.tensor(float(group["lr"]), device=self.flow.device)
+        modules = [self.flow, *(each for each in (self.critic, self.average) if each is not None)]
+        tensors = [value for module in modules for value in module.state_dict().values()]
+        before = [value.clone() for value in tensors], [_state(optimiser) for optimiser in self._optimisers]
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            for _ in range(_WARM_UP):
+                self._prepare()
+                self._device_step()
+            for value, old in zip(tensors, before[0], strict=True):
+                value.copy_(old)
+            for optimiser, states in zip(self._optimisers, before[1], strict=True):
+                for parameter, state in optimiser.state.items():
+                    for name, value in state.items():
+                        value.copy_(states[parameter][name]) if parameter in states else value.zero_()
+            self._bad.zero_()
+        self.stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.generator)
+        with torch.cuda.graph(graph, stream=self.stream):
+            self._found = self._device_step()
+        self._graph = graph
+
+    def _device_step(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
+        found = self._gradients()
+        _, of_critic, _, norm = found
+        bad = (~norm.isfinite()).float()
+        self._bad.add_(bad)
+        for optimiser in self._optimisers:
+            optimiser.found_inf = bad  # type: ignore[attr-defined]
+        self._update(of_critic)
+        if self.average is not None:
+            with torch.no_grad():
+                for mean, value in zip(self.average.parameters(), self.flow.parameters(), strict=True):
+                    mean.lerp_(value, self._keep)
+        return found
+
+
+def _state(optimiser: torch.optim.Optimizer) -> dict[Any, dict[str, Tensor]]:
+    return {parameter: {k: v.clone() for k, v in state.items()} for parameter, state in optimiser.state.items()}

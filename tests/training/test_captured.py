@@ -1,0 +1,113 @@
+"""Captured steps: the same training as step by step, and batches picked on the device."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from latticeflow.flows import build_flow
+from latticeflow.training.captured import CapturedTrainer, ResidentDraws
+from latticeflow.training.trainer import Trainer, TrainingDivergedError
+from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
+from mcmc import XY, InputError, Lattice, generate
+from mcmc.models.presets import field
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+T = np.array([0.5, 1.0, 2.0])
+
+
+def test_batches_are_draws_moved_by_symmetries():
+    model = XY()
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (3, 5, 4, 6)).astype(np.float32)
+    draws = ResidentDraws(theta, T, model=model, device="cpu")
+    batch, temperatures = draws.batch(200, torch.Generator().manual_seed(1))
+    assert (batch.shape, temperatures.shape) == ((3, 200, 4, 6), (3, 200))
+    assert float(batch.min()) >= -np.pi
+    assert float(batch.max()) < np.pi
+    known = np.sort(model.energy(theta), axis=1)
+    found = model.energy(batch.numpy().astype(np.float64))
+    for t in range(3):
+        distance = np.abs(found[t][:, None] - known[t]).min(1)
+        assert distance.max() < 1e-4
+        assert len(np.unique(np.round(found[t], 2))) == 5  # all of them
+    # Configurations of one draw differ: each has a symmetry of its own.
+    assert len(np.unique(np.round(batch[0, :, 0, 0].numpy(), 4))) > 190
+
+
+def test_without_a_symmetry_draws_stay():
+    theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (3, 5, 4, 4)).astype(np.float32)
+    batch, _ = ResidentDraws(theta, T, device="cpu").batch(10, torch.Generator().manual_seed(1))
+    near = [(batch[t, i] - torch.tensor(theta[t])).abs().amax((1, 2)).min() for t in range(3) for i in range(10)]
+    assert max(near) < 1e-5
+    turned, _ = ResidentDraws(theta, T, device="cpu", model=XY() + field(0.3)).batch(9, torch.Generator())
+    energies = (XY() + field(0.3)).energy(theta)
+    found = (XY() + field(0.3)).energy(turned.numpy())
+    assert np.abs(found[..., None] - energies[:, None]).min(-1).max() < 1e-3
+
+
+def test_fewer_temperatures_are_refused():
+    draws = ResidentDraws(np.zeros((3, 5, 4, 4)), T, device="cpu")
+    with pytest.raises(InputError, match="batch_temperatures = 2"):
+        draws.batch(4, torch.Generator(), temperatures=2)
+
+
+def _case(flow: str, objective: str, **sizes):
+    reference = generate(XY(), size=8, temperatures=T, draws=50, chains=2, seed=1)
+    theta = reference.theta().reshape(3, -1, 8, 8)
+    draws = ResidentDraws(theta, T, model=XY(), device="cuda")
+    torch.manual_seed(1)
+    flow = build_flow(flow, XY(), Lattice(8, 8), (0.5, 2.0), **sizes).to("cuda")
+    settings = TrainingSettings(
+        objective=objective, steps=50, batch_temperatures=3, batch_draws=8, ema=0.9, critic=PUBLISHED_CRITIC
+    )
+    return flow, settings, draws
+
+
+CASES = [
+    ("realnvp", "advnf", {"couplings": 4, "filters": 8}),
+    ("realnvp", "reverse_kl", {"couplings": 4, "filters": 8}),
+    ("multiscale", "log_variance", {"width": 16}),
+    ("spline", "advnf_reverse", {"couplings": 6}),
+]
+
+
+@on_gpu
+@pytest.mark.parametrize(("flow", "objective", "sizes"), CASES)
+def test_captured_steps_are_those_of_the_trainer(flow, objective, sizes):
+    flow, settings, draws = _case(flow, objective, **sizes)
+    plain, captured = Trainer(copy.deepcopy(flow), settings, draws), CapturedTrainer(flow, settings, draws)
+    plain.picker = plain.generator
+    # Seeds of the picker would undo those of the generator.
+    plain._prepare = lambda: CapturedTrainer._prepare(plain)  # type: ignore[method-assign]
+    plain._keep = torch.zeros((), device="cuda")
+    for group in plain.optimiser.param_groups:
+        group["capturable"], group["lr"] = True, torch.tensor(group["lr"], device="cuda")
+    for _ in range(8):
+        one, other = plain.step(), captured.step()
+    assert one.step == other.step == 8
+    assert other.loss == pytest.approx(one.loss, rel=1e-3, abs=1e-3)
+    pairs = zip(plain.served.parameters(), captured.served.parameters(), strict=True)
+    assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-3
+    assert any(not torch.equal(a, b) for a, b in zip(flow.parameters(), captured.served.parameters(), strict=True))
+
+
+@on_gpu
+def test_a_bad_step_changes_nothing_and_is_told():
+    flow, settings, draws = _case("realnvp", "reverse_kl", couplings=4, filters=8)
+    trainer = CapturedTrainer(flow, settings, draws)
+    trainer.step()
+    with torch.no_grad():
+        next(flow.parameters()).view(-1)[0] = float("nan")
+    before = [each.clone() for each in flow.parameters()]
+    with pytest.raises(TrainingDivergedError):
+        trainer.step()
+    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, flow.parameters(), strict=True))
+
+
+@on_gpu
+def test_weights_that_change_are_refused():
+    flow, settings, draws = _case("multiscale", "log_variance", width=16)
+    with pytest.raises(InputError, match="captured steps"):
+        CapturedTrainer(flow, replace(settings, objective="sites_first"), draws)
