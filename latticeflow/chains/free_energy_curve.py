@@ -19,6 +19,7 @@ from mcmc import InputError
 from mcmc.analysis.control_variates import with_known_free_energies
 from mcmc.analysis.table import Row, Table
 from mcmc.analysis.thermodynamics import System
+from mcmc.runtime.choices import strict
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -31,6 +32,7 @@ CHAINS = 4
 """Markov chains at each temperature."""
 
 
+@strict
 def free_energy(
     flow: Flow | str | Path,
     temperatures: Sequence[float] | np.ndarray | None = None,

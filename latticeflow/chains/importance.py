@@ -21,12 +21,14 @@ from mcmc.analysis.free_energy import from_weights, weighted_entropy
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
 from mcmc.analysis.table import Row, Table
 from mcmc.analysis.thermodynamics import Moments, Observable, System, measure, observables_of
+from mcmc.runtime.choices import strict
 from mcmc.runtime.progress import Progress
 
 POTENTIALS = ("free_energy", "entropy")
 """What weights tell and a Markov chain does not."""
 
 
+@strict
 def importance(
     flow: Flow | str | Path,
     temperatures: float | Sequence[float] | np.ndarray | None = None,

@@ -20,6 +20,7 @@ from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import estimate
 from mcmc.runtime.arguments import whole_number
+from mcmc.runtime.choices import strict
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.generate import fill
@@ -30,6 +31,7 @@ from mcmc.storage.provenance import origin
 _UNTOLD = 8  # temperatures where none are named
 
 
+@strict
 def sample(
     flow: Flow | str | Path,
     *,

@@ -9,24 +9,6 @@ from typing import Any
 
 from latticeflow.cli import options
 
-COLUMNS = {
-    "temperature": "T",
-    "acceptance": "accept",
-    "ess_reverse": "ESS rev",
-    "ess_forward": "ESS fwd",
-    "coverage": "coverage",
-    "log_weight_variance_per_site": "s^2/site",
-    "tau_int": "tau chain",
-    "tau_int_predicted": "tau pred",
-    "longest_rejection_run": "stuck",
-    "overlap_energy": "ovl e %",
-    "overlap_magnetization": "ovl m %",
-    "proposal_overlap_vortices": "vortex %",
-    "proposal_overlap_winding": "winding %",
-    "nll": "NLL",
-    "free_energy_bridge": "f / site",
-}
-
 
 def add_parser(verbs: Any) -> None:
     """Declare the verb."""
@@ -44,6 +26,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--draws", type=int, default=1000, help="draws of the flow at each temperature (default 1000)")
     options.add_seed(parser)
     options.add_device(parser)
+    parser.add_argument("--wide", action="store_true", help="print more measures than fit into 80 columns")
     parser.add_argument("--json", action="store_true", help="print one JSON object, with histograms of the modes")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the comparison (.png, .pdf or .svg)")
 
@@ -53,6 +36,8 @@ def execute(arguments: argparse.Namespace) -> None:
     options.require_torch()
     from latticeflow.flows.device import choose_device
     from latticeflow.quality.compare import compare
+    from latticeflow.quality.comparison import LEGEND, MORE_LEGEND
+    from mcmc.runtime.text import wrapped
 
     device = choose_device(arguments.device)
 
@@ -68,10 +53,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(found.as_json(), indent=1))
     else:
-        print("".join(f"{title:>10}" for title in COLUMNS.values()))
-        for row in found:
-            print("".join(f"{getattr(row, name):>10.4g}" for name in COLUMNS))
-        print(f"{'mean':>10}" + "".join(f"{found.mean[name]:>10.4g}" for name in list(COLUMNS)[1:]))
-        print(found.verdict)
+        legend = f"{LEGEND}; {MORE_LEGEND}" if arguments.wide else LEGEND
+        print(found.text(wide=arguments.wide), wrapped(legend), wrapped(str(found.verdict)), sep="\n\n")
     for line in found.warnings:
         options.warn(line)

@@ -48,6 +48,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from latticeflow.chains.free_energy_curve import COLUMNS, GRID, free_energy
     from latticeflow.flows.checkpoint import open_flow
     from latticeflow.plots import figures as plots
+    from mcmc.analysis.table import legend
     from mcmc.runtime.progress import Progress
 
     if arguments.plot is not None:
@@ -65,6 +66,7 @@ def execute(arguments: argparse.Namespace) -> None:
         )
     if arguments.plot is not None:
         plots.save(plots.overview({arguments.flow: table}, COLUMNS), arguments.plot)
-    print(json.dumps(table.as_json(), indent=1) if arguments.json else f"{arguments.flow}: {table}")
+    shown = f"{arguments.flow}: {table}\n\n{legend(table.observables)}"
+    print(json.dumps(table.as_json(), indent=1) if arguments.json else shown)
     for line in table.warnings():
         options.warn(line)

@@ -66,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from mcmc.analysis.crossings import crossings
     from mcmc.analysis.kosterlitz_thouless import transition
     from mcmc.analysis.reweighting import Reweighting
-    from mcmc.analysis.table import LEGEND, write_csv
+    from mcmc.analysis.table import legend, write_csv
     from mcmc.analysis.thermodynamics import OBSERVABLES, chosen, observe
     from mcmc.runtime.progress import Progress
     from mcmc.runtime.whole_file import require_replaceable
@@ -115,10 +115,13 @@ def execute(arguments: argparse.Namespace) -> None:
         objects |= {"crossings": [each.as_json() for each in found]} if found else {}
         print(json.dumps(objects, indent=2))
     else:
+        columns: dict[str, None] = {}
         for path, table in tables.items():
             shown = arguments.observables and table.observables
-            print(f"{path}: {table.title}\n{table.text(shown, width=None if arguments.wide else 80)}\n")
-        print(LEGEND)
+            width = None if arguments.wide else 80
+            print(f"{path}: {table.title}\n{table.text(shown, width=width)}\n")
+            columns |= dict.fromkeys(table.shown(shown, width=width))
+        print(legend(columns))
         if fit:
             print(f"\n{fit}")
         if found:

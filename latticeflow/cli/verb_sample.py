@@ -23,6 +23,12 @@ COLUMNS = {
     "longest_rejection_run": "stuck",
     "free_energy": "f / site",
 }
+LEGEND = (
+    "accept = accepted proposals; ESS rev = effective sample size of the flow's draws, as a fraction; s^2/site = "
+    "variance of log w over N; tau chain = autocorrelation time of the energy, in steps; tau pred = the same as the "
+    "log weights predict it; stuck = most rejections in a row; f / site = free energy from the weights"
+)
+"""What the titles mean."""
 
 
 def add_parser(verbs: Any) -> None:
@@ -87,6 +93,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow.chains.sample import review, sample, verdict
     from mcmc.runtime.stop import Stop
+    from mcmc.runtime.text import columns, wrapped
 
     with Stop() as stop:
         ensemble = sample(
@@ -111,20 +118,20 @@ def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
                 plain = [{k: v if math.isfinite(v) else None for k, v in row._asdict().items()} for row in rows]
                 print(json.dumps({"rows": plain, "report": ensemble.report(), "verdict": verdict(rows)}, indent=1))
             else:
-                print("".join(f"{title:>10}" for title in COLUMNS.values()))
-                for row in rows:
-                    print("".join(f"{getattr(row, name):>10.4g}" for name in COLUMNS))
-                print(verdict(rows))
+                cells = [[f"{getattr(row, name):.4g}" for name in COLUMNS] for row in rows]
+                print(columns([*COLUMNS.values()], cells), wrapped(LEGEND), wrapped(verdict(rows)), sep="\n\n")
     return options.stopped(stop, complete)
 
 
 def _importance(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow.chains.importance import importance
+    from mcmc.analysis.table import legend
 
     table = importance(
         arguments.flow, arguments.temperatures, draws=arguments.draws, seed=arguments.seed, device=device
     )
-    print(json.dumps(table.as_json(), indent=1) if arguments.json else f"{arguments.flow}: {table}")
+    shown = f"{arguments.flow}: {table}\n\n{legend(table.shown())}"
+    print(json.dumps(table.as_json(), indent=1) if arguments.json else shown)
     for line in table.warnings():
         options.warn(line)
     return 0

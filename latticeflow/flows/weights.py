@@ -53,13 +53,17 @@ def ess_forward(log_w: Any) -> np.ndarray:
     return np.where(missed, 0.0, np.exp(-log_product - (top - bottom)[..., 0]))
 
 
+LEAST_EFFECTIVE = 5
+"""Effective draws below which a mean of weights is what a few draws happen to be."""
+
+
 class Coverage(NamedTuple):
     """The share of the ensemble that the flow's draws reach."""
 
     value: float
-    """About 1 for a flow that reaches all of it."""
+    """About 1 for a flow that reaches all of it; NaN where the weights do not tell."""
     error: float
-    """One standard deviation."""
+    """One standard deviation; NaN with the value."""
 
 
 def coverage(flow_log_w: Any, ensemble_log_w: Any) -> Coverage:
@@ -68,11 +72,21 @@ def coverage(flow_log_w: Any, ensemble_log_w: Any) -> Coverage:
     If the flow's draws stay in a region that holds the share c of the ensemble, the first mean is c Z and the second
     1 / Z. However smooth the flow's own weights are, c shows what they cannot know.
 
+    Weights that spread over hundreds of units of log w make each mean a matter of its largest term, and their product
+    any number at all, 1e300 as well as 1e-40. So the share is unknown, NaN, where fewer than `LEAST_EFFECTIVE` draws
+    carry the first mean, or where they carry the second and the product exceeds 1, which no share does.
+
     Args:
         flow_log_w: log weights of draws of the flow, (n,).
         ensemble_log_w: log weights of draws of the ensemble, (m,).
+
+    Example:
+        >>> coverage(np.zeros(1000), np.append(np.zeros(250), np.full(750, 80.0))).value
+        0.25
+        >>> coverage(np.array([300.0, *np.zeros(99)]), np.zeros(100))
+        Coverage(value=nan, error=nan)
     """
-    means, relative = [], []
+    means, relative, effective = [], [], []
     for log_w in (np.asarray(flow_log_w, np.float64), -np.asarray(ensemble_log_w, np.float64)):
         top = log_w.max()
         if top == -np.inf:  # the flow can make none of the ensemble's draws
@@ -80,7 +94,10 @@ def coverage(flow_log_w: Any, ensemble_log_w: Any) -> Coverage:
         w = np.exp(log_w - top)
         means.append(top + math.log(w.mean()))
         relative.append(float(w.var()) / float(w.mean()) ** 2 / len(w))
+        effective.append(float(w.sum()) ** 2 / float((w**2).sum()))
     value = math.exp(min(sum(means), 700.0))
+    if effective[0] < LEAST_EFFECTIVE or (effective[1] < LEAST_EFFECTIVE and value > 1):
+        return Coverage(math.nan, math.nan)
     return Coverage(value, value * math.sqrt(sum(relative)))
 
 

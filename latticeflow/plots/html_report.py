@@ -17,7 +17,7 @@ import numpy as np
 
 from latticeflow.plots import figures, flow_figures
 from mcmc import InputError
-from mcmc.analysis.table import HEADERS, LEGEND, Table
+from mcmc.analysis.table import HEADERS, Table, legend
 from mcmc.analysis.thermodynamics import observe
 from mcmc.runtime.text import html_facts, printable
 from mcmc.storage.ensemble import Ensemble
@@ -116,7 +116,7 @@ def _observables(table: Table) -> str:
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return (
         f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f"<pre>{html.escape(LEGEND)}</pre>"
+        f"<pre>{html.escape(legend(names, 105))}</pre>"
     )
 
 

@@ -22,11 +22,13 @@ from mcmc.analysis.free_energy import bridge, log_partition
 from mcmc.analysis.statistics import estimate
 from mcmc.kernels.independence import walk
 from mcmc.models import observables
+from mcmc.runtime.choices import strict
 from mcmc.runtime.progress import Progress
 from mcmc.sampling.rng import key, temperature_words
 from mcmc.storage.memory_ensemble import ReadableEnsemble, opened
 
 
+@strict
 def compare(
     flow: Flow | str | Path,
     ensemble: Any,

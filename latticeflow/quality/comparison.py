@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, overload
 
 from latticeflow.quality.flow_quality import FlowQuality, mean_row
 from latticeflow.quality.verdict import Verdict, verdict
 from mcmc import InputError
-from mcmc.runtime.text import html_table
+from mcmc.runtime.text import columns, html_table, wrapped
 
 COLUMNS = {
     "temperature": "T",
@@ -18,10 +18,45 @@ COLUMNS = {
     "ess_forward": "ESS fwd",
     "coverage": "coverage",
     "tau_int": "tau",
-    "overlap_energy": "ovl e %",
-    "overlap_magnetization": "ovl m %",
+    "overlap_energy": "e %",
+    "overlap_magnetization": "m %",
+    "proposal_overlap_vortices": "vort. %",
+    "proposal_overlap_winding": "wind. %",
 }
 """Measures that a comparison shows of itself; all others are fields of its rows."""
+
+MORE_COLUMNS = {
+    "log_weight_variance_per_site": "s^2/site",
+    "tau_int_predicted": "tau pred",
+    "longest_rejection_run": "stuck",
+    "nll": "NLL",
+    "free_energy_bridge": "f / site",
+}
+"""What is shown on request."""
+
+LEGEND = (
+    "accept = accepted proposals; ESS rev, fwd = effective sample size as a fraction, by draws of the flow, of the "
+    "ensemble; coverage = share of the ensemble that the flow reaches, - where a few draws carry all the weight; "
+    "tau = autocorrelation time of the chain's energy, in steps; e, m = overlap of histograms of the chain and the "
+    "ensemble, energy and magnetisation; vort., wind. = the same of vortex numbers and windings, before the "
+    "Metropolis test"
+)
+"""What the titles mean."""
+MORE_LEGEND = (
+    "s^2/site = variance of log w over N; tau pred = tau as the log weights predict it; stuck = most rejections in a "
+    "row; NLL = mean of -log q over the ensemble, for all sites together;"
+    " f / site = free energy from both sets of draws"
+)
+"""What the titles of `MORE_COLUMNS` mean."""
+
+
+def _cell(name: str, value: float) -> str:
+    """Two or three digits; a share that is unknown is a dash."""
+    if math.isnan(value):
+        return "-"
+    if "overlap" in name:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.2g}" if value else "0"
 
 
 class Comparison(Sequence[FlowQuality]):
@@ -67,15 +102,24 @@ class Comparison(Sequence[FlowQuality]):
         """The row of one temperature, by its number."""
         return self.rows[index]
 
-    def _cells(self) -> Iterator[list[str]]:
+    def _cells(self, names: Collection[str] = COLUMNS) -> Iterator[list[str]]:
         for row in self.rows:
-            yield [f"{getattr(row, name):.4g}" for name in COLUMNS]
-        yield ["mean", *(f"{self.mean[name]:.4g}" for name in list(COLUMNS)[1:])]
+            yield [f"{row.temperature:.6g}", *(_cell(name, getattr(row, name)) for name in list(names)[1:])]
+        yield ["mean", *(_cell(name, self.mean[name]) for name in list(names)[1:])]
+
+    def text(self, *, wide: bool = False) -> str:
+        """The measures by temperature in columns.
+
+        Args:
+            wide: more than fit into 80 characters.
+        """
+        titles = COLUMNS | MORE_COLUMNS if wide else COLUMNS
+        return columns([*titles.values()], [*self._cells(titles)])
 
     def __repr__(self) -> str:
         """The main measures by temperature, the verdict, and warnings."""
-        lines = ["".join(f"{cell:>11}" for cell in cells) for cells in (list(COLUMNS.values()), *self._cells())]
-        return "\n".join([*lines, str(self.verdict), *(f"warning: {line}" for line in self.warnings)])
+        sentences = [str(self.verdict), *(f"warning: {line}" for line in self.warnings)]
+        return "\n".join([self.text(), *map(wrapped, sentences)])
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""

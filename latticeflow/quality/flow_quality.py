@@ -26,7 +26,8 @@ class FlowQuality(NamedTuple):
     log_weight_variance_per_site: float
     """The same over N: what compares flows on lattices of different sizes."""
     coverage: float
-    """Share of the ensemble that the flow's draws reach; 1 at best, less where modes are missed."""
+    """Share of the ensemble that the flow's draws reach: about 1 at best, less where modes are missed, NaN where a few
+    draws carry all the weight."""
     coverage_error: float
     """One standard deviation of ``coverage``."""
     missed_share: float
@@ -69,6 +70,12 @@ class FlowQuality(NamedTuple):
     """One standard deviation."""
     kinds: tuple[Kinds, ...]
     """Shares of vortex numbers, winding sectors and magnetisations in ensemble, flow and chain."""
+
+    def __repr__(self) -> str:
+        """One measure a line."""
+        return "\n".join(
+            f"{name:28}  {value:.4g}" for name, value in self._asdict().items() if isinstance(value, float | int)
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The row in JSON's types; numbers that do not exist or are infinite are None."""

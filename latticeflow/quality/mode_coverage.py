@@ -21,6 +21,12 @@ TITLES = {
     "winding": "winding numbers (x, y)",
     "magnetization": "magnetisation",
 }
+"""What the labels are, for axes of figures."""
+_WITH = {
+    "vortices": "{} vortices and antivortices",
+    "winding": "winding numbers (x, y) of {}",
+    "magnetization": "magnetisations of {}",
+}
 
 
 class Kinds(NamedTuple):
@@ -52,11 +58,11 @@ class Kinds(NamedTuple):
         return float(self.ensemble[self.missed].sum())
 
     def describe_missed(self) -> str:
-        """What is missed, in words."""
+        """What is missed, in words that go on from "configurations with"."""
         worst = np.argsort(-self.ensemble * self.missed, kind="stable")[: min(3, int(self.missed.sum()))]
         shown = ", ".join(self.labels[k] for k in sorted(worst))
         more = ", ..." if self.missed.sum() > 3 else ""
-        return f"{TITLES[self.name]} {shown}{more} ({self.missed_share:.0%} of the ensemble)"
+        return f"{_WITH[self.name].format(shown + more)} ({self.missed_share:.0%} of the ensemble)"
 
 
 def kinds(ensemble: np.ndarray, flow: np.ndarray, held: np.ndarray, model: Model | None = None) -> list[Kinds]:

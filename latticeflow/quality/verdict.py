@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from latticeflow.quality import mode_coverage as modes
 from latticeflow.quality.flow_quality import FlowQuality
 
@@ -23,11 +25,11 @@ class Verdict(NamedTuple):
     grade: str
     """``"good"``, ``"usable"`` or ``"useless"``."""
     sentence: str
-    """The same in one sentence."""
+    """The same in one sentence, the grade first."""
 
     def __str__(self) -> str:
-        """The sentence, the grade first."""
-        return f"{self.grade}{self.sentence}"
+        """The sentence."""
+        return self.sentence
 
 
 def verdict(rows: Sequence[FlowQuality], draws: int) -> Verdict:
@@ -47,27 +49,27 @@ def verdict(rows: Sequence[FlowQuality], draws: int) -> Verdict:
         blind = "; its acceptance of {0:.2f} does not show it" if row.acceptance > 0.1 else "; acceptance {0:.2f}"
         return Verdict(
             "useless",
-            f": mode collapse{where}, worst at T = {row.temperature:.4g}, where it hardly ever draws "
-            f"{found.describe_missed()}{blind.format(row.acceptance)}",
+            f"useless: mode collapse{where}, worst at T = {row.temperature:.4g}, where it hardly ever draws "
+            f"configurations with {found.describe_missed()}{blind.format(row.acceptance)}",
         )
-    dark = min(rows, key=lambda row: row.coverage)
+    dark = min(rows, key=lambda row: np.nan_to_num(row.coverage, nan=np.inf))
     if dark.ess_reverse > 0.1 and dark.coverage + 5 * dark.coverage_error < LEAST_COVERAGE:
         return Verdict(
             "useless",
-            f": at T = {dark.temperature:.4g} its draws reach only {dark.coverage:.0%} of the ensemble, which neither "
-            f"its acceptance of {dark.acceptance:.2f} nor its own effective sample size show",
+            f"useless: at T = {dark.temperature:.4g} its draws reach only {dark.coverage:.0%} of the ensemble, which "
+            f"neither its acceptance of {dark.acceptance:.2f} nor its own effective sample size show",
         )
     worst = max(rows, key=lambda row: row.tau_int_predicted)
     steps = 2 * worst.tau_int_predicted
     at = f"at its worst temperature, T = {worst.temperature:.4g},"
     if steps <= 1 / GOOD:
-        return Verdict("good", f": {at} an independent draw takes {steps:.2g} steps of the chain")
+        return Verdict("good", f"good: {at} an independent draw takes {steps:.2g} steps of the chain")
     if steps <= 1 / USABLE:
         total = math.ceil(INDEPENDENT * steps / 100) * 100
         return Verdict(
             "usable",
-            f" with {total:,} draws per temperature: {at} an independent draw takes {steps:.2g} steps, "
+            f"usable with {total:,} draws per temperature: {at} an independent draw takes {steps:.2g} steps, "
             f"and that many make {INDEPENDENT:,} of them",
         )
     why = f"the variance of its log weights, {worst.log_weight_variance:.3g}, is too large"
-    return Verdict("useless", f": {at} an independent draw takes more than {1 / USABLE:.0f} steps, as {why}")
+    return Verdict("useless", f"useless: {at} an independent draw takes more than {1 / USABLE:.0f} steps, as {why}")

@@ -125,7 +125,7 @@ class TrainingSettings:
         for name in ("steps", "minutes", "batch_temperatures", "rows", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and float(value) > 0):
-                raise InputError(f"{name} = {value!r} must be positive")
+                raise InputError(f"{name} = {value!r} must be a positive number")
         for name in ("steps", "batch_temperatures", "batch_draws", "rows", "warmup", "seed"):
             if (value := getattr(self, name)) is not None:
                 whole_number(name, value, 0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from pathlib import Path
@@ -18,7 +17,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_attributes, stored_model
 from mcmc.runtime.registry import nearest
-from mcmc.runtime.text import columns, html_table, require
+from mcmc.runtime.text import columns, counted, html_table, require, wrapped
 from mcmc.runtime.whole_file import whole_file
 
 MIXING = ("energy", "magnetization")
@@ -56,12 +55,34 @@ HEADERS = {
 }
 """Short titles of the columns; an observable that is not here has its name."""
 
-LEGEND = (
-    "per site: energy, spec. heat, free en., entropy; suscept. = N (<m^2> - <m>^2) / T; vortices = sum |q| / N;\n"
-    "-1.4803(25) means -1.4803 with a standard error of 0.0025; tau = longest autocorrelation time, in draws;\n"
+MEANINGS = {
+    "susceptibility": "suscept. = N (<m^2> - <m>^2) / T",
+    "vortex_density": "vortices = sum |q| / N",
+}
+"""Formulas of the titles that say less."""
+PER_SITE = ("energy", "specific_heat", "free_energy", "entropy")
+NOTATION = (
+    "-1.4803(25) means -1.4803 with a standard error of 0.0025; tau = longest autocorrelation time, in draws; "
     "a question mark: the chains are too short for this error"
 )
-"""What the titles mean."""
+"""How numbers are printed."""
+
+
+def legend(names: Collection[str], width: int = 80) -> str:
+    """What the titles of columns mean, and how numbers are printed.
+
+    Args:
+        names: observables that are shown.
+        width: of the lines, in characters.
+
+    Example:
+        >>> print(legend(["energy", "susceptibility"]).splitlines()[0])
+        per site: energy; suscept. = N (<m^2> - <m>^2) / T; -1.4803(25) means -1.4803
+    """
+    per_site = [HEADERS[name] for name in PER_SITE if name in names]
+    parts = [f"per site: {', '.join(per_site)}"] if per_site else []
+    return wrapped("; ".join([*parts, *(text for name, text in MEANINGS.items() if name in names), NOTATION]), width)
+
 
 SUMMARY = ("energy", "specific_heat", "magnetization", "susceptibility", "helicity_modulus", "free_energy")
 """Observables that are printed first, as far as there is room."""
@@ -286,7 +307,7 @@ class Table:
         """Model, size and number of draws in a few words."""
         draws = next(iter(self.rows[0].values())).draws if self.rows and self.rows[0] else 0
         size = "x".join(str(side) for side in reversed(self.lattice.shape))
-        return f"{self.model} {size}, {self.chains} chains, {draws} draws per temperature"
+        return f"{self.model} {size}, {counted(self.chains, 'chain')}, {counted(draws, 'draw')} per temperature"
 
     def _cells(self, names: Sequence[str]) -> list[list[str]]:
         return [
@@ -308,19 +329,19 @@ class Table:
         Raises:
             InputError: an observable that the table does not have.
         """
-        names = [*(observables or ([*SUMMARY, *(n for n in self.observables if n not in SUMMARY)]))]
-        if observables is None:
-            names = [name for name in names if name in self.rows[0]]
+        return self._lines(self.shown(observables, width=width))
 
-        def lines(names: Sequence[str]) -> str:
-            return columns(["T", *(HEADERS.get(name, name) for name in names), "tau"], self._cells(names))
+    def _lines(self, names: Sequence[str]) -> str:
+        return columns(["T", *(HEADERS.get(name, name) for name in names), "tau"], self._cells(names))
 
-        text = lines(names)
-        if observables is None and width is not None:
-            while len(names) > 1 and max(map(len, text.splitlines())) > width:
-                names.pop()
-                text = lines(names)
-        return text
+    def shown(self, observables: Sequence[str] | None = None, *, width: int | None = WIDTH) -> list[str]:
+        """Names of the columns that `text` prints, given the same arguments."""
+        if observables:
+            return [*observables]
+        names = [name for name in dict.fromkeys([*SUMMARY, *self.observables]) if name in self.rows[0]]
+        while width is not None and len(names) > 1 and len(self._lines(names).partition("\n")[0]) > width:
+            names.pop()
+        return names
 
     def __str__(self) -> str:
         """Title and table, 80 columns wide."""
@@ -332,8 +353,8 @@ class Table:
         if len(lines) > 13:
             lines = [*lines[:7], f"{'...':>7}", *lines[-5:]]
         warned = len(self.warnings())
-        end = textwrap.wrap(f"{len(self.observables)} observables: {', '.join(self.observables)}", WIDTH)
-        end += [f"{warned} warnings: see .warnings()"] if warned else []
+        end = [wrapped(f"{counted(len(self.observables), 'observable')}: {', '.join(self.observables)}", WIDTH)]
+        end += [f"{counted(warned, 'warning')}: see .warnings()"] if warned else []
         return "\n".join([self.title, *lines, *end])
 
     def _repr_html_(self) -> str:

@@ -24,6 +24,7 @@ from mcmc.models import observables, order
 from mcmc.models.lattice import Lattice
 from mcmc.models.moments import moments_by_threads
 from mcmc.models.presets import Model
+from mcmc.runtime.choices import strict
 from mcmc.runtime.registry import Registry, nearest
 from mcmc.runtime.threads import available_threads
 from mcmc.storage.ensemble import Ensemble
@@ -387,6 +388,7 @@ def thermodynamics(
     return Row(temperature, found)
 
 
+@strict
 def observe(
     ensemble: ReadableEnsemble | str | Path,
     *,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from mcmc.errors import InputError
 from mcmc.runtime.registry import nearest
@@ -45,6 +46,29 @@ def accepts(settings: type) -> Callable[[Function], Function]:
         return function
 
     return decorate
+
+
+def strict(function: Function) -> Function:
+    """Let a function with many keyword arguments refuse an unknown one with the nearest known one.
+
+    Example:
+        >>> @strict
+        ... def run(size, *, draws=10, chains=4): ...
+        >>> run(8, draw=5)
+        Traceback (most recent call last):
+            ...
+        mcmc.errors.InputError: run has no argument 'draw': did you mean 'draws'? Known: size, draws, chains
+    """
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **choices: Any) -> Any:
+        for name in choices:
+            if name not in known:
+                raise InputError(f"{function.__name__} has no argument {name!r}: {nearest(name, known)}")
+        return function(*arguments, **choices)
+
+    return cast(Function, checked)
 
 
 def check_names(given: Iterable[str], known: Collection[str], kind: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -27,6 +28,21 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, gap: str = " 
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
     return "\n".join(gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def wrapped(text: str, width: int = 80) -> str:
+    """A sentence in lines of at most ``width`` characters; words and numbers stay whole."""
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, in the singular or plural.
+
+    Example:
+        >>> counted(1, "chain"), counted(1200, "draw")
+        ('1 chain', '1,200 draws')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: object) -> str:

@@ -19,6 +19,7 @@ from mcmc.models.moments import moment_names
 from mcmc.models.presets import Model, build_model
 from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.arguments import as_path, whole_number
+from mcmc.runtime.choices import strict
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import Stop
 from mcmc.runtime.text import bytes_in_words
@@ -37,6 +38,7 @@ _LARGE = 10**6  # bytes of a file whose size is announced
 _COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
 
 
+@strict
 def generate(
     model: Model | str,
     *,

@@ -122,6 +122,17 @@ def test_coverage_is_the_share_of_the_ensemble_that_the_flow_reaches(evaluated):
     assert coverage(np.zeros(9), np.full(9, np.inf)).value == 0
 
 
+@pytest.mark.parametrize("spread", [30, 300, 2000])
+def test_coverage_is_unknown_where_a_few_draws_carry_all_the_weight(spread):
+    """Log weights as untrained flows have them; their means of w and 1/w are those of the largest terms."""
+    rng = np.random.default_rng(68)
+    known = [coverage(rng.normal(0, spread, 300), rng.normal(0, spread, 300)).value for _ in range(20)]
+    assert np.isnan(known).all()
+    # The control: log weights of a good flow, Gaussian with means that differ by the variance.
+    fair = [coverage(rng.normal(0, 0.3, 300), rng.normal(0.09, 0.3, 300)) for _ in range(20)]
+    assert all(abs(each.value - 1) < 5 * each.error < 0.5 for each in fair)
+
+
 def test_noise_is_no_collapse():
     """Two halves of one ensemble, hot and small, with many rare kinds of configurations."""
     for n, side in ((60, 8), (300, 16)):
@@ -171,12 +182,14 @@ def test_autocorrelation_is_not_the_odds_of_acceptance():
 
 def test_grades_follow_the_steps_that_an_independent_draw_takes(evaluated):
     row = evaluated["fair vortices"]
-    assert verdict([row, row._replace(tau_int_predicted=0.6)], 1000).sentence.startswith(": at its worst temperature")
+    assert verdict([row, row._replace(tau_int_predicted=0.6)], 1000).sentence.startswith("good: at its worst")
     usable = verdict([row, row._replace(tau_int_predicted=20.0)], 1000)
     assert str(usable).startswith("usable with 40,000 draws per temperature")
     useless = verdict([row._replace(tau_int_predicted=math.inf, log_weight_variance=40.0)], 1000)
     assert useless.grade == "useless"
     assert "variance of its log weights, 40" in useless.sentence
+    # Where the share is unknown it decides nothing.
+    assert verdict([row._replace(coverage=math.nan, coverage_error=math.nan)], 1000).grade == "good"
     # Smooth weights that reach half of the ensemble, in no mode that the histograms know.
     dark = verdict([row._replace(coverage=0.5, coverage_error=0.02)], 1000)
     assert dark.grade == "useless"
@@ -204,8 +217,11 @@ def test_compare_prints_a_table_json_and_a_figure(files, capsys):
     command = ["compare", flow, ensemble, "--draws", "300", "--device", "cpu"]
     assert main([*command, "--plot", figure]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 3 + 1 + 1
-    assert lines[-1].startswith("good: at its worst temperature")
+    assert [line.split()[0] for line in lines[:5]] == ["T", "0.6", "1", "1.6", "mean"]
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("good: at its worst temperature") for line in lines)
+    assert main([*command, "--wide"]) == 0
+    assert "NLL" in capsys.readouterr().out.splitlines()[0]
     assert main([*command, "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table["verdict"]["grade"] == "good"
