@@ -3,9 +3,10 @@
     python -m latticeflow.experiments.gpu --minutes 12 --out results
 
 First checks: draws and their densities agree with double precision on the CPU, so do gradients; equal seeds give equal
-bytes. Then speeds: draws a second plainly and from a captured graph. Then trainings, each evaluated on draws it has not
-seen; each starts from the flows that come with the package, or from the one before. Last, as far as time allows, one
-conditioner plain and compiled, and the paper's AdvNF at its full size. Ensembles are made by the CPU meanwhile.
+bytes. Then speeds: draws a second and milliseconds a step, plainly and from captured graphs. Then trainings, side by
+side: chains of multiscale flows that grow from size to size, each evaluated on draws it has not seen, and the paper's
+experiment with all its objectives. Last, as far as time allows, one conditioner plain and compiled. Ensembles are made
+by the CPU meanwhile.
 
 Every result is a line of ``gpu.jsonl`` as soon as it is there, and every trained flow a checkpoint beside it: whatever
 cuts the run short, they stay. On a machine without a GPU ``--device cpu`` does the same, slowly.
@@ -16,13 +17,14 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import itertools
 import json
 import math
 import os
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -32,6 +34,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from latticeflow.experiments import grid
 from latticeflow.experiments import published_experiment as published
 from latticeflow.flows import FLOWS, Flow, Multiscale, build_flow, checkpoint
 from latticeflow.flows.device import choose_device, describe
@@ -43,13 +46,13 @@ from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
-from mcmc import InputError, Lattice, generate, model_from_name
+from mcmc import Lattice, generate, model_from_name
 from mcmc.runtime.stop import Stop
 from mcmc.storage.loader import Loader
 
 TEMPERATURES = tuple(np.linspace(0.05, 2.05, 32).tolist())
 RANGE = (TEMPERATURES[0], TEMPERATURES[-1])
-_SPEED_SECONDS = 2.0
+_SPEED_SECONDS = 1.0
 
 
 class Task(NamedTuple):
@@ -58,11 +61,11 @@ class Task(NamedTuple):
     model: str
     size: int
     share: float
-    """Of the time, relative to the others that are still to come."""
+    """Of the time of its chain."""
     draws: int
     """Per temperature in a batch, and four chains of as many hundredths in the ensemble."""
     objective: str = "log_variance"
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
 
     @property
     def name(self) -> str:
@@ -70,16 +73,21 @@ class Task(NamedTuple):
         return f"{self.model}{self.size}"
 
 
-PLAN = (
-    Task("xy", 16, 1.5, 64),
-    Task("xy", 32, 3.0, 32, "sites_first"),
-    Task("exy", 8, 1.2, 64, learning_rate=1e-2),
-    Task("exy", 16, 1.8, 64),
-    Task("xy", 64, 2.0, 16, "sites_first", 3e-3),
-    Task("exy", 32, 1.0, 32, "sites_first"),
+CHAINS = (
+    (Task("xy", 16, 1.0, 32), Task("xy", 32, 1.4, 16), Task("xy", 64, 1.2, 4)),
+    (Task("exy", 8, 1.0, 64, learning_rate=5e-3), Task("exy", 16, 2.0, 32)),
 )
-PAPER_SHARE = 1.0
-"""Of the time, for the paper's AdvNF at full size."""
+"""Trainings one after the other; the chains go side by side."""
+PAPER = replace(
+    published.FULL,
+    training=replace(published.FULL.training, learning_rate=1e-3, decay="constant", ema=0.999, critic=PUBLISHED_CRITIC),
+    test_draws=500,
+)
+"""The paper's experiment in minutes instead of hours: a higher rate, and an average over the last thousand steps."""
+PAPER_SIZES = {"couplings": 24, "filters": 16}
+PAPER_BLOCK = 500
+_LAST_SECONDS = 45.0
+"""For the evaluation of what was trained last."""
 
 
 class Record:
@@ -99,12 +107,12 @@ class Record:
 
 
 class Ensembles:
-    """Draws to learn from and to evaluate by, made one after the other in a thread of their own."""
+    """Draws to learn from and to evaluate by, made in threads of their own."""
 
-    def __init__(self, plan: Sequence[Task], draws: int):
-        self._pool = ThreadPoolExecutor(1)
+    def __init__(self, chains: Sequence[Sequence[Task]], draws: int):
+        self._pool = ThreadPoolExecutor(3)
         self._made: dict[tuple[str, str], Future[Any]] = {}
-        for task in plan:
+        for task in (task for tasks in itertools.zip_longest(*chains) for task in tasks if task is not None):
             n = max(10, draws * 16**2 // max(task.size, 16) ** 2)
             for part, seed, count in (("train", 1, n), ("test", 2, max(10, min(n, draws // 4)))):
                 self._made[task.name, part] = self._pool.submit(
@@ -116,6 +124,10 @@ class Ensembles:
                     chains=4,
                     seed=seed,
                 )
+
+    def ready(self, task: Task) -> bool:
+        """Whether both are there."""
+        return all(self._made[task.name, part].done() for part in ("train", "test"))
 
     def get(self, task: Task, part: str) -> Any:
         """The ensemble, as soon as it is there."""
@@ -131,10 +143,10 @@ def run_on_gpu(
     *,
     minutes: float,
     device: torch.device,
-    plan: Sequence[Task] = PLAN,
+    chains: Sequence[Sequence[Task]] = CHAINS,
     sizes: Sequence[int] = (8, 16, 32),
     ensemble_draws: int = 1000,
-    paper: bool = True,
+    paper_seeds: int = 3,
 ) -> bool:
     """Checks, speeds and trainings within a limit of time; see the module.
 
@@ -142,10 +154,10 @@ def run_on_gpu(
         out: directory of ``gpu.jsonl`` and the checkpoints.
         minutes: wall time of all of it.
         device: where to compute.
-        plan: trainings, in order.
+        chains: trainings.
         sizes: sides at which to measure the speed of draws.
         ensemble_draws: of each of four chains at each temperature, at 16x16 and below; larger lattices have fewer.
-        paper: whether to end with the paper's flow.
+        paper_seeds: of the paper's experiment; 0 leaves it out.
 
     Returns:
         Whether all checks held.
@@ -154,33 +166,39 @@ def run_on_gpu(
     out.mkdir(parents=True, exist_ok=True)
     record = Record(out / "gpu.jsonl")
     record("machine", device=describe(device), torch=torch.__version__, minutes=minutes)
-    ensembles = Ensembles(plan, ensemble_draws)
+    ensembles = Ensembles(chains, ensemble_draws)
     try:
         sound = check_device(record, device)
         measure_speeds(record, device, sizes, seconds=min(_SPEED_SECONDS, 1.5 * minutes))
         if device.type == "cuda":
             measure_steps(record, device, seconds=_SPEED_SECONDS)
-        trained: dict[str, Flow] = {}
-        for number, task in enumerate(plan):
-            shares = sum(each.share for each in plan[number:]) + (PAPER_SHARE if paper else 0.0)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                record("skipped", task=task.name)
-                continue
-            try:
-                trained[task.name] = train_task(
-                    record, out, task, ensembles, trained, left * task.share / shares, device
-                )
-            except (InputError, RuntimeError, MemoryError) as error:  # the next one may do better
-                record("failed", task=task.name, error=f"{type(error).__name__}: {error}"[:400])
-        if deadline - time.monotonic() > 60:
+        end = deadline - min(_LAST_SECONDS, 6 * minutes)
+        with ThreadPoolExecutor(1) as evaluation:
+            activities = [train_chain(record, out, chain, ensembles, evaluation, end, device) for chain in chains]
+            if paper_seeds and device.type == "cuda":
+                activities.append(train_paper(record, out, device, end, paper_seeds))
+            side_by_side(record, activities)
+        if device.type == "cuda" and deadline - time.monotonic() > 60:
             measure_compiled(record, device, seconds=_SPEED_SECONDS)
-        if paper and deadline - time.monotonic() > 20:
-            train_paper(record, out, device, (deadline - time.monotonic()) / 60)
     finally:
         ensembles.close()
     record("end", sound=sound, seconds_left=round(deadline - time.monotonic(), 1))
     return sound
+
+
+def side_by_side(record: Record, activities: Sequence[Iterator[None]]) -> None:
+    """Let all go on in turn until each is done or has failed."""
+    running = list(activities)
+    while running:
+        for each in list(running):
+            try:
+                next(each)
+            except StopIteration:
+                running.remove(each)
+            except Exception as error:  # the others may do better
+                record("failed", error="".join(traceback.format_exception(error))[-1500:])
+                running.remove(each)
+        time.sleep(1e-4)
 
 
 def check_device(record: Record, device: torch.device) -> bool:
@@ -199,6 +217,7 @@ def check_device(record: Record, device: torch.device) -> bool:
         exact, flow = copy.deepcopy(flow).double(), flow.to(device)
         N = flow.lattice.N
         bound = (2e-2 if name == "realnvp" else 1e-3) * max(1.0, N / 64)
+        rounding = 5e-2 if name == "realnvp" else 2e-3  # of gradients; those of convolutions are by TensorFloat-32
         draws = []
         for _ in range(2):
             generator = torch.Generator(device).manual_seed(7)
@@ -227,7 +246,7 @@ def check_device(record: Record, device: torch.device) -> bool:
         ]
         size = max(float(each.abs().max()) for each in gradients[1])
         error = max(float((a.cpu() - b).abs().max()) for a, b in zip(*gradients, strict=True)) / size
-        check("gradients, relative", flow, error, 2e-3)
+        check("gradients, relative", flow, error, rounding)
         if flow.depths:
             keep = flow.stages[0]
             drawn, new, old = flow.redraw(theta, T, keep)
@@ -301,9 +320,7 @@ class Timed(NamedTuple):
 
 TIMED = (
     Timed("realnvp", "reverse_kl", 8, {"filters": 64}, 16),
-    Timed("realnvp", "advnf", 8, {"filters": 64}, 16),
     Timed("realnvp", "advnf", 8, {"filters": 16}, 16),
-    Timed("multiscale", "log_variance", 8, {}, 64),
     Timed("multiscale", "log_variance", 16, {}, 32),
 )
 
@@ -339,7 +356,7 @@ def _times_of_steps(timed: Timed, device: torch.device, seconds: float) -> dict[
     plain = Trainer(flow(), settings, cast(Any, reference))
     plain.picker = plain.generator
     row = {"plain_ms": 1e3 * _seconds_of(plain.step, seconds, device)}
-    trainers = [CapturedTrainer(flow(), settings, reference) for _ in range(6)]
+    trainers = [CapturedTrainer(flow(), settings, reference) for _ in range(3)]
     begun = time.monotonic()
     trainers[0].step()
     row["capture_seconds"] = time.monotonic() - begun
@@ -349,7 +366,7 @@ def _times_of_steps(timed: Timed, device: torch.device, seconds: float) -> dict[
             for each in trainers[:count]:
                 each.launch()
 
-    for count in (1, 3, 6):
+    for count in (1, 3):
         row[f"captured_{count}_ms"] = 100 * _seconds_of(partial(steps, count), seconds, device)
     return row | {"loss": trainers[0].metrics().loss, "gigabytes": torch.cuda.max_memory_allocated(device) / 1e9}
 
@@ -386,49 +403,76 @@ def _seconds_of(work: Callable[[], Any], seconds: float, device: torch.device) -
     return statistics.median(taken)
 
 
-def train_task(
+def train_chain(
     record: Record,
     out: Path,
-    task: Task,
+    chain: Sequence[Task],
     ensembles: Ensembles,
-    trained: dict[str, Flow],
-    seconds: float,
+    evaluation: ThreadPoolExecutor,
+    end: float,
     device: torch.device,
-) -> Flow:
-    """One training: from the flow of half the side where there is one, evaluated on draws it has not seen."""
-    started = time.monotonic()
-    reference, test = ensembles.get(task, "train"), ensembles.get(task, "test")
-    waited = time.monotonic() - started
-    flow, start = starting_flow(task, trained)
-    flow = flow.to(device)
-    seconds = max(1.0, 0.9 * (seconds - waited))  # the rest is for the evaluation
+) -> Iterator[None]:
+    """Trainings one after the other, each from the flow of the one before where it serves; see `side_by_side`.
+
+    Yields:
+        Whenever others may go on.
+    """
+    trained: dict[str, Flow] = {}
+    evaluated = []
+    for number, task in enumerate(chain):
+        begun = time.monotonic()
+        while not ensembles.ready(task):
+            yield
+        now = time.monotonic()
+        until = now + (end - now) * task.share / sum(each.share for each in chain[number:])
+        if until - now < 1.0:
+            record("skipped", task=task.name)
+            continue
+        flow, start = starting_flow(task, trained)
+        trainer = _trainer(task, flow.to(device), ensembles.get(task, "train"), until - now)
+        captured = isinstance(trainer, CapturedTrainer)
+        while trainer.fraction < 1 and time.monotonic() < until:
+            if not captured:
+                trainer.step()
+            elif trainer.ready:
+                trainer.launch()
+                if trainer.step_number % 20 == 0:
+                    trainer.check()
+            yield
+        trained[task.name] = flow = trainer.snapshot() if captured else copy.deepcopy(trainer.served)
+        how = {"task": task.name, "start": start, "objective": task.objective, "batch_draws": task.draws}
+        how |= {"learning_rate": task.learning_rate, "steps": trainer.step_number, "seconds": trainer.seconds}
+        settings = {"objective": task.objective, "learning_rate": task.learning_rate, "batch_draws": task.draws}
+        checkpoint.save(out / f"{task.name}.pt", flow, {"training": settings, "device": describe(device), **how})
+        how |= {"waited_for_ensemble": now - begun, "ms_a_step": 1e3 * trainer.seconds / max(1, trainer.step_number)}
+        evaluated.append(evaluation.submit(_evaluate, record, how, copy.deepcopy(flow), ensembles.get(task, "test")))
+        del trainer
+        yield
+    while not all(each.done() for each in evaluated):
+        yield
+    for each in evaluated:
+        each.result()
+
+
+def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
     settings = TrainingSettings(
-        objective=task.objective,
-        minutes=seconds / 60,
-        batch_draws=task.draws,
-        rows=2**17 if device.type == "cuda" else 2**13,
-        learning_rate=task.learning_rate,
+        objective=task.objective, minutes=seconds / 60, batch_draws=task.draws, learning_rate=task.learning_rate
     )
+    if flow.device.type == "cuda":
+        theta = reference.theta().reshape(len(TEMPERATURES), -1, *flow.lattice.shape)
+        draws = ResidentDraws(theta, reference.temperatures, device=flow.device, model=flow.model)
+        return CapturedTrainer(flow, settings, draws, priority=-1)
     sample = Loader(reference, np.random.default_rng(1)).sample
-    trainer = Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, device=device, model=flow.model))
-    trainer.run()
-    history = {
-        "training": {"objective": task.objective, "learning_rate": task.learning_rate, "batch_draws": task.draws}
-    }
-    how = {**history, "start": start, "device": describe(device), "steps": trainer.step_number, "seconds": seconds}
-    checkpoint.save(out / f"{task.name}.pt", flow, how)
+    return Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, model=flow.model))
+
+
+def _evaluate(record: Record, how: dict[str, Any], flow: Flow, test: Any) -> None:
     begun = time.monotonic()
     rows = compare(flow, test, draws=min(250, test.draws * test.chains))
     mean = rows.mean
     record(
         "training",
-        task=task.name,
-        start=start,
-        objective=task.objective,
-        seconds=seconds,
-        waited_for_ensemble=waited,
-        steps=trainer.step_number,
-        ms_a_step=1e3 * trainer.seconds / max(1, trainer.step_number),
+        **how,
         acceptance=mean["acceptance"],
         acceptance_min=min(row.acceptance for row in rows),
         ess_forward=mean["ess_forward"],
@@ -436,9 +480,8 @@ def train_task(
         variance_per_site=mean["log_weight_variance_per_site"],
         ceiling=harmonic_ceiling(flow.model, flow.lattice).acceptance,
         evaluated_in=time.monotonic() - begun,
-        peak_gigabytes=torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None,
+        peak_gigabytes=torch.cuda.max_memory_allocated(flow.device) / 1e9 if flow.device.type == "cuda" else None,
     )
-    return flow.cpu()
 
 
 def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
@@ -458,22 +501,26 @@ def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
     return build_flow("multiscale", model, lattice, RANGE), "spin waves"
 
 
-def train_paper(record: Record, out: Path, device: torch.device, minutes: float) -> None:
-    """The paper's AdvNF at its full size, as far as it comes; every evaluated block is a line."""
-    stop = Stop(max_minutes=minutes)
-    try:
-        published.run_published(
-            replace(published.FULL, test_draws=500),
-            published.published_cases(published.FULL_DRAWS, published.FULL_SIZES, ["advnf"]),
-            out / "paper",
-            out / "paper.jsonl",
-            block=250,
-            device=device,
-            stop=stop,
-            report=lambda row: record("paper", **row),
-        )
-    except (InputError, RuntimeError, MemoryError) as error:
-        record("failed", task="paper", error=f"{type(error).__name__}: {error}"[:400])
+def train_paper(record: Record, out: Path, device: torch.device, end: float, seeds: int) -> Iterator[None]:
+    """The paper's experiment with all its objectives, as far as it comes; see `side_by_side`.
+
+    Yields:
+        Whenever others may go on.
+    """
+    folder = out / "paper"
+    folder.mkdir(exist_ok=True)
+    cases = published.published_cases(published.FULL_DRAWS, PAPER_SIZES)
+    with Stop(max_minutes=max(0.0, end - time.monotonic()) / 60) as stop, ThreadPoolExecutor(1) as pool:
+        made = pool.submit(published.make_ensembles, PAPER, folder, [published.FULL_DRAWS], stop)
+        while not made.done():
+            yield
+        if not made.result():
+            return
+        rows = grid.Record(out / "paper.jsonl", published.key_of_row)
+        with rows.writing():
+            yield from published.train_together(
+                PAPER, cases, folder, rows, PAPER_BLOCK, seeds, device, stop, lambda row: record("paper", **row)
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -484,21 +531,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=12.0, help="wall time of all of it (default 12)")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu")), metavar="DIR", help="results")
     parser.add_argument("--device", default="auto", help="auto, cuda, cpu, ... (default auto)")
-    parser.add_argument("--only", metavar="A,B", help="trainings, such as xy16,xy32 (default: all)")
+    parser.add_argument("--only", metavar="A,B", help="trainings, such as xy16,xy32 (default: all chains)")
     parser.add_argument(
         "--ensemble-draws", type=int, default=1000, metavar="N", help="of each of 4 chains (default 1000)"
     )
-    parser.add_argument("--no-paper", action="store_true", help="leave out the paper's flow")
+    parser.add_argument(
+        "--paper-seeds", type=int, default=3, metavar="N", help="of the paper's experiment (default 3; 0 leaves it out)"
+    )
     asked = parser.parse_args(arguments)
     names = None if asked.only is None else asked.only.split(",")
-    plan = [task for task in PLAN if names is None or task.name in names]
+    chains = [[task for task in chain if names is None or task.name in names] for chain in CHAINS]
     sound = run_on_gpu(
         asked.out,
         minutes=asked.minutes,
         device=choose_device(asked.device),
-        plan=plan,
+        chains=chains,
         ensemble_draws=asked.ensemble_draws,
-        paper=not asked.no_paper,
+        paper_seeds=asked.paper_seeds,
     )
     return 0 if sound else 1
 

@@ -11,13 +11,13 @@ train: fewer filters and draws in a batch, and a higher rate.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +149,13 @@ def run_published(
     if block < 1 or seeds < 1 or plan.training.steps is None:
         raise InputError(f"block = {block} and seeds = {seeds} must be at least 1, and the length a number of steps")
     directory.mkdir(parents=True, exist_ok=True)
-    rows = Record(record, _key)
+    rows = Record(record, key_of_row)
     if not make_ensembles(plan, directory, sorted({case.draws for case in cases}), stop):
         return rows.rows
     if torch.device(device).type == "cuda":
         with rows.writing():
-            _train_together(plan, cases, directory, rows, block, seeds, torch.device(device), stop, report)
+            for _ in train_together(plan, cases, directory, rows, block, seeds, torch.device(device), stop, report):
+                time.sleep(1e-4)
         return _of(rows.rows, cases)
     with rows.writing():
         done = rows.done
@@ -162,7 +163,7 @@ def run_published(
             stage = min(stage, plan.training.steps)
             for seed, case in itertools.product(range(seeds), cases):
                 row = {"objective": case.objective, "seed": seed, "steps": stage, "sizes": case.sizes}
-                if _key(row) in done:
+                if key_of_row(row) in done:
                     continue
                 settings = replace(plan.training, objective=case.objective, seed=seed)
                 path = _checkpoint_path(directory, case, seed)
@@ -212,7 +213,7 @@ def _checkpoint_path(directory: Path, case: Case, seed: int) -> Path:
     return directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-seed{seed}.pt"
 
 
-def _train_together(
+def train_together(
     plan: Plan,
     cases: Sequence[Case],
     directory: Path,
@@ -222,45 +223,81 @@ def _train_together(
     device: torch.device,
     stop: Stop,
     report: Callable[[dict[str, Any]], None],
-) -> None:
-    """All trainings side by side on a GPU, evaluated meanwhile; each goes on from its checkpoint where there is one."""
+) -> Iterator[None]:
+    """All trainings side by side on a GPU, evaluated meanwhile; see `run_published`.
+
+    Yields:
+        Whenever the device has enough to do, so that others can give it work, too.
+    """
     draws = {n: _resident(ensemble_path(plan, directory, n, "train"), device) for n in {case.draws for case in cases}}
-    trainers = {
-        (case.objective, seed): _captured(plan, case, seed, draws[case.draws], _checkpoint_path(directory, case, seed))
+    trainings = [
+        _Training(case, seed, path, _captured(plan, case, seed, draws[case.draws], path))
         for seed, case in itertools.product(range(seeds), cases)
-    }
-    of_objective = {case.objective: case for case in cases}
-    notes, done = dict.fromkeys(trainers, ""), rows.done
-    length = plan.training.steps or 0
+        for path in [_checkpoint_path(directory, case, seed)]
+    ]
+    waiting: list[tuple[dict[str, Any], Future[dict[str, Any]]]] = []
     with ThreadPoolExecutor(1) as pool:
-        for stage in range(block, length + block, block):
-            stage, waiting = min(stage, length), []
-            behind = {key: each for key, each in trainers.items() if each.step_number < stage and not notes[key]}
-            for number in range(max((stage - each.step_number for each in behind.values()), default=0)):
-                for each in behind.values():
-                    if each.step_number < stage:
-                        each.launch()
-                if number % _LOOK_EVERY == _LOOK_EVERY - 1 and stop.asked():
-                    break
-                if number % _LOOK_EVERY == _LOOK_EVERY - 1:
-                    notes |= _diverged(behind)
-                    behind = {key: each for key, each in behind.items() if not notes[key]}
-            notes |= _diverged(behind)
-            for (objective, seed), each in trainers.items():
-                case = of_objective[objective]
-                each.served.history = {"training": asdict(each.settings), "steps": each.step_number, "complete": False}
-                checkpoint.save(_checkpoint_path(directory, case, seed), each.served, training=each.state_dict())
-                row = {"objective": objective, "seed": seed, "steps": stage, "sizes": case.sizes}
-                if _key(row) in done or (each.step_number < stage and not notes[objective, seed]):
-                    continue
-                row |= {"seconds": round(each.seconds, 1), "note": notes[objective, seed]}
-                flow = copy.deepcopy(each.served)
-                waiting.append((row, pool.submit(_evaluated, plan, directory, flow)))
-            for row, found in waiting:
+        for stage in range(block, (plan.training.steps or 0) + block, block):
+            stage = min(stage, plan.training.steps or 0)
+            running = [each for each in trainings if each.is_behind(stage)]
+            while not stop.asked() and (behind := [each for each in running if each.is_behind(stage)]):
+                for each in behind:
+                    if each.advance():
+                        yield
+                yield
+            for each in running:
+                row = each.finish(stage)
+                if row and key_of_row(row) not in rows.done:
+                    waiting.append((row, pool.submit(_evaluated, plan, directory, each.trainer.snapshot())))
+                yield
+            last = stop.asked() or stage == plan.training.steps
+            while waiting and (last or waiting[0][1].done()):
+                row, found = waiting.pop(0)
                 rows.add(row | found.result())
                 report(rows.rows[-1])
-            if stop.asked():
+            if last:
                 return
+
+
+@dataclass
+class _Training:
+    """One of several that advance side by side."""
+
+    case: Case
+    seed: int
+    path: Path
+    trainer: CapturedTrainer
+    note: str = ""
+
+    def is_behind(self, stage: int) -> bool:
+        return self.trainer.step_number < stage and not self.note
+
+    def advance(self) -> bool:
+        """Queue a step, unless enough are queued; whether it was the first, which takes its time."""
+        first = not self.trainer.captured
+        if self.trainer.ready:
+            self.trainer.launch()
+            if self.trainer.step_number % _LOOK_EVERY == 0:
+                self._look(self.trainer.check)
+        return first
+
+    def finish(self, stage: int) -> dict[str, Any] | None:
+        """Save the state; the beginning of a row, if the stage was reached or the training diverged."""
+        trainer = self.trainer
+        if trainer.step_number and not self.note:
+            self._look(trainer.metrics)
+        trainer.served.history = {"training": asdict(trainer.settings), "steps": trainer.step_number, "complete": False}
+        checkpoint.save(self.path, trainer.served, training=trainer.state_dict())
+        if trainer.step_number < stage and not self.note:
+            return None
+        row = {"objective": self.case.objective, "seed": self.seed, "steps": stage, "sizes": self.case.sizes}
+        return row | {"seconds": round(trainer.seconds, 1), "note": self.note}
+
+    def _look(self, look: Callable[[], object]) -> None:
+        try:
+            look()
+        except TrainingDivergedError as error:
+            self.note = str(error).partition(";")[0]
 
 
 def _resident(path: Path, device: torch.device) -> ResidentDraws:
@@ -283,17 +320,6 @@ def _captured(plan: Plan, case: Case, seed: int, draws: ResidentDraws, path: Pat
     return CapturedTrainer(flow.to(draws.theta.device), settings, draws)
 
 
-def _diverged(trainers: Mapping[Any, CapturedTrainer]) -> dict[Any, str]:
-    """Notes of the trainings that came to a gradient that is not finite; waits for all."""
-    notes = {}
-    for key, each in trainers.items():
-        try:
-            each.metrics()
-        except TrainingDivergedError as error:
-            notes[key] = str(error).partition(";")[0]
-    return notes
-
-
 def _evaluated(plan: Plan, directory: Path, flow: Flow) -> dict[str, Any]:
     with Ensemble.open(ensemble_path(plan, directory, plan.test_draws, "test")) as ensemble:
         quality = compare(flow, ensemble, draws=plan.test_draws, seed=plan.seed)
@@ -304,7 +330,8 @@ def _evaluated(plan: Plan, directory: Path, flow: Flow) -> dict[str, Any]:
     return {name: float(f"{x:.6g}") if math.isfinite(x) else None for name, x in found.items()}
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+def key_of_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells a row of the record from all others."""
     return row["objective"], row["seed"], row["steps"], json.dumps(row["sizes"], sort_keys=True)
 
 

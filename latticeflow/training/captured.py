@@ -7,7 +7,10 @@ the GPU, so that many trainings together take little longer than one.
 
 from __future__ import annotations
 
+import copy
+import math
 import time
+from collections import deque
 from itertools import product
 from typing import Any
 
@@ -24,6 +27,8 @@ from mcmc.models.presets import Model
 from mcmc.sampling.rng import key
 
 _WARM_UP = 3
+_QUEUED = 3
+"""Steps that wait on the device while the host does other things."""
 
 
 class ResidentDraws:
@@ -88,56 +93,91 @@ class CapturedTrainer(Trainer):
     """A trainer whose step is one CUDA graph, on a stream of its own.
 
     The graph is made at the first step, or the first after `load_state_dict`. A step whose gradient is not finite
-    changes no parameter; it is told when the metrics are next read.
+    changes no parameter; `check` and `metrics` tell of it. ``seconds`` is the wall time since the first step.
 
     Args:
         flow: on a GPU, trained in place.
         settings: how; weights that change along the training are not possible.
         reference: ensemble draws on the same GPU.
+        priority: of the stream: among trainings side by side, kernels of one at -1 go before those of one at 0.
 
     Raises:
         InputError: as `Trainer`, or the settings need the host at every step.
     """
 
-    def __init__(self, flow: Flow, settings: TrainingSettings, reference: ResidentDraws | None = None):
+    def __init__(
+        self, flow: Flow, settings: TrainingSettings, reference: ResidentDraws | None = None, *, priority: int = 0
+    ):
         super().__init__(flow, settings, reference)  # type: ignore[arg-type]
         if self.settings.schedules or self.objective.sites:
             raise InputError("captured steps need weights that stay, and whole draws: choose another objective")
         self.picker = self.generator
-        self.stream = torch.cuda.Stream(flow.device)
+        self.stream = torch.cuda.Stream(flow.device, priority=priority)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._optimisers = [self.optimiser, *([self.critic_optimiser] if self.critic is not None else [])]
         self._keep = torch.zeros((), device=flow.device)
         self._bad = torch.zeros((), device=flow.device)
         self._found: tuple[Tensor, Tensor | None, Tensor | None, Tensor] | None = None
+        self._queued: deque[torch.cuda.Event] = deque()
+        self._looked: float | None = None
+
+    @property
+    def captured(self) -> bool:
+        """Whether the graph is made, which takes as long as a few plain steps."""
+        return self._graph is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether so few steps are queued that the device could run out of them."""
+        while self._queued and self._queued[0].query():
+            self._queued.popleft()
+        return len(self._queued) < _QUEUED
 
     def launch(self) -> None:
         """Queue one step, without waiting for it."""
-        started = time.monotonic()
         if self._graph is None:
             self._capture()
+            self._looked = time.monotonic()
         assert self._graph is not None
         with torch.cuda.stream(self.stream):
             self._prepare()
             self._graph.replay()
+            event = torch.cuda.Event()
+            event.record()
+        self._queued.append(event)
         self.step_number += 1
-        self.seconds += time.monotonic() - started
+        now = time.monotonic()
+        self.seconds += now - (self._looked or now)
+        self._looked = now
+
+    def check(self) -> None:
+        """Look, without waiting, whether steps that are done were good.
+
+        Raises:
+            TrainingDivergedError: the gradient of a step since the last time was not finite.
+        """
+        if float(self._bad):
+            self._bad.zero_()
+            raise self._diverged(math.nan)
 
     def metrics(self) -> Metrics:
         """Those of the last step that was queued; waits for it.
 
         Raises:
-            TrainingDivergedError: the gradient of a step since the last time was not finite.
+            TrainingDivergedError: see `check`.
         """
         assert self._found is not None
-        started = time.monotonic()
         self.stream.synchronize()
-        self.seconds += time.monotonic() - started
+        self.check()
         loss, of_critic, log_w, norm = self._found
-        if float(self._bad):
-            self._bad.zero_()
-            raise self._diverged(float(norm))
         return self._metrics(loss, of_critic, log_w, float(norm))
+
+    def snapshot(self) -> Flow:
+        """A copy of the flow that is served, after the last step that was queued."""
+        self.stream.synchronize()
+        flow = copy.deepcopy(self.served)
+        torch.cuda.current_stream().synchronize()  # a later step must not change what is still being copied
+        return flow
 
     def step(self) -> Metrics:
         """Queue one step and wait for it."""
@@ -184,7 +224,8 @@ class CapturedTrainer(Trainer):
         self.stream.synchronize()
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self.generator)
-        with torch.cuda.graph(graph, stream=self.stream):
+        # Other threads may use the device meanwhile.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             self._found = self._device_step()
         self._graph = graph
 

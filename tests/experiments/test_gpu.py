@@ -22,9 +22,13 @@ def few(monkeypatch):
     monkeypatch.setattr(gpu, "_flows_to_check", small)
     monkeypatch.setattr(gpu, "TEMPERATURES", (0.5, 1.0))
     monkeypatch.setattr(checkpoint, "shipped", dict)
-    # Two steps, however busy the machine is; and no compiler.
-    monkeypatch.setattr(gpu.Trainer, "run", lambda trainer: [trainer.step() for _ in range(2)])
-    monkeypatch.setattr(gpu, "measure_compiled", lambda *_, **__: None)
+    # Two steps, however busy the machine is.
+    settings = gpu.TrainingSettings
+
+    def two_steps(minutes, **rest):
+        return settings(steps=2, **rest)
+
+    monkeypatch.setattr(gpu, "TrainingSettings", two_steps)
 
 
 def lines(out):
@@ -32,8 +36,8 @@ def lines(out):
 
 
 def test_every_result_is_written(few, tmp_path):
-    plan = [gpu.Task("xy", 4, 1.0, 2), gpu.Task("xy", 8, 1.0, 2, "sites_first")]
-    assert gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, plan=plan, sizes=[4], ensemble_draws=10, paper=False)
+    chain = [gpu.Task("xy", 4, 1.0, 2), gpu.Task("xy", 8, 1.0, 2, "sites_first")]
+    assert gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=[chain], sizes=[4], ensemble_draws=10)
     found = lines(tmp_path)
     trained = [line for line in found if line["kind"] == "training"]
     assert [line["task"] for line in trained] == ["xy4", "xy8"]
@@ -44,9 +48,9 @@ def test_every_result_is_written(few, tmp_path):
     assert flow.lattice == Lattice(8, 8)
 
 
-def test_a_failure_is_written_and_the_next_one_tried(few, tmp_path):
-    plan = [gpu.Task("xy", 4, 1.0, 2, "no objective"), gpu.Task("xy", 4, 1.0, 2)]
-    gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, plan=plan, sizes=[], ensemble_draws=10, paper=False)
+def test_a_failure_is_written_and_the_others_go_on(few, tmp_path):
+    chains = [[gpu.Task("xy", 4, 1.0, 2, "no objective")], [gpu.Task("xy", 4, 1.0, 2)]]
+    gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=chains, sizes=[], ensemble_draws=10)
     kinds = [line["kind"] for line in lines(tmp_path)]
     assert [kind for kind in kinds if kind in ("failed", "training")] == ["failed", "training"]
 

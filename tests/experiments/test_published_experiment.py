@@ -1,15 +1,20 @@
 """The paper's experiment goes on where it was stopped, and says which of its curves are flat."""
 
+import copy
 from dataclasses import replace
 
 import pytest
+import torch
 
 from latticeflow.cli import main
 from latticeflow.experiments import published_experiment as experiment
+from latticeflow.experiments.grid import Record
+from latticeflow.experiments.objectives_study import Plan
 from latticeflow.experiments.published_experiment import FULL, REDUCED, is_flat, published_cases, run_published
 from latticeflow.plots import figures as plots
 from latticeflow.plots import flow_figures
-from latticeflow.training.training_settings import TrainingSettings
+from latticeflow.training.trainer import Trainer, TrainingDivergedError
+from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
 from mcmc import InputError
 from mcmc.runtime.stop import Stop
 
@@ -115,3 +120,57 @@ def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path
     assert list(thick[1].get_xdata()) == [10, 20]
     assert figure.axes[2].get_yscale() == "log"
     plots.save(figure, tmp_path / "curves.png")
+
+
+class _StandIn(Trainer):
+    """A captured trainer's face over plain steps."""
+
+    ready, captured = True, True
+
+    def __init__(self, flow, settings, reference):
+        super().__init__(flow, settings, reference)
+        self.picker = self.generator
+
+    def launch(self):
+        self.last = self.step()
+        if self.settings.objective == "advnf" and self.step_number == 3:
+            self.broken = True
+
+    def check(self):
+        pass
+
+    def metrics(self):
+        if getattr(self, "broken", False):
+            raise TrainingDivergedError("training diverged at step 3; start again")
+        return self.last
+
+    def snapshot(self):
+        return copy.deepcopy(self.served)
+
+    def _skip_draws(self, draws):
+        pass
+
+
+def test_side_by_side_every_training_comes_to_every_point_and_one_that_diverges_ends(monkeypatch, tmp_path):
+    monkeypatch.setattr(experiment, "CapturedTrainer", _StandIn)
+    settings = TrainingSettings(steps=4, batch_temperatures=2, batch_draws=4, critic=PUBLISHED_CRITIC)
+    plan = Plan(settings, temperatures=(0.5, 1.0), test_draws=10)
+    cases = experiment.published_cases(20, {"couplings": 2, "filters": 2}, ["advnf", "reverse_kl"])
+    experiment.make_ensembles(plan, tmp_path, [20], Stop())
+    record = Record(tmp_path / "rows.jsonl", experiment.key_of_row)
+
+    def go_on(plan):
+        with record.writing():
+            for _ in experiment.train_together(
+                plan, cases, tmp_path, record, 2, 2, torch.device("cpu"), Stop(), lambda _: None
+            ):
+                pass
+
+    go_on(plan)
+    found = [(row["objective"], row["seed"], row["steps"], bool(row["note"])) for row in record.rows]
+    expected = [(name, seed, 2, False) for seed in (0, 1) for name in ("advnf", "reverse_kl")]
+    assert found[:4] == expected
+    assert found[4:] == [(name, seed, 4, name == "advnf") for seed in (0, 1) for name in ("advnf", "reverse_kl")]
+    go_on(replace(plan, training=replace(settings, steps=6)))  # goes on from the checkpoints
+    assert [(row["objective"], row["steps"]) for row in record.rows[8:]] == [("advnf", 6), ("reverse_kl", 6)] * 2
+    assert record.rows[-1]["nll"] != record.rows[-5]["nll"]
