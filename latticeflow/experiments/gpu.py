@@ -86,6 +86,12 @@ PAPER = replace(
 """The paper's experiment in minutes instead of hours: a higher rate, and an average over the last thousand steps."""
 PAPER_SIZES = {"couplings": 24, "filters": 16}
 PAPER_BLOCK = 500
+PAPER_TRAININGS = (
+    (published.FULL_DRAWS, published.PAPER_OBJECTIVES),
+    (500, ("advnf_reverse",)),
+    (50, ("advnf_reverse",)),
+)
+"""Draws of the ensemble at each temperature, and objectives: all of them, and how few draws AdvNF (RKL) needs."""
 _LAST_SECONDS = 45.0
 """For the evaluation of what was trained last."""
 
@@ -176,7 +182,7 @@ def run_on_gpu(
         with ThreadPoolExecutor(1) as evaluation:
             activities = [train_chain(record, out, chain, ensembles, evaluation, end, device) for chain in chains]
             if paper_seeds and device.type == "cuda":
-                activities.append(train_paper(record, out, device, end, paper_seeds))
+                activities += [train_paper(record, out, device, end, paper_seeds, *which) for which in PAPER_TRAININGS]
             side_by_side(record, activities)
         if device.type == "cuda" and deadline - time.monotonic() > 60:
             measure_compiled(record, device, seconds=_SPEED_SECONDS)
@@ -501,25 +507,36 @@ def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
     return build_flow("multiscale", model, lattice, RANGE), "spin waves"
 
 
-def train_paper(record: Record, out: Path, device: torch.device, end: float, seeds: int) -> Iterator[None]:
-    """The paper's experiment with all its objectives, as far as it comes; see `side_by_side`.
+def train_paper(
+    record: Record, out: Path, device: torch.device, end: float, seeds: int, draws: int, objectives: Sequence[str]
+) -> Iterator[None]:
+    """Trainings of the paper's experiment, as far as they come; see `side_by_side`.
 
     Yields:
         Whenever others may go on.
     """
-    folder = out / "paper"
+    folder = out / f"paper-{draws}"
     folder.mkdir(exist_ok=True)
-    cases = published.published_cases(published.FULL_DRAWS, PAPER_SIZES)
-    with Stop(max_minutes=max(0.0, end - time.monotonic()) / 60) as stop, ThreadPoolExecutor(1) as pool:
-        made = pool.submit(published.make_ensembles, PAPER, folder, [published.FULL_DRAWS], stop)
+    cases = published.published_cases(draws, PAPER_SIZES, objectives)
+    stop = Stop(max_minutes=max(0.0, end - time.monotonic()) / 60)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(published.make_ensembles, PAPER, folder, [draws], stop)
         while not made.done():
             yield
         if not made.result():
             return
-        rows = grid.Record(out / "paper.jsonl", published.key_of_row)
+        rows = grid.Record(folder.with_suffix(".jsonl"), published.key_of_row)
         with rows.writing():
             yield from published.train_together(
-                PAPER, cases, folder, rows, PAPER_BLOCK, seeds, device, stop, lambda row: record("paper", **row)
+                PAPER,
+                cases,
+                folder,
+                rows,
+                PAPER_BLOCK,
+                seeds,
+                device,
+                stop,
+                lambda row: record("paper", draws=draws, **row),
             )
 
 
