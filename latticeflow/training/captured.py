@@ -52,26 +52,22 @@ class ResidentDraws:
         self._rows = torch.arange(len(theta), device=device)[:, None]
 
     def batch(self, n: int, generator: torch.Generator, *, temperatures: int | None = None) -> tuple[Tensor, Tensor]:
-        """The next batch, see `data.ReferenceDraws.batch`; ``generator`` is on the device.
-
-        Raises:
-            InputError: not all temperatures are asked for.
-        """
-        count = len(self.theta)
+        """The next batch, see `data.ReferenceDraws.batch`; ``generator`` is on the device."""
+        count, device, rows, T = len(self.theta), self.theta.device, self._rows, self.temperatures
         if temperatures is not None and temperatures < count:
-            raise InputError(f"batch_temperatures = {temperatures}: captured steps take all {count} of the ensemble")
-        device = self.theta.device
+            picked = torch.rand(count, generator=generator, device=device).argsort()[:temperatures].sort().values
+            count, rows, T = temperatures, rows[picked], T[picked]
 
         def random(limit: int) -> Tensor:
             return torch.randint(limit, (count, n), generator=generator, device=device)
 
-        theta = self.theta[self._rows, random(self.theta.shape[1])]
+        theta = self.theta[rows, random(self.theta.shape[1])]
         theta = theta.gather(2, self._moves[random(len(self._moves))])
         if self.model is not None and self.model.reflection:
             theta = torch.where(random(2)[..., None] == 0, theta, -theta)
         if self.model is not None and self.model.rotation:
             theta = theta + 2 * np.pi * torch.rand((count, n, 1), generator=generator, device=device)
-        return wrap(theta).view(count, n, *self.shape), self.temperatures[:, None].expand(count, n)
+        return wrap(theta).view(count, n, *self.shape), T[:, None].expand(count, n)
 
 
 def _moves(places: np.ndarray, model: Model | None) -> np.ndarray:
@@ -87,6 +83,12 @@ def _moves(places: np.ndarray, model: Model | None) -> np.ndarray:
             for step, (order, flipped) in product(steps, symmetries)
         ]
     )
+
+
+def can_capture(flow: Flow, settings: TrainingSettings) -> bool:
+    """Whether a `CapturedTrainer` can train a flow: on a GPU, with weights that stay, on whole draws."""
+    settings = settings.resolved(flow)
+    return flow.device.type == "cuda" and not settings.schedules and not settings.terms(flow).sites
 
 
 class CapturedTrainer(Trainer):
@@ -109,8 +111,8 @@ class CapturedTrainer(Trainer):
         self, flow: Flow, settings: TrainingSettings, reference: ResidentDraws | None = None, *, priority: int = 0
     ):
         super().__init__(flow, settings, reference)  # type: ignore[arg-type]
-        if self.settings.schedules or self.objective.sites:
-            raise InputError("captured steps need weights that stay, and whole draws: choose another objective")
+        if not can_capture(flow, settings):
+            raise InputError("captured steps need a GPU, weights that stay, and whole draws: choose another objective")
         self.picker = self.generator
         self.stream = torch.cuda.Stream(flow.device, priority=priority)
         self._graph: torch.cuda.CUDAGraph | None = None

@@ -20,6 +20,7 @@ from latticeflow.flows import Flow, build_flow, checkpoint
 from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.device import choose_device, describe, is_out_of_memory
 from latticeflow.flows.transfer import enlarge
+from latticeflow.training.captured import CapturedTrainer, ResidentDraws, can_capture
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
 from latticeflow.training.growth import draws_between, lattices_to, shared
@@ -77,7 +78,8 @@ def train(
         resume: go on with the training that ``out`` holds, if it exists, by the settings that it holds too.
         model: of the arrays, where no ensemble tells it.
         temperatures: of the arrays, (T,), in units of J / k_B.
-        device: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        device: ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... On a GPU steps are
+            captured as graphs where they can be, see `captured.CapturedTrainer`.
         log: file to which metrics are appended, one line a step, as ``.jsonl`` or ``.csv``.
         tensorboard: directory for TensorBoard.
         settings: all choices together, in place of single ones.
@@ -225,8 +227,24 @@ def _trainer(flow: Flow, ensemble: ReadableEnsemble, settings: TrainingSettings,
     if not flow.parameter_count:
         raise InputError(f"a {flow.name} flow has no parameters to train")
     needed = settings.terms(flow).needs_ensemble
+    if group is ALONE and can_capture(flow, settings) and (not needed or _fits(ensemble, flow.device)):
+        return CapturedTrainer(flow, settings, _resident(ensemble, flow.device) if needed else None)
     draws = _reference(ensemble, settings.seed, group.rank, flow.device) if needed else None
     return Trainer(flow, settings, draws, group=group)
+
+
+def _fits(ensemble: ReadableEnsemble, device: torch.device) -> bool:
+    """Whether all draws may stay in the memory of a GPU: in a quarter of what is free."""
+    free, _ = torch.cuda.mem_get_info(device)
+    angles = len(ensemble.temperatures) * ensemble.draws * ensemble.chains * ensemble.lattice.N
+    return 4 * angles < free / 4
+
+
+def _resident(ensemble: ReadableEnsemble, device: torch.device) -> ResidentDraws:
+    theta = ensemble.theta().reshape(len(ensemble.temperatures), -1, *ensemble.lattice.shape)
+    if not np.isfinite(theta).all():
+        raise InputError("the ensemble holds angles that are not finite: see 'latticeflow verify'")
+    return ResidentDraws(theta, ensemble.temperatures, device=device, model=ensemble.model)
 
 
 def _run(

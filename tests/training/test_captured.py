@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from latticeflow.flows import build_flow
+from latticeflow.flows import build_flow, checkpoint
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws
+from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
 from mcmc import XY, InputError, Lattice, generate
 from mcmc.models.presets import field
+from mcmc.runtime.stop import Stop
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 T = np.array([0.5, 1.0, 2.0])
@@ -47,10 +49,16 @@ def test_without_a_symmetry_draws_stay():
     assert np.abs(found[..., None] - energies[:, None]).min(-1).max() < 1e-3
 
 
-def test_fewer_temperatures_are_refused():
-    draws = ResidentDraws(np.zeros((3, 5, 4, 4)), T, device="cpu")
-    with pytest.raises(InputError, match="batch_temperatures = 2"):
-        draws.batch(4, torch.Generator(), temperatures=2)
+def test_some_temperatures_are_picked_at_random():
+    theta = np.broadcast_to(T[:, None, None, None], (3, 5, 4, 4))
+    draws, generator = ResidentDraws(theta, T, device="cpu"), torch.Generator().manual_seed(1)
+    seen = set()
+    for _ in range(20):
+        batch, temperatures = draws.batch(4, generator, temperatures=2)
+        assert batch.shape == (2, 4, 4, 4)
+        torch.testing.assert_close(batch[:, 0, 0, 0].double(), temperatures[:, 0], rtol=1e-6, atol=0)
+        seen.add(tuple(temperatures[:, 0].tolist()))
+    assert seen == {(0.5, 1.0), (0.5, 2.0), (1.0, 2.0)}
 
 
 def _case(flow: str, objective: str, **sizes):
@@ -87,9 +95,9 @@ def test_captured_steps_are_those_of_the_trainer(flow, objective, sizes):
     for _ in range(8):
         one, other = plain.step(), captured.step()
     assert one.step == other.step == 8
-    assert other.loss == pytest.approx(one.loss, rel=1e-3, abs=1e-3)
+    assert other.loss == pytest.approx(one.loss, rel=5e-3, abs=5e-3)  # convolutions by TensorFloat-32
     pairs = zip(plain.served.parameters(), captured.served.parameters(), strict=True)
-    assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-3
+    assert max(float((a - b).abs().max()) for a, b in pairs) < 3e-3
     assert any(not torch.equal(a, b) for a, b in zip(flow.parameters(), captured.served.parameters(), strict=True))
 
 
@@ -109,5 +117,30 @@ def test_a_bad_step_changes_nothing_and_is_told():
 @on_gpu
 def test_weights_that_change_are_refused():
     flow, settings, draws = _case("multiscale", "log_variance", width=16)
-    with pytest.raises(InputError, match="captured steps"):
+    with pytest.raises(InputError, match="captured steps need"):
         CapturedTrainer(flow, replace(settings, objective="sites_first"), draws)
+
+
+@on_gpu
+def test_training_on_a_gpu_is_captured_and_goes_on_from_its_file(tmp_path):
+    reference = generate(XY(), size=4, temperatures=T, draws=50, chains=2, seed=1)
+    choices = {
+        "flow": "multiscale",
+        "sizes": {"width": 16},
+        "device": "cuda",
+        "batch_draws": 4,
+        "objective": "jeffreys",
+    }
+    whole = train(reference, steps=8, **choices)
+    stop = Stop()
+    asked = iter(range(9))
+    stop.asked = lambda seconds=0.0: next(asked) >= 4
+    path = tmp_path / "flow.pt"
+    train(reference, steps=8, out=path, stop=stop, **choices)
+    state = checkpoint.load(path).training
+    assert state is not None
+    assert state["step"] == 4
+    again = train(reference, steps=8, out=path, resume=True, **choices)
+    assert again.history["steps"] == 8
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
