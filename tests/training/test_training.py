@@ -223,9 +223,9 @@ def test_unusable_checkpoints_are_refused_in_one_line(tmp_path):
     [
         ({"steps": None}, "either a number of steps or a number of minutes"),
         ({"minutes": 1.0}, "either a number of steps or a number of minutes"),
-        ({"steps": 0}, "steps = 0 must be positive"),
-        ({"learning_rate": -1.0}, "learning_rate = -1.0 must be positive"),
-        ({"learning_rate": float("nan")}, "learning_rate = nan must be positive"),
+        ({"steps": 0}, "steps = 0 must be a positive number"),
+        ({"learning_rate": -1.0}, "learning_rate = -1.0 must be a positive number"),
+        ({"learning_rate": float("nan")}, "learning_rate = nan must be a positive number"),
         ({"batch_draws": 3}, "batch_draws = 3 per temperature must be an even number"),
         ({"objective": "kl"}, "unknown objective 'kl'"),
     ],

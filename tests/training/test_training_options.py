@@ -225,7 +225,7 @@ def test_metrics_that_cannot_go_anywhere_are_refused(few_draws, tmp_path, monkey
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"batch_temperatures": 0}, "batch_temperatures = 0 must be positive"),
+        ({"batch_temperatures": 0}, "batch_temperatures = 0 must be a positive number"),
         ({"ema": 1.0}, "ema = 1.0 must be 0 for no average"),
         ({"warmup": -1}, "warmup = -1 must be at least 0"),
         ({"seed": -1}, "seed = -1 must be at least 0"),
