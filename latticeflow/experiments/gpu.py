@@ -46,7 +46,8 @@ from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
-from mcmc import Lattice, generate, model_from_name
+from mcmc import InputError, Lattice, Model, generate, model_from_name
+from mcmc.models.presets import build_model
 from mcmc.runtime.stop import Stop
 from mcmc.storage.loader import Loader
 
@@ -64,20 +65,36 @@ class Task(NamedTuple):
     """Of the time of its chain."""
     draws: int
     """Per temperature in a batch, and four chains of as many hundredths in the ensemble."""
-    objective: str = "log_variance"
     learning_rate: float = 3e-3
+    objective: str = "log_variance"
+    limits: tuple[float, float] = (0.05, 2.05)
+    """Lowest and highest of 32 temperatures."""
 
     @property
     def name(self) -> str:
         """Such as ``xy16``."""
         return f"{self.model}{self.size}"
 
+    @property
+    def lattice(self) -> Lattice:
+        """Of equal sides."""
+        return Lattice(self.size, self.size)
+
+    def build_model(self) -> Model:
+        """The model on this lattice."""
+        return build_model(self.model, self.lattice)
+
 
 CHAINS = (
     (Task("xy", 16, 1.0, 32), Task("xy", 32, 1.4, 16), Task("xy", 64, 1.2, 4)),
-    (Task("exy", 8, 1.0, 64, learning_rate=5e-3), Task("exy", 16, 2.0, 32)),
+    (Task("exy", 8, 1.0, 64), Task("exy", 16, 2.0, 32)),
+    (Task("fully_frustrated", 8, 1.0, 32, limits=(0.2, 1.2)),),
 )
-"""Trainings one after the other; the chains go side by side."""
+"""Trainings one after the other; the chains go side by side.
+
+They minimise the variance of log w over draws of the ensemble alone, without draws of the flow: what is nearly right
+learns fastest that way."""
+WEIGHTS = {"model": 0.0}
 PAPER = replace(
     published.FULL,
     training=replace(published.FULL.training, learning_rate=1e-3, decay="constant", ema=0.999, critic=PUBLISHED_CRITIC),
@@ -123,9 +140,9 @@ class Ensembles:
             for part, seed, count in (("train", 1, n), ("test", 2, max(10, min(n, draws // 4)))):
                 self._made[task.name, part] = self._pool.submit(
                     generate,
-                    model_from_name(task.model),
+                    task.build_model(),
                     size=task.size,
-                    temperatures=TEMPERATURES,
+                    temperatures=np.linspace(task.limits[0], task.limits[1], 32),
                     draws=count,
                     chains=4,
                     seed=seed,
@@ -150,6 +167,7 @@ def run_on_gpu(
     minutes: float,
     device: torch.device,
     chains: Sequence[Sequence[Task]] = CHAINS,
+    begun: Path | None = None,
     sizes: Sequence[int] = (8, 16, 32),
     ensemble_draws: int = 1000,
     paper_seeds: int = 3,
@@ -161,6 +179,7 @@ def run_on_gpu(
         minutes: wall time of all of it.
         device: where to compute.
         chains: trainings.
+        begun: folder of flows to start from, see `starting_flow`.
         sizes: sides at which to measure the speed of draws.
         ensemble_draws: of each of four chains at each temperature, at 16x16 and below; larger lattices have fewer.
         paper_seeds: of the paper's experiment; 0 leaves it out.
@@ -180,7 +199,9 @@ def run_on_gpu(
             measure_steps(record, device, seconds=_SPEED_SECONDS)
         end = deadline - min(_LAST_SECONDS, 6 * minutes)
         with ThreadPoolExecutor(1) as evaluation:
-            activities = [train_chain(record, out, chain, ensembles, evaluation, end, device) for chain in chains]
+            activities = [
+                train_chain(record, out, chain, ensembles, evaluation, end, device, begun) for chain in chains
+            ]
             if paper_seeds and device.type == "cuda":
                 activities += [train_paper(record, out, device, end, paper_seeds, *which) for which in PAPER_TRAININGS]
             side_by_side(record, activities)
@@ -417,6 +438,7 @@ def train_chain(
     evaluation: ThreadPoolExecutor,
     end: float,
     device: torch.device,
+    begun: Path | None = None,
 ) -> Iterator[None]:
     """Trainings one after the other, each from the flow of the one before where it serves; see `side_by_side`.
 
@@ -426,7 +448,7 @@ def train_chain(
     trained: dict[str, Flow] = {}
     evaluated = []
     for number, task in enumerate(chain):
-        begun = time.monotonic()
+        asked = time.monotonic()
         while not ensembles.ready(task):
             yield
         now = time.monotonic()
@@ -434,7 +456,7 @@ def train_chain(
         if until - now < 1.0:
             record("skipped", task=task.name)
             continue
-        flow, start = starting_flow(task, trained)
+        flow, start = starting_flow(task, trained, begun)
         trainer = _trainer(task, flow.to(device), ensembles.get(task, "train"), until - now)
         captured = isinstance(trainer, CapturedTrainer)
         while trainer.fraction < 1 and time.monotonic() < until:
@@ -450,7 +472,7 @@ def train_chain(
         how |= {"learning_rate": task.learning_rate, "steps": trainer.step_number, "seconds": trainer.seconds}
         settings = {"objective": task.objective, "learning_rate": task.learning_rate, "batch_draws": task.draws}
         checkpoint.save(out / f"{task.name}.pt", flow, {"training": settings, "device": describe(device), **how})
-        how |= {"waited_for_ensemble": now - begun, "ms_a_step": 1e3 * trainer.seconds / max(1, trainer.step_number)}
+        how |= {"waited_for_ensemble": now - asked, "ms_a_step": 1e3 * trainer.seconds / max(1, trainer.step_number)}
         evaluated.append(evaluation.submit(_evaluate, record, how, copy.deepcopy(flow), ensembles.get(task, "test")))
         del trainer
         yield
@@ -462,10 +484,14 @@ def train_chain(
 
 def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
     settings = TrainingSettings(
-        objective=task.objective, minutes=seconds / 60, batch_draws=task.draws, learning_rate=task.learning_rate
+        objective=task.objective,
+        minutes=seconds / 60,
+        batch_draws=task.draws,
+        learning_rate=task.learning_rate,
+        weights=WEIGHTS if task.objective == "log_variance" else {},
     )
     if flow.device.type == "cuda":
-        theta = reference.theta().reshape(len(TEMPERATURES), -1, *flow.lattice.shape)
+        theta = reference.theta().reshape(len(reference.temperatures), -1, *flow.lattice.shape)
         draws = ResidentDraws(theta, reference.temperatures, device=flow.device, model=flow.model)
         return CapturedTrainer(flow, settings, draws, priority=-1)
     sample = Loader(reference, np.random.default_rng(1)).sample
@@ -484,27 +510,41 @@ def _evaluate(record: Record, how: dict[str, Any], flow: Flow, test: Any) -> Non
         ess_forward=mean["ess_forward"],
         ess_reverse=mean["ess_reverse"],
         variance_per_site=mean["log_weight_variance_per_site"],
-        ceiling=harmonic_ceiling(flow.model, flow.lattice).acceptance,
+        ceiling=_ceiling(flow),
         evaluated_in=time.monotonic() - begun,
         peak_gigabytes=torch.cuda.max_memory_allocated(flow.device) / 1e9 if flow.device.type == "cuda" else None,
     )
 
 
-def starting_flow(task: Task, trained: dict[str, Flow]) -> tuple[Flow, str]:
-    """The flow to begin with, and where it comes from: the largest of the same model and sizes that is not larger."""
-    shipped, model = checkpoint.shipped(), model_from_name(task.model)
-    lattice, side = Lattice(task.size, task.size), task.size
+def _ceiling(flow: Flow) -> float | None:
+    try:
+        return harmonic_ceiling(flow.model, flow.lattice).acceptance
+    except InputError:  # spins that are not parallel in the ground state
+        return None
+
+
+def starting_flow(task: Task, trained: dict[str, Flow], begun: Path | None = None) -> tuple[Flow, str]:
+    """The flow to begin with, and where it comes from: the largest of the same model and sizes that is not larger.
+
+    Args:
+        task: what it is for.
+        trained: flows of this run, by name.
+        begun: folder of flows that were begun elsewhere, ``xy16.pt``; they go before those that are shipped.
+    """
+    shipped, side = checkpoint.shipped(), task.size
     while side >= 4:
         name = f"{task.model}{side}"
         if name in trained:
-            return enlarge(copy.deepcopy(trained[name]), lattice), name
+            return enlarge(copy.deepcopy(trained[name]), task.lattice), name
+        if begun is not None and (begun / f"{name}.pt").exists():
+            return enlarge(checkpoint.load(begun / f"{name}.pt").flow, task.lattice), str(begun / f"{name}.pt")
         if name in shipped:
             flow = checkpoint.load(shipped[name]).flow
-            usual = build_flow("multiscale", model, flow.lattice, RANGE).sizes
+            usual = build_flow("multiscale", flow.model, flow.lattice, RANGE).sizes
             if flow.sizes == {**usual, "marginals": flow.sizes["marginals"]}:  # smaller nets would stay so
-                return enlarge(flow, lattice), name
+                return enlarge(flow, task.lattice), name
         side //= 2
-    return build_flow("multiscale", model, lattice, RANGE), "spin waves"
+    return build_flow("multiscale", task.build_model(), task.lattice, task.limits), "spin waves"
 
 
 def train_paper(
@@ -547,6 +587,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--minutes", type=float, default=12.0, help="wall time of all of it (default 12)")
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu")), metavar="DIR", help="results")
+    parser.add_argument(
+        "--start", type=Path, metavar="DIR", help="flows to start from, such as DIR/xy16.pt (default: the shipped ones)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cuda, cpu, ... (default auto)")
     parser.add_argument("--only", metavar="A,B", help="trainings, such as xy16,xy32 (default: all chains)")
     parser.add_argument(
@@ -563,6 +606,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         minutes=asked.minutes,
         device=choose_device(asked.device),
         chains=chains,
+        begun=asked.start,
         ensemble_draws=asked.ensemble_draws,
         paper_seeds=asked.paper_seeds,
     )

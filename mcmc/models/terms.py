@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -603,12 +603,22 @@ def _like(value: Any, array: Any, keep: bool = False) -> Any:
         return complex(value) if np.iscomplexobj(value) else float(value)
     xp = namespace(array)
     if xp is not np:
-        tensor = xp.as_tensor(np.array(value), device=array.device)
+        tensor = xp.as_tensor(np.array(value)) if array.device.type == "cpu" else _copied(value, array.device)
         real = array.real.dtype if array.is_complex() else array.dtype
         return tensor if keep else tensor.to(array.dtype if tensor.is_complex() else real)
     real = np.asarray(array).real.dtype
     kind = np.result_type(real, np.complex64) if np.iscomplexobj(value) else real
     return value if keep else value.astype(kind)
+
+
+def _copied(value: np.ndarray, device: Any) -> Any:
+    return _copy_of(value.tobytes(), value.dtype.str, value.shape, device)
+
+
+@cache
+def _copy_of(content: bytes, kind: str, shape: tuple[int, ...], device: Any) -> Any:
+    """A tensor on a device, copied once: a copy makes the device wait, and captured graphs cannot make one."""
+    return sys.modules["torch"].as_tensor(np.frombuffer(content, kind).reshape(shape).copy(), device=device)
 
 
 def _in_words(value: Any) -> str:

@@ -36,7 +36,7 @@ def lines(out):
 
 
 def test_every_result_is_written(few, tmp_path):
-    chain = [gpu.Task("xy", 4, 1.0, 2), gpu.Task("xy", 8, 1.0, 2, "sites_first")]
+    chain = [gpu.Task("xy", 4, 1.0, 2), gpu.Task("xy", 8, 1.0, 2, objective="sites_first")]
     assert gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=[chain], sizes=[4], ensemble_draws=10)
     found = lines(tmp_path)
     trained = [line for line in found if line["kind"] == "training"]
@@ -49,7 +49,7 @@ def test_every_result_is_written(few, tmp_path):
 
 
 def test_a_failure_is_written_and_the_others_go_on(few, tmp_path):
-    chains = [[gpu.Task("xy", 4, 1.0, 2, "no objective")], [gpu.Task("xy", 4, 1.0, 2)]]
+    chains = [[gpu.Task("xy", 4, 1.0, 2, objective="no objective")], [gpu.Task("xy", 4, 1.0, 2)]]
     gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=chains, sizes=[], ensemble_draws=10)
     kinds = [line["kind"] for line in lines(tmp_path)]
     assert [kind for kind in kinds if kind in ("failed", "training")] == ["failed", "training"]
