@@ -1,4 +1,4 @@
-"""Which tool for which question: `tables/which-tool.md` from the measurements beside it.
+"""Which tool for which question: the page of the documentation, from the measurements in `tables`.
 
 The measurements, one core each, on an otherwise idle machine (`FLOW` in turn each of the flows that the tables name):
 
@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 
 TABLES = Path(__file__).parent / "tables"
-PAGES = (TABLES / "which-tool.md", TABLES.parents[1] / "docs" / "how-to" / "which-tool-measured.md")
+PAGE = TABLES.parents[1] / "docs" / "how-to" / "which-tool-measured.md"
 NEURAL = ("neural MCMC", "importance", "with redraws", "with sweeps")
 FILES = {name: TABLES / f"{name}.json" for name in ("head-to-head", "free-energy", "energy-curve")}
 
@@ -34,10 +34,10 @@ def span(ratios):
 def verdict(ratios, better, worse):
     """Who wins, and by how much; ratios above 1 are for ``better``."""
     if min(ratios) >= 1:
-        return f"{better}, {span(ratios)} times"
+        return f"{better}, {span(ratios)}"
     if max(ratios) <= 1:
-        return f"{worse}, {span([1 / ratio for ratio in ratios])} times"
-    return f"either: {better} {span(ratios)} times"
+        return f"{worse}, {span([1 / ratio for ratio in ratios])}"
+    return f"alike ({better}, {span(ratios)})"
 
 
 def rates(rows, name):
@@ -59,12 +59,12 @@ def by_rates(rows, name):
     Samplers are left out of which a chain has kept to one sign of a broken symmetry: they have not sampled.
     """
     if any(row["method"] in NEURAL for row in rows):
-        return verdict(rates(rows, name), "Markov chains", "flow")
+        return verdict(rates(rows, name), "chains", "flow")
     best = []
     for T in sorted({row["temperature"] for row in rows}):
         here = [row for row in rows if row["temperature"] == T and row["both_signs"] in (None, 1.0)]
         best.append(max(here, key=lambda row: row["effective_draws_per_second"].get(name) or 0.0)["method"])
-    return f"no flow; `{'`, `'.join(dict.fromkeys(best))}`"
+    return f"`{'`, `'.join(dict.fromkeys(best))}`"
 
 
 def signs(rows):
@@ -72,72 +72,93 @@ def signs(rows):
     coldest = min(row["temperature"] for row in rows)
     seen = {row["method"]: row["both_signs"] for row in rows if row["temperature"] == coldest}
     if None in seen.values():
-        return "none is broken"
+        return "no symmetry is broken"
     return ", ".join(f"`{method}` {share:.0%}" for method, share in seen.items()) + f" (T = {coldest:g})"
 
 
 def by_errors(gains, rows, name, column):
     """Whether the flow or Markov chains find a free energy faster; without a flow, the best classical error."""
     if gains:
-        return verdict([gain[name] for gain in gains], "flow", "Markov chains")
+        return verdict([gain[name] for gain in gains], "flow", "chains")
     best = []
     for T in sorted({row["temperature"] for row in rows}):
         here = [row for row in rows if row["temperature"] == T and row[column] is not None]
         best.append(min(here, key=lambda row: row[column] ** 2 * row["seconds"]))
     methods = ", ".join(dict.fromkeys(row["method"].removeprefix("classical, ") for row in best))
-    return f"no flow; {methods}: +-{span([row[column] for row in best])} in {best[0]['seconds']:.0f} s"
+    return f"{methods}: error {span([row[column] for row in best])} in {best[0]['seconds']:.0f} s"
 
 
 def page(tables):
-    """The table as Markdown."""
+    """The tables as Markdown: systems with a flow, and systems without."""
     systems = list(dict.fromkeys(row["system"] for row in tables["head-to-head"]["rows"]))
 
     def of(table, key, system):
         return [row for row in tables[table][key] if row["system"] == system]
 
     def curve(system, name):
-        found = of("energy-curve", "rows", system)[1:-1]
-        if not found:
-            return "no flow"
-        return verdict([row[name] for row in found], "Markov chains with a flow's free energies", "Markov chains alone")
+        return verdict([row[name] for row in of("energy-curve", "rows", system)[1:-1]], "both", "chains")
 
     def error(system, name, column):
         return by_errors(of("free-energy", "gains", system), of("free-energy", "rows", system), name, column)
 
-    questions = {
-        **{
-            f"{title} at one temperature": lambda system, name=name: by_rates(of("head-to-head", "rows", system), name)
-            for title, name in (
-                ("energy", "energy"),
-                ("m^2", "square_magnetization"),
-                ("vortex density", "vortex_density"),
-                ("specific heat", "specific_heat"),
-                ("helicity modulus", "helicity_modulus"),
-            )
-        },
-        "chains that saw both signs of the order": lambda system: signs(of("head-to-head", "rows", system)),
-        "energy along a curve u(T)": lambda system: curve(system, "energy_gain"),
-        "specific heat along a curve c(T)": lambda system: curve(system, "specific_heat_gain"),
+    rates_of = {
+        f"{title} at one temperature": lambda system, name=name: by_rates(of("head-to-head", "rows", system), name)
+        for title, name in (
+            ("energy", "energy"),
+            ("$m^2$", "square_magnetization"),
+            ("vortex density", "vortex_density"),
+            ("specific heat", "specific_heat"),
+            ("helicity modulus", "helicity_modulus"),
+        )
+    }
+    curves = {
+        "energy along a curve $u(T)$": lambda system: curve(system, "energy_gain"),
+        "specific heat along a curve $c(T)$": lambda system: curve(system, "specific_heat_gain"),
+    }
+    free_energies = {
         "free energy, many temperatures": lambda system: error(system, "free_energy", "free_energy_error"),
         "free energy, one temperature": lambda system: error(system, "free_energy_alone", "free_energy_error"),
         "entropy, many temperatures": lambda system: error(system, "entropy", "entropy_error"),
     }
-    lines = [
-        "# Which tool for which question",
-        "",
-        "The faster way, and the ratio of times for the same error, over the temperatures measured. Training is not",
-        "counted. Made by `python notebooks/which_tool.py` from the tables beside it.",
-        "",
-        f"| question | {' | '.join(systems)} |",
-        "|---" * (1 + len(systems)) + "|",
-    ]
-    lines += [
-        f"| {question} | {' | '.join(answer(system) for system in systems)} |" for question, answer in questions.items()
-    ]
+    broken = {"chains that saw both signs of the order": lambda system: signs(of("head-to-head", "rows", system))}
+    by_chains = {name: free_energies[f"{name}, many temperatures"] for name in ("free energy", "entropy")}
+    with_flow = [system for system in systems if of("free-energy", "gains", system)]
+    without = [system for system in systems if system not in with_flow]
     best = {gain["classical"].removeprefix("classical, ") for gain in tables["free-energy"]["gains"]}
-    lines += ["", f"Best classical ways to the free energy: {', '.join(sorted(best))}.", ""]
+    lines = [
+        "# Which tool, measured",
+        "",
+        "How the answers of {doc}`which-tool` were found. `python notebooks/which_tool.py` makes this page from the",
+        "tables beside it, and names the commands that measure them.",
+        "",
+        "## Systems with a flow",
+        "",
+        "Each cell names the faster way and how many times faster it is for the same error, over the temperatures",
+        "measured. *Chains* are Markov chains, *both* are Markov chains whose energies are made more precise by the",
+        "flow's free energies; training is not counted. The best classical ways to a free energy were",
+        f"{' and '.join(sorted(best))}.",
+        "",
+        *_table(with_flow, {**rates_of, **curves, **free_energies}),
+        "",
+        "## Systems without a flow",
+        "",
+        "The fastest sampler; where it depends on the temperature, from low to high. For free energies the fastest",
+        "way, with the error per site that it reached in the time given.",
+        "",
+        *_table(without, {**rates_of, **broken, **by_chains}),
+        "",
+    ]
     lines += [f"- {note}" for note in tables["head-to-head"]["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _table(systems, questions):
+    """Lines of a Markdown table: one row a question, one column a system."""
+    return [
+        f"| question | {' | '.join(systems)} |",
+        "|---" * (1 + len(systems)) + "|",
+        *(f"| {question} | {' | '.join(map(answer, systems))} |" for question, answer in questions.items()),
+    ]
 
 
 def store(name, paths, notes):
@@ -163,8 +184,7 @@ def main():
         if paths := arguments[name.replace("-", "_")]:
             store(name, paths, arguments["note"])
     tables = {name: json.loads(path.read_text()) for name, path in FILES.items()}
-    for place in PAGES:
-        place.write_text(page(tables))
+    PAGE.write_text(page(tables))
 
 
 if __name__ == "__main__":

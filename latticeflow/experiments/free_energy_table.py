@@ -188,42 +188,51 @@ def page(rows: list[dict[str, Any]], notes: list[str]) -> str:
     lines = [
         "# Free energy of the XY model",
         "",
-        "E = -sum cos(theta_i - theta_j), L x L, periodic, J = k_B = 1; f = -T ln Z / N with Z the integral of",
-        "exp(-E / T) over all angles; standard errors of the last digits in brackets. `flow`: independent draws of",
-        "the shipped flows, doubled for L = 32 and 64; `ladder`: Markov chains from infinite temperature with MBAR;",
-        "`f`: both together, by least squares. `pull`: flow less ladder in standard errors; those of one size are",
-        "correlated through the ladder, and chi^2 accounts for that.",
+        r"The free energy per site $f = -T \ln Z / N$ of $E = -\sum \cos(\theta_i - \theta_j)$ on periodic lattices,",
+        r"$J = k_B = 1$, $Z = \int e^{-E/T} d\theta_1 \cdots d\theta_N$. Use the column $f$; the standard error of its",
+        "last digits stands in brackets. It is the least-squares mean of two independent ways:",
         "",
-        "    python -m latticeflow.experiments.free_energy_table FOLDER --out notebooks/tables/free-energy-xy.json \\",
-        "        --page docs/background/free-energy.md",
+        "- *flow*: independent draws of the flows that are included, doubled for $L = 32$ and 64,",
+        "- *ladder*: Markov chains on a ladder of temperatures that begins at infinity, where $Z$ is known, by MBAR.",
+        "",
+        "*Pull* is their difference in standard errors. The pulls of one size are correlated, since all temperatures",
+        r"of a ladder share its way down from infinity; the $\chi^2$ below each table accounts for that.",
+        "",
+        "```sh",
+        "python -m latticeflow.experiments.free_energy_table FOLDER \\",
+        "    --out notebooks/tables/free-energy-xy.json --page docs/background/free-energy.md",
+        "```",
         "",
         *[f"{note}\n" for note in notes],
     ]
     for L in dict.fromkeys(row["L"] for row in rows):
         mine = [row for row in rows if row["L"] == L]
-        lines += [f"## {L} x {L}", "", "| T | f | flow | draws | ladder | pull |", "|---|---|---|---|---|---|"]
+        lines += [f"## {L} x {L}", "", "| $T$ | $f$ | flow | draws | ladder | pull |", "|---|---|---|---|---|---|"]
         for row in mine:
             f, flow, ladder = (
                 format_uncertainty(*row[name]) if name in row else "" for name in ("f", "flow", "ladder")
             )
-            pull = f"{row['pull']:.1f}" if "pull" in row else ""
+            pull = f"{round(row['pull'], 1) + 0.0:.1f}" if "pull" in row else ""
             lines.append(f"| {row['T']:.1f} | {f} | {flow} | {row.get('draws', '')} | {ladder} | {pull} |")
         by_ladder = [row for row in mine if "ladder" in row]
         by_flow = sum(row.get("flow_seconds", 0.0) for row in mine)
-        seconds = f"Processor seconds: flow {by_flow:.0f}" if by_flow else "Processor seconds: flow not noted"
+        notes_below = []
         if by_ladder:
-            seconds += f", ladder {by_ladder[0]['ladder_seconds']:.0f}"
             chi, count = by_ladder[0]["chi_square"], by_ladder[0]["known"]
-            seconds += f"; known values against the ladder: chi^2 = {chi:.1f} for {count}"
-        lines += ["", f"{seconds}.", ""]
+            notes_below.append(rf"Flows and ladder at {count} temperatures: $\chi^2 = {chi:.1f}$.")
+        spent = {"the flow": by_flow, "the ladder": by_ladder[0]["ladder_seconds"] if by_ladder else 0.0}
+        times = [f"{seconds:.0f} of {name}" for name, seconds in spent.items() if seconds]
+        if times:
+            notes_below.append(f"Processor seconds: {', '.join(times)}.")
+        lines += ["", " ".join(notes_below), ""]
     lines += [
         "## Checks",
         "",
-        "Below, spin waves with their interaction to third order in T; above, the high-temperature series of the",
-        "infinite lattice to t^6, t = I1(1/T) / I0(1/T). The difference should be of the order of the first term left",
-        "out, T^4 and T t^8.",
+        "At low temperature *series* is spin waves with their interaction, to third order in $T$; at high temperature",
+        r"that of the infinite lattice to $t^6$, $t = I_1(1/T) / I_0(1/T)$. The difference should be of the order of the",
+        "larger of two: the standard error, and the first term left out, $T^4$ or $T t^8$.",
         "",
-        "| L | T | f | series | difference | T^4 or T t^8 |",
+        "| $L$ | $T$ | $f$ | series | difference | term left out |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -13,23 +13,21 @@ from tests.sampling.test_models import MODELS, four_digits, supported
 
 HEAD = """# Every preset by every move
 
-The 2x2 lattice at beta = 1 has exact averages (all angles integrated on a grid, `tests/oracle.py`). Every preset was
-sampled by every move that supports it, 512 chains of 16,000 draws (clusters and symmetry moves: 2,048 of 2,000):
-the energy per site e with its error, deviations in standard errors of e, its square, the squares of magnetisation and
-nematic order, and of the cosine at one site. The last column is the deviation of e from what couplings 2 % larger would
-give, the negative control. Intel Xeon (model 207), 2026-11-26.
+Does every move sample every model that it accepts? On the 2x2 lattice at $\\beta = 1$ the exact averages are known (all
+angles integrated on a grid, `tests/oracle.py`), so every preset was sampled by every move that supports it: 512 chains
+of 16,000 draws, of clusters and symmetry moves 2,048 of 2,000. Intel Xeon (model 207), 2026-11-26.
 
-An earlier sample of XY by Swendsen and Wang (256 chains of 16,000 draws) had a deviation of 3.5, the one below has 1.3.
-
-    python -m tests.sampling.exactness notebooks/tables/exactness.jsonl docs/background/exactness.md
+```sh
+python -m tests.sampling.exactness notebooks/tables/exactness.jsonl docs/background/exactness.md
+```
 
 """
 SHORT = {
-    "energy": "e",
-    "energy_square": "e^2",
-    "square_magnetization": "m^2",
+    "energy": "$e$",
+    "energy_square": "$e^2$",
+    "square_magnetization": "$m^2$",
     "square_nematic": "nematic",
-    "square_first": "cos^2",
+    "square_first": r"$\cos^2$",
 }
 
 
@@ -37,16 +35,23 @@ def table(rows):
     """The page."""
     order = {name: k for k, name in enumerate(MODELS)}
     rows = sorted(rows, key=lambda row: order[row["model"]])
-    lines = [f"| model | move | e | {' | '.join(SHORT.values())} | control |", "|---" * (4 + len(SHORT)) + "|"]
+    lines = [
+        f"| model | move | $e$ | {' | '.join(f'dev. {name}' for name in SHORT.values())} | control |",
+        "|---" * (4 + len(SHORT)) + "|",
+    ]
     for row in rows:
         z = " | ".join(f"{row['z'][key]:.1f}" for key in SHORT)
         e = format_uncertainty(row["energy"], row["error"])
-        lines.append(f"| {row['model']} | {row['move']} | {e} | {z} | {row['control']:.0f} |")
+        lines.append(f"| `{row['model']}` | `{row['move']}` | {e} | {z} | {row['control']:.0f} |")
     z = sorted(each for row in rows for each in row["z"].values())
     over = [sum(each > limit for each in z) for limit in (2, 3, 4)]
     summary = (
-        f"{len(rows)} pairs, {len(z)} deviations: the largest is {z[-1]:.1f}; {over[0]}, {over[1]} and {over[2]} are "
-        f"larger than 2, 3 and 4. The five of a row are correlated."
+        f"**{len(rows)} pairs, {len(z)} deviations: the largest is {z[-1]:.1f} standard errors**; {over[0]}, {over[1]} "
+        f"and {over[2]} are\nlarger than 2, 3 and 4. The five of a row are correlated. An earlier sample of XY by Swendsen and Wang (256\n"
+        "chains of 16,000 draws) had a deviation of 3.5; the one below has 1.3.\n\n"
+        "The columns: the energy per site $e$ with its error; deviations from the exact averages in standard errors,\n"
+        "of $e$, $e^2$, $m^2$, the square of the nematic order and $\\cos^2$ of the first angle; and the negative\n"
+        "control, the deviation of $e$ from what couplings 2 % larger would give."
     )
     found = {(row["model"], row["move"]) for row in rows}
     lacking = [f"{name} by {move}" for name, move in (each.values for each in supported()) if (name, move) not in found]
