@@ -47,8 +47,8 @@ def table(rows):
     over = [sum(each > limit for each in z) for limit in (2, 3, 4)]
     summary = (
         f"**{len(rows)} pairs, {len(z)} deviations: the largest is {z[-1]:.1f} standard errors**; {over[0]}, {over[1]} "
-        f"and {over[2]} are\nlarger than 2, 3 and 4. The five of a row are correlated. An earlier sample of XY by Swendsen and Wang (256\n"
-        "chains of 16,000 draws) had a deviation of 3.5; the one below has 1.3.\n\n"
+        f"and {over[2]} are\nlarger than 2, 3 and 4. The five of a row are correlated. An earlier sample of XY by "
+        "Swendsen and Wang\n(256 chains of 16,000 draws) had a deviation of 3.5; the one below has 1.3.\n\n"
         "The columns: the energy per site $e$ with its error; deviations from the exact averages in standard errors,\n"
         "of $e$, $e^2$, $m^2$, the square of the nematic order and $\\cos^2$ of the first angle; and the negative\n"
         "control, the deviation of $e$ from what couplings 2 % larger would give."
