@@ -7,18 +7,21 @@
 # soften it. How much does the transition move? No published table was found, so we make one.
 
 # %%
-# !latticeflow generate --model exy --size 16 --temperatures 0.04:2.44:21 --draws 300 --out ../data/exy16_K1.h5 --resume
-# !latticeflow generate --model xy --size 16 --temperatures 0.04:2.44:21 --draws 300 --out ../data/exy16_K0.h5 --resume
-
-# %%
 # %matplotlib inline
 import json
 from pathlib import Path
 
+import numpy as np
+
 import latticeflow as lf
 import mcmc
 
-tables = {f"K = {K}": mcmc.observe(f"../data/exy16_K{K}.h5") for K in (0, 1)}
+models = {"K = 0": mcmc.XY(), "K = 1": mcmc.ExtendedXY(K=1)}
+ensembles = {
+    label: mcmc.generate(model, size=16, temperatures=np.linspace(0.04, 2.44, 21), draws=300)
+    for label, model in models.items()
+}
+tables = {label: mcmc.observe(ensemble) for label, ensemble in ensembles.items()}
 names = ("energy", "specific_heat", "vortex_density", "helicity_modulus", "plaquette_term", "nematic_order")
 lf.plot.observables(tables, names)
 

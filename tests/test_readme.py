@@ -24,7 +24,7 @@ def test_every_line_runs_and_prints_what_stands_there(tmp_path):
     pytest.importorskip("torch")
     commands = [line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines()]
     commands = [words[1:] for words in commands if words[:1] == ["latticeflow"]]
-    assert [words[0] for words in commands] == ["generate", "observe", "sample", "free-energy", "train", "compare"]
+    assert [words[0] for words in commands] == ["generate", "observe", "sample", "free-energy", "compare", "train"]
     said = {}
     for words in commands:
         words = [MINUTES if before == "--minutes" else word for before, word in zip(["", *words], words, strict=False)]

@@ -63,6 +63,7 @@ class Parser(argparse.ArgumentParser):
     def add_subparsers(self, **settings: Any) -> Verbs:  # type: ignore[override]
         """Verbs below this one; they are looked up by `main`."""
         self.verbs = Verbs(self.prog)
+        self.usage = f"{self.prog} SUBJECT ..."
         return self.verbs
 
     def format_help(self) -> str:

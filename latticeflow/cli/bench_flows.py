@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 def add_subjects(subjects: Any) -> None:
     """Declare the subjects."""
+    _add_flow(subjects)
+    _add_objectives(subjects)
+    _add_ensemble_size(subjects)
+    _add_published(subjects)
+
+
+def _add_flow(subjects: Any) -> None:
     flow = options.add_verb(
         subjects,
         "flow",
@@ -48,6 +55,8 @@ def add_subjects(subjects: Any) -> None:
     options.add_device(flow)
     flow.add_argument("--json", action="store_true", help="print one JSON object")
 
+
+def _add_objectives(subjects: Any) -> None:
     objectives = options.add_verb(
         subjects,
         "objectives",
@@ -65,6 +74,8 @@ def add_subjects(subjects: Any) -> None:
     )
     _add_study_options(objectives)
 
+
+def _add_ensemble_size(subjects: Any) -> None:
     size = options.add_verb(
         subjects,
         "ensemble-size",
@@ -92,6 +103,8 @@ def add_subjects(subjects: Any) -> None:
     )
     _add_study_options(size)
 
+
+def _add_published(subjects: Any) -> None:
     published = options.add_verb(
         subjects,
         "published",

@@ -189,7 +189,11 @@ def add_model_options(parser: argparse.ArgumentParser, *, size: bool = True) -> 
     )
     if size:
         parser.add_argument(
-            "--size", type=lattice_size, default=(8, 8), metavar="L", help="sides: 8, 8x16, or 8x8x8 (default 8)"
+            "--size",
+            type=lattice_size,
+            default=(8, 8),
+            metavar="L",
+            help="sides of the lattice: 8, 8x16, or 8x8x8 (default 8)",
         )
     parser.add_argument("--J", type=float, help="nearest-neighbour coupling (default 1)")
     parser.add_argument("--K", type=float, help="ring-exchange coupling of exy (default 1)")

@@ -57,7 +57,7 @@ def add_parser(verbs: Any) -> None:
         "--max-minutes",
         type=float,
         metavar="M",
-        help="stop cleanly after M minutes (exit status 75); SLURM's limit is heeded by itself",
+        help="stop cleanly after M minutes (exit status 75); the limit of a SLURM job needs no option",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes on this machine (default: one, threaded)")
     parser.add_argument("--executor", choices=("processes", "dask", "mpi"), default="processes", help="where tasks run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from latticeflow.cli import options
 from mcmc.runtime.text import printable
 
 if TYPE_CHECKING:
+    from mcmc.analysis.crossings import Crossing
+    from mcmc.analysis.kosterlitz_thouless import Transition
     from mcmc.analysis.table import Table
 
 SHOWN_WARNINGS = 4
@@ -57,8 +60,6 @@ def add_parser(verbs: Any) -> None:
 
 def execute(arguments: argparse.Namespace) -> None:
     """Observe."""
-    import json
-
     from mcmc import InputError
 
     if arguments.crossing and len(arguments.files) < 2:
@@ -66,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> None:
     from mcmc.analysis.crossings import crossings
     from mcmc.analysis.kosterlitz_thouless import transition
     from mcmc.analysis.reweighting import Reweighting
-    from mcmc.analysis.table import legend, write_csv
+    from mcmc.analysis.table import write_csv
     from mcmc.analysis.thermodynamics import OBSERVABLES, chosen, observe
     from mcmc.runtime.progress import Progress
     from mcmc.runtime.whole_file import require_replaceable
@@ -108,24 +109,9 @@ def execute(arguments: argparse.Namespace) -> None:
             opened = [stack.enter_context(Ensemble.open(path)) for path in arguments.files]
             found = crossings([Reweighting.from_ensemble(each, T) for each in opened], arguments.crossing)
     if arguments.json:
-        objects: dict[str, Any] = {
-            "ensembles": [{"file": str(path), **table.as_json()} for path, table in tables.items()]
-        }
-        objects |= {"transition": fit._asdict()} if fit else {}
-        objects |= {"crossings": [each.as_json() for each in found]} if found else {}
-        print(json.dumps(objects, indent=2))
+        _print_json(tables, fit, found)
     else:
-        columns: dict[str, None] = {}
-        for path, table in tables.items():
-            shown = arguments.observables and table.observables
-            width = None if arguments.wide else 80
-            print(f"{path}: {table.title}\n{table.text(shown, width=width)}\n")
-            columns |= dict.fromkeys(table.shown(shown, width=width))
-        print(legend(columns))
-        if fit:
-            print(f"\n{fit}")
-        if found:
-            print("", *found, sep="\n")
+        _print_tables(tables, fit, found, names=arguments.observables, width=None if arguments.wide else 80)
     if arguments.csv is not None:
         write_csv(arguments.csv, {printable(path): table for path, table in tables.items()})
         options.say(f"wrote {arguments.csv}: {len(names)} observables with errors")
@@ -134,11 +120,44 @@ def execute(arguments: argparse.Namespace) -> None:
         plots.save(plots.overview(_labels(tables), drawn), arguments.plot)
         options.say(f"wrote {arguments.plot}")
     for path, table in tables.items():
-        warnings = table.warnings()
-        for line in warnings[:SHOWN_WARNINGS]:
-            options.warn(f"{path}: {line}")
-        if len(warnings) > SHOWN_WARNINGS:
-            options.warn(f"{path}: {len(warnings) - SHOWN_WARNINGS} more warnings like these; --json lists all")
+        _warn(path, table)
+
+
+def _print_json(tables: dict[Path, Table], fit: Transition | None, found: list[Crossing]) -> None:
+    objects: dict[str, Any] = {"ensembles": [{"file": str(path), **table.as_json()} for path, table in tables.items()]}
+    objects |= {"transition": fit._asdict()} if fit else {}
+    objects |= {"crossings": [each.as_json() for each in found]} if found else {}
+    print(json.dumps(objects, indent=2))
+
+
+def _print_tables(
+    tables: dict[Path, Table],
+    fit: Transition | None,
+    found: list[Crossing],
+    *,
+    names: list[str] | None,
+    width: int | None,
+) -> None:
+    from mcmc.analysis.table import legend
+
+    columns: dict[str, None] = {}
+    for path, table in tables.items():
+        shown = names and table.observables
+        print(f"{path}: {table.title}\n{table.text(shown, width=width)}\n")
+        columns |= dict.fromkeys(table.shown(shown, width=width))
+    print(legend(columns))
+    if fit:
+        print(f"\n{fit}")
+    if found:
+        print("", *found, sep="\n")
+
+
+def _warn(path: Path, table: Table) -> None:
+    warnings = table.warnings()
+    for line in warnings[:SHOWN_WARNINGS]:
+        options.warn(f"{path}: {line}")
+    if len(warnings) > SHOWN_WARNINGS:
+        options.warn(f"{path}: {len(warnings) - SHOWN_WARNINGS} more warnings like these; --json lists all")
 
 
 def _labels(tables: dict[Path, Table]) -> dict[str, Table]:

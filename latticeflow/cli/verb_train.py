@@ -20,7 +20,12 @@ def add_parser(verbs: Any) -> None:
     options.add_device(parser)
     options.add_seed(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the training that FLOW.pt holds")
+    for add_group in (_add_flow, _add_objective, _add_length, _add_critic, _add_metrics):
+        add_group(parser)
 
+
+def _add_flow(parser: argparse.ArgumentParser) -> None:
+    """Kind and sizes of the flow, and where it starts."""
     flow = parser.add_argument_group("the flow")
     flow.add_argument("--flow", default="multiscale", help="kind of flow (default multiscale)")
     flow.add_argument(
@@ -40,6 +45,9 @@ def add_parser(verbs: Any) -> None:
         "goes to trainings on the sizes between",
     )
 
+
+def _add_objective(parser: argparse.ArgumentParser) -> None:
+    """What is minimised."""
     objective = parser.add_argument_group("the objective")
     objective.add_argument(
         "--objective",
@@ -70,6 +78,9 @@ def add_parser(verbs: Any) -> None:
         "realnvp)",
     )
 
+
+def _add_length(parser: argparse.ArgumentParser) -> None:
+    """How long, and how the steps are made."""
     length = parser.add_argument_group("length and steps")
     either = length.add_mutually_exclusive_group()
     either.add_argument("--minutes", type=float, help="wall time of the training (default 10)")
@@ -100,6 +111,9 @@ def add_parser(verbs: Any) -> None:
         help="keep a moving average of the parameters, with a decay such as 0.999 (default 0: none)",
     )
 
+
+def _add_critic(parser: argparse.ArgumentParser) -> None:
+    """The critic of the adversarial objectives."""
     critic = parser.add_argument_group("the critic of advnf")
     critic.add_argument(
         "--critic", default="symmetric", help="symmetric, or published: the paper's (default symmetric)"
@@ -126,6 +140,9 @@ def add_parser(verbs: Any) -> None:
         help="show it configurations as they are, not moved by random symmetries",
     )
 
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Where the metrics of the steps go."""
     shown = parser.add_argument_group("metrics")
     shown.add_argument(
         "--log", type=Path, metavar="FILE", help="append the metrics of every step to a file (.jsonl or .csv)"
