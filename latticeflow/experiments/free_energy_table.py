@@ -26,7 +26,7 @@ import torch
 from scipy.special import ive
 
 from latticeflow.chains.neural_mcmc import propose, unit_size
-from latticeflow.flows import checkpoint
+from latticeflow.flows import Flow, checkpoint
 from latticeflow.flows.transfer import enlarge
 from mcmc import InputError
 from mcmc.analysis.free_energy import log_partition
@@ -58,30 +58,39 @@ BLOCKS = 1024
 """For the covariance of a ladder."""
 
 
-def flow_row(L: int, T: float, seconds: float, seed: int) -> dict[str, Any]:
-    """f from draws of a flow, until its error is `TARGET` or so many processor seconds have gone.
+def flow_row(flow: Flow, T: float, seconds: float, seed: int) -> dict[str, Any]:
+    """f from draws of a flow, until its error is `TARGET` or so many seconds have gone, of the processor or of a GPU.
 
     Args:
-        L: side of the square.
+        flow: of the XY model on a square, on any device.
         T: temperature, in units of J / k_B.
         seconds: at most.
         seed: root of the random stream.
     """
-    flow = enlarge(checkpoint.load(SHIPPED[L], "cpu").flow, Lattice(L, L))
-    n, N = unit_size(flow), L * L
-    generator = torch.Generator().manual_seed(int(key(seed, L, round(1000 * T))[0]))
+    L, N = flow.lattice.Lx, flow.lattice.N
+    n, clock = unit_size(flow), time.process_time if flow.device.type == "cpu" else time.monotonic
+    generator = torch.Generator(flow.device).manual_seed(int(key(seed, L, round(1000 * T))[0]))
     first = propose(flow, T, min(n, 128), generator=generator).log_weight
     row: dict[str, Any] = {"L": L, "T": T, "seed": seed, "variance": float(first.var())}
     if row["variance"] > MOST_VARIANCE:
         return row
     pieces: list[np.ndarray] = []
-    start, error = time.process_time(), math.inf
-    while error > TARGET and time.process_time() - start < seconds:
+    start, error = clock(), math.inf
+    while error > TARGET and clock() - start < seconds:
         pieces.append(propose(flow, T, n, generator=generator).log_weight)
         found = log_partition(np.concatenate(pieces))
         error = T / N * found.error if len(pieces) > 1 else math.inf
-    spent = round(time.process_time() - start, 2)
+    spent = round(clock() - start, 2)
     return row | {"ln_z": found.value, "error": found.error, "draws": n * len(pieces), "seconds": spent}
+
+
+def keep_flow_row(folder: Path, flow: Flow, T: float, seconds: float) -> None:
+    """Write the row of a temperature into the folder, unless it is there."""
+    path = folder / f"flow_{flow.lattice.Lx}_{T:g}.json"
+    if not path.exists():
+        row = flow_row(flow, T, seconds, 1)
+        with whole_file(path) as draft:
+            draft.write_text(json.dumps(row), encoding="utf-8")
 
 
 def ladder_piece(L: int, seconds: float, seed: int) -> dict[str, np.ndarray]:
@@ -252,6 +261,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for rows and ladders, to go on with later")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="the table, which is not written without")
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="the same to be read (default: beside the table)")
+    parser.add_argument("--flows", type=Path, metavar="DIR", help="flows such as DIR/xy32.pt in place of shipped ones")
     parser.add_argument("--sizes", type=int, nargs="+", choices=SHIPPED, default=[*SHIPPED], help="default: all")
     parser.add_argument("--flow-seconds", type=float, default=20.0, help="of each temperature, at most (default 20)")
     parser.add_argument("--ladder-seconds", type=float, default=200.0, help="of each piece of a ladder (default 200)")
@@ -279,12 +289,12 @@ def main() -> None:
                 found = ladder_piece(L, arguments.ladder_seconds, int(key(11, L, piece)[0]))
                 with whole_file(path) as draft, draft.open("wb") as file:
                     np.savez(file, allow_pickle=False, **found)
+        trained = arguments.flows / f"xy{L}.pt" if arguments.flows else None
+        source = trained if trained is not None and trained.exists() else SHIPPED[L]
+        flow = enlarge(checkpoint.load(source, "cpu").flow, Lattice(L, L))
         for T in TEMPERATURES:
-            path = arguments.folder / f"flow_{L}_{T:g}.json"
-            if not path.exists() and time.monotonic() < end:
-                row = flow_row(L, T, arguments.flow_seconds, 1)
-                with whole_file(path) as draft:
-                    draft.write_text(json.dumps(row), encoding="utf-8")
+            if time.monotonic() < end:
+                keep_flow_row(arguments.folder, flow, T, arguments.flow_seconds)
     if arguments.out is None:
         return
     kept = [json.loads(path.read_text()) for path in sorted(arguments.folder.glob("flow_*.json"))]

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from latticeflow.experiments import grid
+from latticeflow.experiments import free_energy_table, grid
 from latticeflow.experiments import published_experiment as published
 from latticeflow.flows import FLOWS, Flow, Multiscale, build_flow, checkpoint
 from latticeflow.flows.device import choose_device, describe
@@ -109,8 +109,10 @@ PAPER_TRAININGS = (
     (50, ("advnf_reverse",)),
 )
 """Draws of the ensemble at each temperature, and objectives: all of them, and how few draws AdvNF (RKL) needs."""
-_LAST_SECONDS = 45.0
-"""For the evaluation of what was trained last."""
+_FREE_ENERGY_SECONDS = 1.5
+"""At each temperature, at most."""
+_LAST_SECONDS = 50.0
+"""For the evaluation of what was trained last, and its free energies."""
 
 
 class Record:
@@ -199,6 +201,8 @@ def run_on_gpu(
             measure_steps(record, device, seconds=_SPEED_SECONDS)
         end = deadline - min(_LAST_SECONDS, 6 * minutes)
         with ThreadPoolExecutor(1) as evaluation:
+            if device.type == "cuda":
+                evaluation.submit(measure_free_energies, record, out, checkpoint.load("xy8", device).flow)
             activities = [
                 train_chain(record, out, chain, ensembles, evaluation, end, device, begun) for chain in chains
             ]
@@ -474,12 +478,23 @@ def train_chain(
         checkpoint.save(out / f"{task.name}.pt", flow, {"training": settings, "device": describe(device), **how})
         how |= {"waited_for_ensemble": now - asked, "ms_a_step": 1e3 * trainer.seconds / max(1, trainer.step_number)}
         evaluated.append(evaluation.submit(_evaluate, record, how, copy.deepcopy(flow), ensembles.get(task, "test")))
+        if task.model == "xy" and device.type == "cuda":
+            evaluated.append(evaluation.submit(measure_free_energies, record, out, copy.deepcopy(flow)))
         del trainer
         yield
     while not all(each.done() for each in evaluated):
         yield
     for each in evaluated:
         each.result()
+
+
+def measure_free_energies(record: Record, out: Path, flow: Flow) -> None:
+    """Rows of the table of f(T) of XY, for `free_energy_table` to go on with in ``free-energy``."""
+    folder, begun = out / "free-energy", time.monotonic()
+    folder.mkdir(exist_ok=True)
+    for T in free_energy_table.TEMPERATURES:
+        free_energy_table.keep_flow_row(folder, flow, T, _FREE_ENERGY_SECONDS)
+    record("free energies", size=flow.lattice.Lx, seconds=time.monotonic() - begun)
 
 
 def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
