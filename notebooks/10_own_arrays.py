@@ -73,7 +73,7 @@ flow = lf.train(
     flow="multiscale",
     sizes={"invariants": 16, "vectors": 6, "products": 4, "directions": 4, "harmonics": 3, "width": 32},
     objective="forward_kl",
-    steps=150,
+    steps=100,
     learning_rate=2e-3,
     device="cpu",
 )

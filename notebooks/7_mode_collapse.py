@@ -30,15 +30,15 @@ choices = {"batch_temperatures": 8, "batch_draws": 16, "learning_rate": 2e-3, "d
 # %%
 flows, sizes = {}, {"couplings": 8, "filters": 16}
 for objective in ("forward_kl", "reverse_kl", "advnf"):
-    flows[objective] = lf.train(known, flow="realnvp", sizes=sizes, objective=objective, steps=150, **choices)
+    flows[objective] = lf.train(known, flow="realnvp", sizes=sizes, objective=objective, steps=100, **choices)
     print(objective, lf.compare(flows[objective], unseen), "", sep="\n")
 
 # %% [markdown]
 # After so short a training none of the three is good, but they fail differently. Forward KL and AdvNF smear; their low
 # acceptance says so. Reverse KL has the best acceptance, and hides the worst: *evaluated on draws of the ensemble,
-# its effective sample size is zero* (`ESS fwd`; `ESS rev` is that of its own draws). `coverage` says roughly how much
-# of the ensemble is left. The mean weight of the flow's draws times the mean inverse weight of the ensemble's is the
-# share $c$ that the flow reaches, because the first mean is $c\,Z$ and the second $1/Z$.
+# its effective sample size is zero* (`ESS fwd`; `ESS rev` is that of its own draws). `coverage` is the share
+# $c$ of the ensemble that the flow reaches: the mean weight of the flow's draws is $c\,Z$, the mean inverse weight of
+# the ensemble's is $1/Z$, and $c$ is their product. A dash stands where a few draws carry all the weight.
 #
 # What is missing? Look at the direction of the magnetisation, which ought to be anything:
 
@@ -74,5 +74,5 @@ lf.plot.comparison(found)
 
 # %% [markdown]
 # A critic beside reverse KL alone (`objective="advnf_reverse"`) is the AdvNF paper's cure. It helps the paper's flow
-# on 8x8 after some thousand steps, not within the 150 of this notebook; how much, at what weight and cost is on the
+# on 8x8 after some thousand steps, not within the 100 of this notebook; how much, at what weight and cost is on the
 # page *AdvNF and mode collapse* of the documentation.

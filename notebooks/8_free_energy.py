@@ -155,7 +155,7 @@ figure
 # %%
 from latticeflow.experiments import free_energy_contest
 
-rows, gains = free_energy_contest.contest("xy8", temperatures=(0.3, 0.9, 1.5), seconds=2.0)
+rows, gains = free_energy_contest.contest("xy8", temperatures=(0.3, 1.5), seconds=1.5)
 print(free_energy_contest.results_text(rows, gains))
 
 # %% [markdown]

@@ -39,7 +39,7 @@ mode_plots.targets(
 # a few seconds each.
 
 # %%
-target, effort = build_target("mog8"), Effort(steps=250, batch=256)
+target, effort = build_target("mog8"), Effort(steps=150, batch=256)
 trained = {
     name: METHODS[name].fit(target, effort, seed=1)
     for name in ("realnvp", "realnvp_reverse_kl", "realnvp_forward_reverse_kl", "realnvp_advnf")
@@ -159,7 +159,7 @@ stacked = build_target("digits")
 new = stacked.sample(100, generator=torch.Generator().manual_seed(8))
 rows = {"new draws": new[:8]}
 for name in ("gan", "veegan"):
-    generator = METHODS[name].fit(stacked, Effort(steps=1000))
+    generator = METHODS[name].fit(stacked, Effort(steps=500))
     found = nearest_generated(generator, new)
     print(f"{name:8} nearest at {float(found.distance.mean()):.3f} +- {float(found.distance.std()) / 10:.3f}")
     rows[f"{name}, nearest"] = found.nearest[:8]

@@ -18,7 +18,7 @@ from latticeflow.flows import flow_file
 from latticeflow.flows.last_colour import exact_colours
 from mcmc import InputError, Lattice
 from mcmc.models.presets import Model, require_known
-from mcmc.runtime.arguments import whole_number
+from mcmc.runtime.arguments import level_of_user, whole_number
 from mcmc.runtime.registry import Registry
 from mcmc.runtime.text import html_facts
 
@@ -371,7 +371,7 @@ class Flow(nn.Module, ABC):
             warnings.warn(
                 f"the flow was trained for temperatures {low:g} to {high:g}: at {', '.join(outside)} expect few "
                 "accepted proposals (the draws are exact all the same)",
-                stacklevel=3,
+                stacklevel=level_of_user(),
             )
 
     @property

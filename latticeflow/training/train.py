@@ -30,6 +30,7 @@ from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import CriticSettings, TrainingSettings
 from mcmc import InputError, Lattice
 from mcmc.models.presets import Model
+from mcmc.runtime.arguments import level_of_user
 from mcmc.runtime.choices import accepts, check_names
 from mcmc.runtime.stop import Stop
 from mcmc.sampling.rng import key
@@ -157,7 +158,7 @@ def train(
             signal.raise_signal(stop.signal)  # its sender wants this process to end
         warnings.warn(
             f"training stopped by {stop.reason} after {trainer.step_number} steps: the flow is as far as it came",
-            stacklevel=2,
+            stacklevel=level_of_user(),
         )
     served = trainer.served
     if served.lattice != lattices[-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def whole_number(name: str, value: Any, least: int) -> int:
     if number < least:
         raise InputError(f"{name} = {number} must be at least {least}")
     return number
+
+
+def level_of_user() -> int:
+    """The ``stacklevel`` by which a warning names the line outside of these packages that led to it."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("mcmc", "latticeflow"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def as_path(value: Any) -> Path:
