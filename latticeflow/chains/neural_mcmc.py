@@ -10,7 +10,7 @@ import torch
 
 from latticeflow.chains.neural_moves import LocalSweeps, Redraws, accept, depth_of
 from latticeflow.chains.neural_streams import NeuralStreams
-from latticeflow.flows import Flow
+from latticeflow.flows import Flow, captured_draws
 from mcmc import InputError
 from mcmc.models import observables
 from mcmc.storage.block import Block
@@ -45,8 +45,7 @@ def propose(flow: Flow, temperature: float, n: int, *, generator: torch.Generato
         n: how many.
         generator: on the flow's device.
     """
-    with torch.no_grad():
-        theta, log_q = flow.sample(n, torch.tensor(temperature), generator=generator)
+    theta, log_q = captured_draws.sample(flow, n, temperature, generator)
     log_weight = -flow.model.energy(theta) / temperature - log_q
     return Proposals(theta.cpu().numpy(), log_weight.cpu().numpy())
 

@@ -37,6 +37,7 @@ import torch
 from latticeflow.experiments import free_energy_table, grid
 from latticeflow.experiments import published_experiment as published
 from latticeflow.flows import FLOWS, Flow, Multiscale, build_flow, checkpoint
+from latticeflow.flows.captured_draws import CapturedDraws
 from latticeflow.flows.device import choose_device, describe
 from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
 from latticeflow.flows.multiscale import Conditioner
@@ -303,18 +304,24 @@ def _flows_to_check() -> list[Flow]:
 
 
 def measure_speeds(record: Record, device: torch.device, sizes: Sequence[int], *, seconds: float) -> None:
-    """Draws a second plainly and from a captured graph."""
+    """Draws a second plainly and from a captured graph, which must be the same."""
     for side in sizes:
         flow = build_flow("multiscale", model_from_name("xy"), Lattice(side, side), RANGE).to(device)
-        n = (2**22 if device.type == "cuda" else 2**15) // side**2
-        T = torch.linspace(*RANGE, n, device=device)
+        n, T = (2**22 if device.type == "cuda" else 2**15) // side**2, RANGE[1]
+        generator = torch.Generator(device)
         with torch.no_grad():
-            plain = n / _seconds_of(partial(flow.sample, n, T), seconds, device)
-            row: dict[str, Any] = {"size": side, "draws": n, "plain_per_second": plain}
+            plain = partial(flow.sample, n, T, generator=generator)
+            row: dict[str, Any] = {
+                "size": side,
+                "draws": n,
+                "plain_per_second": n / _seconds_of(plain, seconds, device),
+            }
             if device.type == "cuda":
                 try:
-                    replay, agrees = _captured(flow, T)
-                    row |= {"graph_per_second": n / _seconds_of(replay, seconds, device), "graph_log_q_error": agrees}
+                    graph = CapturedDraws(flow, n)
+                    one, other = (call(generator=generator.manual_seed(7)) for call in (partial(graph, T), plain))
+                    row["graph_differs"] = max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
+                    row["graph_per_second"] = n / _seconds_of(partial(graph, T, generator), seconds, device)
                 except RuntimeError as error:
                     row["graph_error"] = str(error)[:300]
         record("speed", **row)
@@ -400,22 +407,6 @@ def _times_of_steps(timed: Timed, device: torch.device, seconds: float) -> dict[
     for count in (1, 3):
         row[f"captured_{count}_ms"] = 100 * _seconds_of(partial(steps, count), seconds, device)
     return row | {"loss": trainers[0].metrics().loss, "gigabytes": torch.cuda.max_memory_allocated(device) / 1e9}
-
-
-def _captured(flow: Flow, T: torch.Tensor) -> tuple[Callable[[], None], float]:
-    """Replay of one call of ``sample`` as a CUDA graph, and how far its log q is from that of its draws."""
-    warm = torch.cuda.Stream()
-    warm.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(warm):
-        for _ in range(3):
-            flow.sample(len(T), T)
-    torch.cuda.current_stream().wait_stream(warm)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        theta, log_q = flow.sample(len(T), T)
-    graph.replay()
-    torch.cuda.synchronize()
-    return graph.replay, float((flow.log_prob(theta, T) - log_q).abs().max())
 
 
 def _seconds_of(work: Callable[[], Any], seconds: float, device: torch.device) -> float:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from latticeflow.flows import Flow
+from latticeflow.flows.captured_draws import capturing
 from latticeflow.training.data import lattice_symmetries
 from latticeflow.training.trainer import Metrics, Trainer
 from latticeflow.training.training_settings import TrainingSettings
@@ -44,7 +45,7 @@ class ResidentDraws:
     def __init__(
         self, theta: np.ndarray, temperatures: np.ndarray, *, device: torch.device | str, model: Model | None = None
     ):
-        self.theta = torch.as_tensor(theta, dtype=torch.float32, device=device).flatten(2)
+        self.theta = torch.tensor(theta, dtype=torch.float32, device=device).flatten(2)
         self.temperatures = torch.as_tensor(temperatures, dtype=torch.float64, device=device)
         self.shape, self.model = theta.shape[2:], model
         places = np.arange(np.prod(self.shape)).reshape(self.shape)
@@ -225,9 +226,7 @@ class CapturedTrainer(Trainer):
             self._bad.zero_()
         self.stream.synchronize()
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self.generator)
-        # Other threads may use the device meanwhile.
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        with capturing(graph, self.stream, self.generator):
             self._found = self._device_step()
         self._graph = graph
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from latticeflow.flows import build_flow, checkpoint
+from latticeflow.flows import build_flow, captured_draws, checkpoint
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError
@@ -144,3 +144,37 @@ def test_training_on_a_gpu_is_captured_and_goes_on_from_its_file(tmp_path):
     assert again.history["steps"] == 8
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@on_gpu
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("multiscale", {"width": 16}), ("spline", {"couplings": 6}), ("realnvp", {"filters": 8})]
+)
+def test_captured_draws_are_those_of_sample(name, sizes):
+    torch.manual_seed(1)
+    flow = build_flow(name, XY(), Lattice(4, 4), (0.5, 2.0), **sizes).to("cuda")
+    generator = torch.Generator("cuda")
+
+    def drawn(call, T):
+        generator.manual_seed(5)
+        with torch.no_grad():
+            return [*call(T), *call(T)]  # the generator goes on
+
+    plain = {T: drawn(lambda T: flow.sample(64, torch.tensor(T), generator=generator), T) for T in (0.6, 1.5)}
+    for _ in range(3):
+        for T in (0.6, 1.5):
+            found = drawn(lambda T: captured_draws.sample(flow, 64, T, generator), T)
+            assert all(torch.equal(a, b) for a, b in zip(found, plain[T], strict=True))
+    known = captured_draws._KNOWN[flow]
+    assert known.draws is not None
+    # Parameters that moved elsewhere are seen.
+    with torch.no_grad():
+        flow.cpu()
+        for parameter in flow.parameters():
+            parameter.mul_(1.5)
+        flow.cuda()
+    moved = drawn(lambda T: flow.sample(64, torch.tensor(T), generator=generator), 0.6)
+    for _ in range(3):
+        found = drawn(lambda T: captured_draws.sample(flow, 64, T, generator), 0.6)
+        assert all(torch.equal(a, b) for a, b in zip(found, moved, strict=True))
+    assert not torch.equal(moved[1], plain[0.6][1])
