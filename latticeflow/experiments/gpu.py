@@ -39,7 +39,6 @@ from latticeflow.experiments import published_experiment as published
 from latticeflow.flows import FLOWS, Flow, Multiscale, build_flow, checkpoint
 from latticeflow.flows.captured_draws import CapturedDraws
 from latticeflow.flows.device import choose_device, describe
-from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
 from latticeflow.flows.multiscale import Conditioner
 from latticeflow.flows.transfer import enlarge
 from latticeflow.quality.compare import compare
@@ -47,7 +46,7 @@ from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
-from mcmc import InputError, Lattice, Model, generate, model_from_name
+from mcmc import Lattice, Model, generate, model_from_name
 from mcmc.models.presets import build_model
 from mcmc.runtime.stop import Stop
 from mcmc.storage.loader import Loader
@@ -201,7 +200,7 @@ def run_on_gpu(
         if device.type == "cuda":
             measure_steps(record, device, seconds=_SPEED_SECONDS)
         end = deadline - min(_LAST_SECONDS, 6 * minutes)
-        with ThreadPoolExecutor(1) as evaluation:
+        with ThreadPoolExecutor(4) as evaluation:
             if device.type == "cuda":
                 evaluation.submit(measure_free_energies, record, out, checkpoint.load("xy8", device).flow)
             activities = [
@@ -451,7 +450,10 @@ def train_chain(
         if until - now < 1.0:
             record("skipped", task=task.name)
             continue
-        flow, start = starting_flow(task, trained, begun)
+        built = evaluation.submit(starting_flow, task, dict(trained), begun)
+        while not built.done():
+            yield
+        flow, start = built.result()
         trainer = _trainer(task, flow.to(device), ensembles.get(task, "train"), until - now)
         captured = isinstance(trainer, CapturedTrainer)
         while trainer.fraction < 1 and time.monotonic() < until:
@@ -516,17 +518,9 @@ def _evaluate(record: Record, how: dict[str, Any], flow: Flow, test: Any) -> Non
         ess_forward=mean["ess_forward"],
         ess_reverse=mean["ess_reverse"],
         variance_per_site=mean["log_weight_variance_per_site"],
-        ceiling=_ceiling(flow),
         evaluated_in=time.monotonic() - begun,
         peak_gigabytes=torch.cuda.max_memory_allocated(flow.device) / 1e9 if flow.device.type == "cuda" else None,
     )
-
-
-def _ceiling(flow: Flow) -> float | None:
-    try:
-        return harmonic_ceiling(flow.model, flow.lattice).acceptance
-    except InputError:  # spins that are not parallel in the ground state
-        return None
 
 
 def starting_flow(task: Task, trained: dict[str, Flow], begun: Path | None = None) -> tuple[Flow, str]:
