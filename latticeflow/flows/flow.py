@@ -349,7 +349,7 @@ class Flow(nn.Module, ABC):
             theta: angles in radians, (n, Ly, Lx).
             temperature: one for all, or one for each, (n,).
             rows: about how many pairs of a configuration and a site to evaluate.
-            generator: of the choice, on the CPU.
+            generator: of the choice, on the CPU or the flow's device.
 
         Returns:
             Scalar, differentiable with respect to the parameters.

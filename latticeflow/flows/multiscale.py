@@ -287,8 +287,10 @@ class Multiscale(Flow):
             S = len(sites)
             R = min(LANES * math.ceil(rows * root / sum(roots) / LANES), LANES * math.ceil(n * S / LANES))
             # Strata of configurations, which come sorted by temperature.
-            b = ((torch.arange(R) + torch.rand(R, generator=generator)) * (n / R)).long().clamp(max=n - 1)
-            s = torch.randint(S, (R,), generator=generator)
+            where = torch.device("cpu") if generator is None else generator.device
+            u = torch.rand(R, generator=generator, device=where)
+            b = ((torch.arange(R, device=where) + u) * (n / R)).long().clamp(max=n - 1)
+            s = torch.randint(S, (R,), generator=generator, device=where)
             b, s = b.to(theta.device), s.to(theta.device)
             around, at, h = flat[b[:, None], table[s]], T[b], self._local_field(flat, b, sites[s])
             u = torch.stack((h.real, h.imag)) / (h.abs() + 1e-20)

@@ -21,6 +21,7 @@ from torch import Tensor
 from latticeflow.flows import Flow
 from latticeflow.flows.captured_draws import capturing
 from latticeflow.training.data import lattice_symmetries
+from latticeflow.training.objectives import Objective
 from latticeflow.training.trainer import Metrics, Trainer
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import InputError, wrap
@@ -87,20 +88,21 @@ def _moves(places: np.ndarray, model: Model | None) -> np.ndarray:
 
 
 def can_capture(flow: Flow, settings: TrainingSettings) -> bool:
-    """Whether a `CapturedTrainer` can train a flow: on a GPU, with weights that stay, on whole draws."""
-    settings = settings.resolved(flow)
-    return flow.device.type == "cuda" and not settings.schedules and not settings.terms(flow).sites
+    """Whether a `CapturedTrainer` can train a flow: on a GPU, by weights that do not follow the gradients."""
+    schedules = settings.resolved(flow).schedules.values()
+    return flow.device.type == "cuda" and not any(each.kind == "adaptive" for each in schedules)
 
 
 class CapturedTrainer(Trainer):
     """A trainer whose step is one CUDA graph, on a stream of its own.
 
-    The graph is made at the first step, or the first after `load_state_dict`. A step whose gradient is not finite
-    changes no parameter; `check` and `metrics` tell of it. ``seconds`` is the wall time since the first step.
+    The graph is made at the first step, at the first after `load_state_dict`, and when other terms of the objective
+    than before have weights. A step whose gradient is not finite changes no parameter; `check` and `metrics` tell of
+    it. ``seconds`` is the wall time since the first step.
 
     Args:
         flow: on a GPU, trained in place.
-        settings: how; weights that change along the training are not possible.
+        settings: how; see `can_capture`.
         reference: ensemble draws on the same GPU.
         priority: of the stream: among trainings side by side, kernels of one at -1 go before those of one at 0.
 
@@ -113,10 +115,12 @@ class CapturedTrainer(Trainer):
     ):
         super().__init__(flow, settings, reference)  # type: ignore[arg-type]
         if not can_capture(flow, settings):
-            raise InputError("captured steps need a GPU, weights that stay, and whole draws: choose another objective")
+            raise InputError("captured steps need a GPU, and weights of terms that are not adaptive")
         self.picker = self.generator
         self.stream = torch.cuda.Stream(flow.device, priority=priority)
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._terms: Objective | None = None  # that the graph computes
+        self._weights = {name: torch.zeros((), device=flow.device) for name in vars(self.objective)}
         self._optimisers = [self.optimiser, *([self.critic_optimiser] if self.critic is not None else [])]
         self._keep = torch.zeros((), device=flow.device)
         self._bad = torch.zeros((), device=flow.device)
@@ -138,7 +142,7 @@ class CapturedTrainer(Trainer):
 
     def launch(self) -> None:
         """Queue one step, without waiting for it."""
-        if self._graph is None:
+        if self._graph is None or self._terms != self._present_objective():
             self._capture()
             self._looked = time.monotonic()
         assert self._graph is not None
@@ -201,10 +205,20 @@ class CapturedTrainer(Trainer):
         rate = self.settings.rate(self.step_number, self.fraction)
         for group in self.optimiser.param_groups:
             group["lr"].fill_(group["initial_lr"] * rate)
+        for name, weight in self._weights.items():
+            schedule = self.settings.schedules.get(name)
+            factor = schedule.factor(self.fraction) if schedule else 1.0
+            weight.fill_(getattr(self.objective, name) * factor)
         step = self.step_number + 1
         self._keep.fill_(1 - min(self.settings.ema, (1 + step) / (10 + step)))
 
+    def _weighted(self, terms: dict[str, Tensor], weights: Objective) -> Tensor:
+        loss, *more = (self._weights[name] * term for name, term in terms.items())
+        return sum(more, loss)
+
     def _capture(self) -> None:
+        self.stream.synchronize()
+        self._graph, self._terms = None, self._present_objective()  # the memory of the old one goes first
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:
                 group["capturable"] = True

@@ -214,10 +214,12 @@ class Trainer:
                     terms["adversarial"] = softplus(-self.critic(drawn, T / self.flow.unit, self.generator)).mean()
                 else:
                     terms["adversarial"] = score_function(log_q, logsigmoid(logit))
-        loss = weighted_sum(
-            terms, vars(weights), self.settings.schedules, fraction=self.fraction, parameters=self.flow.parameters()
-        )
-        return loss, of_critic, log_w
+        return self._weighted(terms, weights), of_critic, log_w
+
+    def _weighted(self, terms: dict[str, Tensor], weights: Objective) -> Tensor:
+        """The loss, at this point of the training."""
+        schedules, parameters = self.settings.schedules, self.flow.parameters()
+        return weighted_sum(terms, vars(weights), schedules, fraction=self.fraction, parameters=parameters)
 
     def _present_objective(self) -> Objective:
         """The objective; where random sites are a part of it, without the terms that have no weight at this point."""
