@@ -39,7 +39,7 @@ mode_plots.targets(
 # a few seconds each.
 
 # %%
-target, effort = build_target("mog8"), Effort(steps=150, batch=256)
+target, effort = build_target("mog8"), Effort(steps=250, batch=256)
 trained = {
     name: METHODS[name].fit(target, effort, seed=1)
     for name in ("realnvp", "realnvp_reverse_kl", "realnvp_forward_reverse_kl", "realnvp_advnf")

@@ -57,7 +57,7 @@ def test_both_gradients_train(name, gradient, reference):
     flow = make(name, XY(), 4, 4)
     weights = {"model": 1.0, "adversarial": 0.1}
     settings = TrainingSettings(
-        "advnf_reverse", steps=150, batch_temperatures=8, batch_draws=16, warmup=5, weights=weights, gradient=gradient
+        "advnf_reverse", steps=80, batch_temperatures=8, batch_draws=16, warmup=5, weights=weights, gradient=gradient
     )
     trainer = Trainer(flow, settings, reference)
     assert trainer.reparameterised == (gradient == "reparameterised")
