@@ -52,7 +52,7 @@ class Ceiling(NamedTuple):
         return math.erfc(math.sqrt(2 * sum(group.kl_seen for group in self.groups)) / 2)
 
 
-def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None) -> Ceiling:
+def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None, finer: bool = False) -> Ceiling:
     """The ceiling of `schedule.coarse_to_fine` on a lattice.
 
     With S the covariance of a group given all that is known before it and v_i the variance of site i as it is drawn,
@@ -61,7 +61,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None)
 
     Args:
         model, lattice: the system.
-        seen: the most already drawn sites that one site sees; None takes `schedule.SEEN`.
+        seen, finer: see `schedule.coarse_to_fine`.
 
     Raises:
         InputError: the ferromagnetic state is not a minimum of the energy, around which to expand; or a field pins it.
@@ -78,7 +78,7 @@ def harmonic_ceiling(model: Model, lattice: Lattice, *, seen: int | None = None)
         raise InputError(f"{model} has no spin waves: its ferromagnetic state is not a minimum of the energy")
     known, losses = np.zeros(lattice.shape, bool), []
     known.flat[0] = True
-    for group in coarse_to_fine(lattice, model, seen=seen).groups:
+    for group in coarse_to_fine(lattice, model, seen=seen, finer=finer).groups:
         drawn = np.zeros(lattice.shape, bool)
         drawn.ravel()[group.sites] = True
         covariances = _conditional(waves.green, known, drawn)  # one for each wave vector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -70,15 +71,15 @@ class Conditioner(nn.Module):
         self.marginals = marginals
         self.invariants, self.vectors, self.products = invariants, vectors, products
         self.directions, self.harmonics = directions, harmonics
-        self._splits = [invariants, invariants, 1, vectors, products, products, products]
+        self.splits = [invariants, invariants, 1, vectors, products, products, products]
         nearness = (distances.min() / distances)[:, None] ** 2
-        maps = torch.randn(len(linear), sum(self._splits)) * nearness / nearness.norm()
+        maps = torch.randn(len(linear), sum(self.splits)) * nearness / nearness.norm()
         maps[:, 2 * invariants] = linear
         self.maps = nn.Parameter(maps)
         self.register_buffer("linear", linear, persistent=False)
         combined = 1 + vectors + products
-        self._outputs = [combined, directions * combined, directions * harmonics]
-        output = nn.Linear(width, sum(self._outputs))
+        self.outputs = [combined, directions * combined, directions * harmonics]
+        output = nn.Linear(width, sum(self.outputs))
         with torch.no_grad():
             # Nearly the spin-wave law at first; not exactly, or the directions would stay equal for ever.
             output.weight.mul_(0.1)
@@ -100,11 +101,11 @@ class Conditioner(nn.Module):
         if self.marginals is not None:
             vectors, around = self.marginals(u.movedim(-1, 1), temperature[:, None].expand(u.shape[1:3]))
             u = torch.cat((u, vectors.movedim(1, -1)), dim=-1)
-        Za, Zb, Z0, Z1, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self._splits, dim=-1)
+        Za, Zb, Z0, Z1, (dx, dy), (ex, ey), (fx, fy) = torch.split(u @ self.maps, self.splits, dim=-1)
         s = (Za * Zb).sum(0)
         T = temperature[:, None, None].expand(*s.shape[:-1], 1)
         features = torch.cat((s, T, T.log(), 0.1 / T, 1 / (1 + T)), dim=-1)
-        g, G, A = torch.split(self.net(features), self._outputs, dim=-1)
+        g, G, A = torch.split(self.net(features), self.outputs, dim=-1)
         px, py = dx * ex - dy * ey, dx * ey + dy * ex
         cubic = torch.stack((px * fx + py * fy, py * fx - px * fy))
         Z = torch.cat((Z0, Z1, cubic), dim=-1)
@@ -133,6 +134,7 @@ class Multiscale(Flow):
             where there is ring exchange, which acts by products.
         marginals: integrate over the neighbours of a site that are not drawn yet (`marginals.Marginals`) in the last
             halving.
+        finer: draw fewer sites together where their independence costs most; see `schedule.coarse_to_fine`.
 
     Raises:
         InputError: a size is not positive.
@@ -159,6 +161,7 @@ class Multiscale(Flow):
         harmonics: int = 4,
         width: int = 128,
         marginals: bool = True,
+        finer: bool = False,
     ):
         if products is None:
             products = 24 if any(len(term.charges) > 2 and term.scale for term in model.terms) else 8
@@ -171,12 +174,12 @@ class Multiscale(Flow):
             "harmonics": harmonics,
             "width": width,
         }
-        super().__init__(model, lattice, temperatures, {"seen": seen, **sizes, "marginals": marginals})
+        super().__init__(model, lattice, temperatures, {"seen": seen, **sizes, "marginals": marginals, "finer": finer})
         for size, value in {"seen": seen, **sizes}.items():
             if value < 1:
                 raise InputError(f"{size} = {value} of a multiscale flow must be at least 1")
         model = self.reduced_model
-        schedule = coarse_to_fine(lattice, model, seen=seen)
+        schedule = coarse_to_fine(lattice, model, seen=seen, finer=finer)
         halves = [group.half_level for group in schedule.groups]
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
         self._stages = tuple(g for g in range(3, len(halves)) if halves[g] != halves[g - 1])
@@ -265,6 +268,20 @@ class Multiscale(Flow):
             [checkpoint(self._log_density_of_piece, *piece, first, use_reentrant=False) for piece in pieces]
         )
 
+    @torch.no_grad()
+    def log_prob_by_group(self, theta: Tensor, temperature: Any) -> Tensor:
+        """Log density of every group given all before it, without the first uniform site and the exact last colour.
+
+        Args:
+            theta, temperature: see `Flow.log_prob`.
+
+        Returns:
+            float64 (groups, n).
+        """
+        T = self.reduced(self._temperatures(len(theta), temperature))
+        pieces = zip(theta.split(self._piece), T.split(self._piece), strict=True)
+        return torch.cat([torch.stack(list(self._log_densities(*piece, 0))) for piece in pieces], dim=1)
+
     def estimate_nll(
         self, theta: Tensor, temperature: Any, *, rows: int, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -312,6 +329,12 @@ class Multiscale(Flow):
 
     def _log_density_of_piece(self, theta: Tensor, temperature: Tensor, first: int) -> Tensor:
         log_q = self.last.log_prob(theta, temperature)
+        for of_group in self._log_densities(theta, temperature, first):
+            log_q = log_q + of_group
+        return log_q
+
+    def _log_densities(self, theta: Tensor, temperature: Tensor, first: int) -> Iterator[Tensor]:
+        """Of the groups from number ``first`` on, one after the other, float64 (n,)."""
         if serves(theta, temperature):
             n, theta, temperature = len(theta), _padded(theta), _padded(temperature)
             u = self._spins(theta).mT.contiguous()
@@ -319,13 +342,12 @@ class Multiscale(Flow):
             for conditioner, nodes, sites, table in self._groups()[first:]:
                 own, seen = u[:, sites].flatten(1), u[:, table.T].flatten(2)
                 of_sites = fused.log_prob(conditioner, seen, own, T, nodes=nodes).view(len(sites), -1)
-                log_q = log_q + of_sites.sum(0, dtype=torch.float64)[:n]
-            return log_q
+                yield of_sites.sum(0, dtype=torch.float64)[:n]
+            return
         u = self._spins(theta)
         for conditioner, nodes, sites, table in self._groups()[first:]:
             c = conditioner(u[:, :, table], temperature)
-            log_q = log_q + generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
-        return log_q
+            yield generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
 
     @torch.no_grad()
     def _draw(

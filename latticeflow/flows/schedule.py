@@ -58,7 +58,7 @@ class Schedule:
     last: np.ndarray
 
 
-def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -> Schedule:
+def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None, finer: bool = False) -> Schedule:
     """Order the sites: a coarse grid site by site, then one halving of the spacing after the other.
 
     A halving first draws the sites at the centres of the cells, in groups by parity of which in two dimensions the
@@ -81,12 +81,14 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -
         lattice: any rectangle or cuboid.
         model: decides which sites come last.
         seen: the most already drawn sites that one site sees; None takes `SEEN`.
+        finer: draw edges of a grid of 2x2 cells one by one, and with ring exchange all centres of the last halving in
+            four groups more, where independence costs most.
     """
     seen = SEEN[lattice.dimensions] if seen is None else seen
     if max(model.period) > 1:
         order, exact = _cell_by_cell(lattice, model)
     else:
-        order = _order(lattice.sides)[1:]
+        order = _order(lattice.sides, model if finer else None)[1:]
         exact = [a == 2 and _is_exact(sites[0], model) for sites, a, _ in order]
         if not any(exact):
             exact[-1] = True
@@ -105,7 +107,7 @@ def coarse_to_fine(lattice: Lattice, model: Model, *, seen: int | None = None) -
     return Schedule(tuple(groups), np.concatenate([lattice.site(*np.array(sites).T) for sites in last]))
 
 
-def _order(sides: Sequence[int]) -> list[tuple[list[Site], int, int]]:
+def _order(sides: Sequence[int], finer: Model | None = None) -> list[tuple[list[Site], int, int]]:
     """Groups of sites, the spacing of what is known when their level begins, and half-levels; the origin is first."""
     common = int(np.gcd.reduce(sides))
     spacing = common & -common
@@ -113,7 +115,7 @@ def _order(sides: Sequence[int]) -> list[tuple[list[Site], int, int]]:
     order = [([tuple(spacing * n for n in reversed(cell))], spacing, 0) for cell in product(*cells)]
     half_level = 0
     while spacing > 1:
-        for groups_of_half in _halve(sides, spacing):
+        for groups_of_half in _halve(sides, spacing, finer):
             half_level += 1
             order += [(sites, spacing, half_level) for sites in groups_of_half]
         spacing //= 2
@@ -131,20 +133,21 @@ def _cell_by_cell(lattice: Lattice, model: Model) -> tuple[list[tuple[list[Site]
     return order[1:] + last, [False] * (len(order) - 1) + [True] * len(last)
 
 
-def _halve(sides: Sequence[int], spacing: int) -> list[list[list[Site]]]:
+def _halve(sides: Sequence[int], spacing: int, finer: Model | None) -> list[list[list[Site]]]:
     """Groups at the centres, faces and edges, in order; all sites of a group see the same offsets to what is drawn."""
     cells, dimensions = [side // spacing for side in sides], len(sides)
     # Parity closes around an even number of cells only; an odd number makes every cell a class of its own.
     periods = [n if n % 2 else 2 for n in cells]
     halved = dimensions == 2 and all(n % 4 == 0 for n in cells)
-    merged = dimensions == 2 and min(cells) == 2 and all(n % 2 == 0 for n in cells)
+    merged = dimensions == 2 and min(cells) == 2 and all(n % 2 == 0 for n in cells) and finer is None
+    quartered = halved and spacing == 2 and finer is not None and exact_colours(finer) == 4
 
     def kind(cell: Site, axes: Sequence[int]) -> tuple[int, ...]:
         parities = tuple(i % p for i, p in zip(cell, periods, strict=True))
         # Opposite corners of a cell first, so that the later groups lie between known sites.
         opposite = sum(parities) % 2
         if len(axes) == dimensions:
-            return opposite, *parities, sum(i // 2 for i in cell) % 2 if halved and not opposite else 0
+            return opposite, *parities, sum(i // 2 for i in cell) % 2 if quartered or (halved and not opposite) else 0
         return (opposite,) if merged else (opposite, *parities)
 
     def groups(axes: Sequence[int]) -> list[list[Site]]:

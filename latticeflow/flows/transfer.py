@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.multiscale import Conditioner, Multiscale
@@ -35,31 +37,114 @@ def double(flow: Multiscale) -> Multiscale:
     large = Lattice(*(2 * side for side in small.sides))
     with working_in(flow.unit):
         doubled = Multiscale(flow.model, large, flow.temperatures, **flow.sizes)
-    seen = flow.sizes["seen"]
-    old_groups = coarse_to_fine(small, flow.model, seen=seen).groups
-    column = 2 * flow.sizes["invariants"]
-    for g, group in enumerate(coarse_to_fine(large, flow.model, seen=seen).groups):
+    old_groups = _groups_of(flow)
+    for group, conditioner in zip(_groups_of(doubled), doubled.conditioners, strict=True):
         found = _source(group, large, old_groups, small, marginals=bool(flow.sizes["marginals"]))
-        if found is None:
-            continue
-        source, factor = found
-        old = old_groups[source]
-        known = {tuple(factor * d for d in offset): j for j, offset in enumerate(old.offsets(small).tolist())}
-        conditioner = cast(Conditioner, doubled.conditioners[g])
-        trained = cast(Conditioner, flow.conditioners[source])
-        conditioner.net.load_state_dict(trained.net.state_dict())
-        learnt = trained.maps.detach().cpu().clone()
-        learnt[:, column] -= trained.get_buffer("linear").cpu()
-        with torch.no_grad():
-            conditioner.maps.zero_()
-            conditioner.maps[:, column] = conditioner.get_buffer("linear")
-            offsets = group.offsets(large).tolist()
-            for j, offset in enumerate(offsets):
-                if tuple(offset) in known:
-                    conditioner.maps[j] += learnt[known[tuple(offset)]]
-            if len(conditioner.maps) - len(offsets) == len(learnt) - len(known):
-                conditioner.maps[len(offsets) :] += learnt[len(known) :]  # vectors of marginals
+        if found is not None:
+            source, factor = found
+            trained = cast(Conditioner, flow.conditioners[source])
+            offsets = factor * old_groups[source].offsets(small)
+            _give(trained, offsets, cast(Conditioner, conditioner), group.offsets(large))
     return doubled
+
+
+def refine(flow: Multiscale) -> Multiscale:
+    """The flow with fewer sites drawn together (``finer`` of `Multiscale`), whose acceptance has a higher ceiling.
+
+    Every group takes the net of the group that its sites were part of. What its sites see beyond that has spin-wave
+    weights only.
+
+    Args:
+        flow: not changed.
+
+    Returns:
+        A new flow on the CPU, or the given one where it draws that way already.
+    """
+    if flow.sizes["finer"]:
+        return flow
+    with working_in(flow.unit):
+        refined = Multiscale(flow.model, flow.lattice, flow.temperatures, **{**flow.sizes, "finer": True})
+    old_groups = _groups_of(flow)
+    numbers = {int(site): number for number, old in enumerate(old_groups) for site in old.sites}
+    for group, conditioner in zip(_groups_of(refined), refined.conditioners, strict=True):
+        source = numbers[int(group.sites[0])]
+        offsets = old_groups[source].offsets(flow.lattice)
+        _give(
+            cast(Conditioner, flow.conditioners[source]),
+            offsets,
+            cast(Conditioner, conditioner),
+            group.offsets(flow.lattice),
+        )
+    return refined
+
+
+def combine(flows: Sequence[Multiscale], theta: Tensor, temperatures: Tensor) -> Multiscale:
+    """Of several flows for one lattice the best net of each group: those with which log w varies least.
+
+    What is learnt on a small lattice about its fine groups, with little noise from the coarse ones, can be better than
+    what a large one has learnt about them: combine a flow with `double` of a smaller one. Groups are chosen one after
+    the other, the finest first, twice.
+
+    Args:
+        flows: of one model, lattice and sizes; the first gives what has no better.
+        theta: draws of the ensemble, some hundred at each temperature, float32 (T, n, Ly, Lx).
+        temperatures: (T,).
+
+    Returns:
+        A new flow.
+
+    Raises:
+        InputError: the flows have other groups or nets than the first.
+    """
+    first = flows[0]
+    for flow in flows[1:]:
+        if flow.lattice != first.lattice or flow.model != first.model or flow.sizes != first.sizes:
+            raise InputError(f"{flow!r} has other nets than {first!r}: combine flows of one model, lattice and sizes")
+    flat, T = theta.flatten(0, 1), temperatures.repeat_interleave(theta.shape[1])
+    log_q = torch.stack([flow.log_prob_by_group(flat, T) for flow in flows])
+    with torch.no_grad():  # of what all flows have in common, the exact last colour
+        log_w = -first.model.energy(flat) / T - first.log_prob(flat, T) + log_q[0].sum(0)
+    chosen = [0] * log_q.shape[1]
+
+    def spread(of_group: Tensor, rest: Tensor) -> float:
+        return float((rest - of_group).view(theta.shape[:2]).var(1).log().mean())
+
+    rest = log_w - log_q[0].sum(0)
+    for group in 2 * list(reversed(range(len(chosen)))):
+        rest = rest + log_q[chosen[group], group]
+        chosen[group] = min(range(len(flows)), key=lambda each: spread(log_q[each, group], rest))
+        rest = rest - log_q[chosen[group], group]
+    combined = copy.deepcopy(first)
+    for group, which in enumerate(chosen):
+        combined.conditioners[group].load_state_dict(flows[which].conditioners[group].state_dict())
+    return combined
+
+
+def _groups_of(flow: Multiscale) -> Sequence[Group]:
+    return coarse_to_fine(flow.lattice, flow.model, seen=flow.sizes["seen"], finer=flow.sizes["finer"]).groups
+
+
+@torch.no_grad()
+def _give(trained: Conditioner, old_offsets: np.ndarray, conditioner: Conditioner, offsets: np.ndarray) -> None:
+    """Give a net, and its maps to the offsets that both see; spin-wave weights stay those of the new one.
+
+    Args:
+        trained: gives.
+        old_offsets: where it sees spins, (n, axes).
+        conditioner: takes.
+        offsets: where that one sees spins, (m, axes).
+    """
+    known = {tuple(offset): j for j, offset in enumerate(old_offsets.tolist())}
+    conditioner.net.load_state_dict(trained.net.state_dict())
+    learnt = trained.maps.detach().cpu().clone()
+    learnt[:, 2 * trained.invariants] -= trained.get_buffer("linear").cpu()
+    conditioner.maps.zero_()
+    conditioner.maps[:, 2 * trained.invariants] = conditioner.get_buffer("linear")
+    for j, offset in enumerate(offsets.tolist()):
+        if tuple(offset) in known:
+            conditioner.maps[j] += learnt[known[tuple(offset)]]
+    if len(conditioner.maps) - len(offsets) == len(learnt) - len(known):
+        conditioner.maps[len(offsets) :] += learnt[len(known) :]  # vectors of marginals
 
 
 def _source(
@@ -97,3 +182,80 @@ def enlarge(flow: Flow, lattice: Lattice) -> Flow:
             )
         flow = double(flow)
     return flow
+
+
+def widen(flow: Multiscale, **sizes: int) -> Multiscale:
+    """The same density by larger conditioners, which training can make use of.
+
+    Parameters that the flow has are kept, and what is new starts at random where nothing depends on it yet, and at zero
+    where the law would change.
+
+    Args:
+        flow: to start from; not changed.
+        sizes: larger ``invariants``, ``vectors``, ``products``, ``directions`` or ``width`` of `Multiscale`.
+
+    Returns:
+        A new flow on the CPU, or the given one where nothing is larger.
+
+    Raises:
+        InputError: a size that cannot be changed, or that would become smaller.
+
+    Example:
+        >>> from latticeflow.flows import build_flow
+        >>> from mcmc import XY
+        >>> flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), width=16)
+        >>> theta, log_q = flow.sample(5, 1.0, seed=1)
+        >>> bool(abs(widen(flow, width=32).log_prob(theta, 1.0) - log_q).max() < 1e-4)
+        True
+    """
+    for name, size in sizes.items():
+        if name not in _CAN_GROW:
+            raise InputError(f"{name} of a trained flow stays as it is: only {', '.join(_CAN_GROW)} can become larger")
+        if size < flow.sizes[name]:
+            raise InputError(f"{name} = {size} is smaller than {flow.sizes[name]}, which the flow has: ask for more")
+    if all(flow.sizes[name] == size for name, size in sizes.items()):
+        return flow
+    with working_in(flow.unit):
+        wide = Multiscale(flow.model, flow.lattice, flow.temperatures, **{**flow.sizes, **sizes})
+    for old, new in zip(flow.conditioners, wide.conditioners, strict=True):
+        _widen(cast(Conditioner, old), cast(Conditioner, new))
+    return wide
+
+
+_CAN_GROW = ("invariants", "vectors", "products", "directions", "width")
+
+
+@torch.no_grad()
+def _widen(old: Conditioner, new: Conditioner) -> None:
+    """Give one net's parameters to a larger one."""
+    columns = torch.cat(
+        [torch.arange(n) + start for n, start in zip(old.splits, _starts(new.splits), strict=True)]
+    )
+    new.maps[:, columns] = old.maps.cpu()
+    inputs = torch.cat((torch.arange(old.invariants), new.invariants + torch.arange(4)))
+    hidden = torch.arange(old.net[0].out_features)
+    # An output of the old net has the place (direction, vector) or (direction, harmonic) in a table.
+    K = old.directions
+    vectors = torch.cat((torch.arange(1 + old.vectors), 1 + new.vectors + torch.arange(old.products)))
+    g, G, A = _starts(new.outputs)
+    outputs = torch.cat(
+        (
+            g + vectors,
+            (G + new.outputs[0] * torch.arange(K)[:, None] + vectors).flatten(),
+            A + torch.arange(K * old.harmonics),
+        )
+    )
+    last = new.net[4]
+    # New vectors act on nothing old, and new directions point anywhere but do not act.
+    still = torch.ones(last.out_features, dtype=torch.bool)
+    still[G + K * new.outputs[0] : A] = False
+    last.weight[still], last.bias[still] = 0.0, 0.0
+    for layer, rows, columns in ((0, hidden, inputs), (2, hidden, hidden), (4, outputs, hidden)):
+        source, target = old.net[layer], new.net[layer]
+        target.weight[rows] = 0.0
+        target.weight[rows[:, None], columns] = source.weight.cpu()
+        target.bias[rows] = source.bias.cpu()
+
+
+def _starts(sizes: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(sizes)[:-1].tolist()]
