@@ -40,7 +40,7 @@ from latticeflow.flows import FLOWS, Flow, Multiscale, build_flow, checkpoint
 from latticeflow.flows.captured_draws import CapturedDraws
 from latticeflow.flows.device import choose_device, describe
 from latticeflow.flows.multiscale import Conditioner
-from latticeflow.flows.transfer import enlarge
+from latticeflow.flows.transfer import combine, enlarge, refine
 from latticeflow.quality.compare import compare
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.data import ReferenceDraws
@@ -86,7 +86,7 @@ class Task(NamedTuple):
 
 
 CHAINS = (
-    (Task("xy", 16, 1.0, 32), Task("xy", 32, 1.4, 16), Task("xy", 64, 1.2, 4)),
+    (Task("xy", 8, 0.6, 64), Task("xy", 16, 1.2, 32), Task("xy", 32, 1.4, 16), Task("xy", 64, 0.8, 4)),
     (Task("exy", 8, 1.0, 64), Task("exy", 16, 2.0, 32)),
     (Task("fully_frustrated", 8, 1.0, 32, limits=(0.2, 1.2)),),
 )
@@ -111,6 +111,8 @@ PAPER_TRAININGS = (
 """Draws of the ensemble at each temperature, and objectives: all of them, and how few draws AdvNF (RKL) needs."""
 _FREE_ENERGY_SECONDS = 1.5
 """At each temperature, at most."""
+_COMPARED_SITES = 2**17
+"""Of the draws of one temperature by which nets are compared."""
 _LAST_SECONDS = 50.0
 """For the evaluation of what was trained last, and its free energies."""
 
@@ -450,7 +452,7 @@ def train_chain(
         if until - now < 1.0:
             record("skipped", task=task.name)
             continue
-        built = evaluation.submit(starting_flow, task, dict(trained), begun)
+        built = evaluation.submit(starting_flow, task, dict(trained), begun, ensembles.get(task, "train"))
         while not built.done():
             yield
         flow, start = built.result()
@@ -523,28 +525,45 @@ def _evaluate(record: Record, how: dict[str, Any], flow: Flow, test: Any) -> Non
     )
 
 
-def starting_flow(task: Task, trained: dict[str, Flow], begun: Path | None = None) -> tuple[Flow, str]:
+def starting_flow(
+    task: Task, trained: dict[str, Flow], begun: Path | None = None, reference: Any = None
+) -> tuple[Flow, str]:
     """The flow to begin with, and where it comes from: the largest of the same model and sizes that is not larger.
+
+    Nets of smaller flows of this run take the place of its own where they are better.
 
     Args:
         task: what it is for.
         trained: flows of this run, by name.
         begun: folder of flows that were begun elsewhere, ``xy16.pt``; they go before those that are shipped.
+        reference: an ensemble by which nets are compared.
     """
     shipped, side = checkpoint.shipped(), task.size
+    found: list[tuple[Multiscale, str]] = []
     while side >= 4:
         name = f"{task.model}{side}"
-        if name in trained:
-            return enlarge(copy.deepcopy(trained[name]), task.lattice), name
-        if begun is not None and (begun / f"{name}.pt").exists():
-            return enlarge(checkpoint.load(begun / f"{name}.pt").flow, task.lattice), str(begun / f"{name}.pt")
-        if name in shipped:
+        flow, source = trained.get(name), name
+        if flow is None and begun is not None and (begun / f"{name}.pt").exists() and not found:
+            flow, source = checkpoint.load(begun / f"{name}.pt").flow, str(begun / f"{name}.pt")
+        if flow is None and name in shipped and not found:
             flow = checkpoint.load(shipped[name]).flow
             usual = build_flow("multiscale", flow.model, flow.lattice, RANGE).sizes
-            if flow.sizes == {**usual, "marginals": flow.sizes["marginals"]}:  # smaller nets would stay so
-                return enlarge(flow, task.lattice), name
+            if any(flow.sizes[size] < usual[size] for size in usual if size not in ("marginals", "finer")):
+                flow = None  # smaller nets would stay so
+        if flow is not None:
+            larger = enlarge(refine(cast(Multiscale, copy.deepcopy(flow))), task.lattice)
+            found.append((cast(Multiscale, larger), source))
         side //= 2
-    return build_flow("multiscale", task.build_model(), task.lattice, task.limits), "spin waves"
+    if not found:
+        return build_flow("multiscale", task.build_model(), task.lattice, task.limits, finer=True), "spin waves"
+    alike = [each for each in found if each[0].sizes == found[0][0].sizes]
+    if len(alike) == 1 or reference is None:
+        return found[0]
+    theta = reference.theta().reshape(len(reference.temperatures), -1, *task.lattice.shape)
+    some = theta[:, :: max(1, theta.shape[1] * theta[0, 0].size // _COMPARED_SITES)]
+    draws = torch.as_tensor(np.ascontiguousarray(some), dtype=torch.float32)
+    temperatures = torch.as_tensor(reference.temperatures, dtype=torch.float32)
+    return combine([flow for flow, _ in alike], draws, temperatures), " and ".join(source for _, source in alike)
 
 
 def train_paper(

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latticeflow.flows.flow import Flow, working_in
 from latticeflow.flows.multiscale import Conditioner, Multiscale
@@ -228,12 +228,11 @@ _CAN_GROW = ("invariants", "vectors", "products", "directions", "width")
 @torch.no_grad()
 def _widen(old: Conditioner, new: Conditioner) -> None:
     """Give one net's parameters to a larger one."""
-    columns = torch.cat(
-        [torch.arange(n) + start for n, start in zip(old.splits, _starts(new.splits), strict=True)]
-    )
+    columns = torch.cat([torch.arange(n) + start for n, start in zip(old.splits, _starts(new.splits), strict=True)])
     new.maps[:, columns] = old.maps.cpu()
     inputs = torch.cat((torch.arange(old.invariants), new.invariants + torch.arange(4)))
-    hidden = torch.arange(old.net[0].out_features)
+    layers = [[cast(nn.Linear, each.net[layer]) for each in (old, new)] for layer in (0, 2, 4)]
+    hidden = torch.arange(layers[0][0].out_features)
     # An output of the old net has the place (direction, vector) or (direction, harmonic) in a table.
     K = old.directions
     vectors = torch.cat((torch.arange(1 + old.vectors), 1 + new.vectors + torch.arange(old.products)))
@@ -245,13 +244,13 @@ def _widen(old: Conditioner, new: Conditioner) -> None:
             A + torch.arange(K * old.harmonics),
         )
     )
-    last = new.net[4]
+    last = layers[2][1]
     # New vectors act on nothing old, and new directions point anywhere but do not act.
     still = torch.ones(last.out_features, dtype=torch.bool)
     still[G + K * new.outputs[0] : A] = False
     last.weight[still], last.bias[still] = 0.0, 0.0
-    for layer, rows, columns in ((0, hidden, inputs), (2, hidden, hidden), (4, outputs, hidden)):
-        source, target = old.net[layer], new.net[layer]
+    places = ((hidden, inputs), (hidden, hidden), (outputs, hidden))
+    for (source, target), (rows, columns) in zip(layers, places, strict=True):
         target.weight[rows] = 0.0
         target.weight[rows[:, None], columns] = source.weight.cpu()
         target.bias[rows] = source.bias.cpu()

@@ -48,6 +48,21 @@ def test_every_result_is_written(few, tmp_path):
     assert flow.lattice == Lattice(8, 8)
 
 
+def test_a_training_starts_with_the_best_nets_of_what_there_is(few, tmp_path):
+    task = gpu.Task("xy", 8, 1.0, 2)
+    begun = build_flow("multiscale", XY(), task.lattice, gpu.RANGE, width=16)
+    small = build_flow("multiscale", XY(), Lattice(4, 4), gpu.RANGE, width=16)
+    with torch.no_grad():
+        begun.conditioners[-1].net[4].bias.add_(1.0)
+    begun.save(tmp_path / "xy8.pt")
+    ensembles = gpu.Ensembles([[task]], 20)
+    flow, start = gpu.starting_flow(task, {"xy4": small}, tmp_path, ensembles.get(task, "train"))
+    assert start == f"{tmp_path / 'xy8.pt'} and xy4"
+    assert flow.sizes["finer"]
+    assert torch.equal(flow.conditioners[-1].net[4].weight, small.conditioners[-1].net[4].weight)
+    assert gpu.starting_flow(task, {}, tmp_path, ensembles.get(task, "train"))[1] == str(tmp_path / "xy8.pt")
+
+
 def test_a_failure_is_written_and_the_others_go_on(few, tmp_path):
     chains = [[gpu.Task("xy", 4, 1.0, 2, objective="no objective")], [gpu.Task("xy", 4, 1.0, 2)]]
     gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=chains, sizes=[], ensemble_draws=10)
