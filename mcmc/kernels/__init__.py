@@ -6,7 +6,7 @@ rectangle will do. Every random number is Philox's answer to (move, site) under 
 *move* is a number never used twice in a run. So nothing depends on the order in which blocks run or on which replicas
 share one.
 
-Arguments common to the kernels:
+Arguments common to the kernels, by themselves or in a `conventions.BlockArrays`:
 
 - ``x``, ``y``: float32 (N * W,), the block.
 - ``beta``: float32 (W,), inverse temperatures.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mcmc.kernels.calls import helper
 from mcmc.kernels.lanes import as_float, floor, fma, maximum, minimum, signed, where, whole
 
 F = np.float32
@@ -15,7 +15,7 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10: four random 32-bit words from a 128-bit counter c and a 64-bit key k.
 
@@ -29,19 +29,19 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def uniform(word):
     """Floats in (0, 1) from the upper 24 bits of random words; never 0 or 1 before rounding."""
     return fma(signed(word >> U(8)), F(2.0**-24), F(2.0**-25))
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def centred(word):
     """Floats in [-0.5, 0.5], symmetric to rounding, from random words."""
     return signed(word) * F(2.0**-32)
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def sine_cosine(turn):
     """Sine and cosine of ``pi * turn`` for -0.5 <= turn <= 0.5; errors below 2e-7."""
     z = turn * turn
@@ -58,7 +58,7 @@ def sine_cosine(turn):
     return s, fma(z, c, F(1.0))
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def exponential(a):
     """exp(a), relative error below 2e-7; arguments are clamped to [-87, 87]. Coefficients: Cephes expf."""
     a = minimum(maximum(a, F(-87.0)), F(87.0))
@@ -72,7 +72,7 @@ def exponential(a):
     return fma(p * r, r, r + F(1.0)) * as_float((whole(n) + U(127)) << U(23))
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def arctangent2(y, x):
     """Angles of the directions (x, y) in (-pi, pi); error below 4e-7. Coefficients: Cephes atanf."""
     ax, ay = maximum(x, -x), maximum(y, -y)

@@ -70,3 +70,20 @@ class Owned(NamedTuple):
 
 
 Interaction = Square | Bonds | Table
+
+
+class BlockArrays(NamedTuple):
+    """A block as `mcmc.kernels.steps` gives it to kernels; see `mcmc.kernels`."""
+
+    x: np.ndarray
+    y: np.ndarray
+    beta: np.ndarray
+    keys: np.ndarray
+    shared: np.ndarray
+    """uint32 (4 * W,), keys that the lanes of a replica have in common."""
+    interaction: Interaction
+    owned: Owned | None
+    """None where the interaction tells the energy."""
+    Lx: int
+    strips: int
+    """Lanes of a replica; see `mcmc.kernels.strips`."""

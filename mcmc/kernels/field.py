@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from mcmc.kernels.arithmetic import philox
+from mcmc.kernels.calls import INLINED, helper
 from mcmc.kernels.conventions import Bonds, Square, Table
 from mcmc.kernels.lanes import load, narrow, pointer, store, widen
 
 F = np.float32
-
-
-INLINE: Any = {"forceinline": True}
 
 
 def sites(interaction):
@@ -26,7 +23,7 @@ def opened(interaction):
     """The interaction with pointers in place of its arrays, as the functions below take it."""
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def local_field(x, y, interaction, i, W, v):
     """Field h of site i, for which its energy is -Re(conj(h) s); lanes v to v + 16. See `Model.field`.
 
@@ -48,14 +45,14 @@ def _kind(interaction):
     return getattr(interaction, "instance_class", None)
 
 
-@overload(sites, jit_options=INLINE)
+@overload(sites, jit_options=INLINED)
 def _sites(interaction):
     if _kind(interaction) in (Square, Bonds, Table):
         return lambda interaction: len(interaction.neighbours)
     return None
 
 
-@overload(opened, jit_options=INLINE)
+@overload(opened, jit_options=INLINED)
 def _opened(interaction):
     kind = _kind(interaction)
     if kind is Square:
@@ -101,7 +98,7 @@ class OpenTable(NamedTuple):
     stride: int
 
 
-@overload(_field, jit_options=INLINE)
+@overload(_field, jit_options=INLINED)
 def _field_of(x, y, interaction, i, W, v):
     kind = _kind(interaction)
     return {Square: _square_field, OpenBonds: _bonds_field, OpenTable: _table_field}.get(kind)
@@ -149,7 +146,7 @@ def _bonds_field(x, y, interaction, i, W, v):
     return hx, hy
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def powered(zx, zy, px, py, charge):
     """(zx, zy) times (px, py) to the power of a whole number, which may be negative."""
     if charge < 0:
@@ -159,7 +156,7 @@ def powered(zx, zy, px, py, charge):
     return zx, zy
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def relation(x, y, interaction, zero, i, W, v, e, at, other):
     """Part e of the table's field at site i; ``at`` is where its program stands, ``other`` its first neighbour."""
     amplitude = 2 * (np.int64(i) * interaction.stride * interaction.relations + e)
@@ -182,7 +179,7 @@ def _table_field(x, y, interaction, i, W, v):
     return hx, hy
 
 
-@overload(energy_gain, jit_options=INLINE)
+@overload(energy_gain, jit_options=INLINED)
 def _energy_gain(x, y, interaction, i, W, v, a, b, dc, ds):
     if _kind(interaction) is OpenTable:
         return _table_gain
@@ -211,7 +208,7 @@ def _table_gain(x, y, interaction, i, W, v, a, b, dc, ds):
     return gain
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def words(keys, W, v, move, site):
     """Four random words (lanes) of replicas v to v + 16 for one site of one move."""
     # Two words of the key are the cipher's key, two sit in the counter: 128 bits in all.
@@ -224,7 +221,7 @@ def words(keys, W, v, move, site):
     return narrow(w0), narrow(w1), narrow(w2), narrow(w3)
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def draw_words(buffer, keys, W, move, site):
     """Write four random words of every replica for one site of one move to ``buffer``, word by word."""
     for v in range(0, W, 16):
@@ -235,7 +232,7 @@ def draw_words(buffer, keys, W, move, site):
         store(buffer, 3 * W + v, w3)
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def normalised(x, y):
     """The vectors with their length's rounding error removed to first order: float32 norms must not drift."""
     scale = F(1.5) - F(0.5) * (x * x + y * y)

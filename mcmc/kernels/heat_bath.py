@@ -9,16 +9,16 @@ stays. At least 0.70 of the proposals are accepted at any kappa.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from mcmc.kernels.arithmetic import centred, exponential, sine_cosine, uniform
+from mcmc.kernels.calls import Kernel, helper
 from mcmc.kernels.field import draw_words, local_field, opened
-from mcmc.kernels.lanes import load, pointer, sqrt, store, where
+from mcmc.kernels.lanes import load, pointer, scratch, sqrt, store, where
 
 F = np.float32
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def draw(hx, hy, x, y, beta, word0, word1):
     """Update unit vectors (x, y) in the field h; returns them with a 0/1 of acceptance, all lanes."""
     h2 = hx * hx + hy * hy
@@ -52,7 +52,7 @@ def draw(hx, hy, x, y, beta, word0, word1):
     )
 
 
-@njit(cache=True, forceinline=True)
+@helper
 def _site(x, y, beta, interaction, i, W, v, word0, word1, accepted):
     hx, hy = local_field(x, y, interaction, i, W, v)
     k = i * W + v
@@ -62,21 +62,14 @@ def _site(x, y, beta, interaction, i, W, v, word0, word1, accepted):
     store(accepted, v, load(accepted, v) + hit)
 
 
-@njit(cache=True, nogil=True)
-def heat_bath(x, y, beta, keys, interaction, move, accepted, order):
-    """One sweep of every replica of a block, in place; see `mcmc.kernels` for the arguments."""
-    W = len(beta)
-    x, y, beta, keys, interaction, accepted = (
-        pointer(x),
-        pointer(y),
-        pointer(beta),
-        pointer(keys),
-        opened(interaction),
-        pointer(accepted),
-    )
+@Kernel
+def heat_bath(block, width, axis, move, accepted, order):
+    """One sweep of every replica of a block, in place; see `mcmc.kernels.steps` for the arguments."""
+    W, interaction = len(block.beta), opened(block.interaction)
+    x, y, beta, keys = pointer(block.x), pointer(block.y), pointer(block.beta), pointer(block.keys)
+    accepted = pointer(accepted)
     # Words first, then one site of all replicas, then the next: vectors of replicas need not wait for one another.
-    words_array = np.empty(4 * W, np.uint32)
-    buffer = pointer(words_array)
+    buffer = scratch(np.uint32, 4 * W)
     first, last, length, stride = order
     for start in range(first, last, length):
         for offset in range(stride):
@@ -89,5 +82,3 @@ def heat_bath(x, y, beta, keys, interaction, move, accepted, order):
                     for v in range(0, W, 16):
                         a, b = load(buffer, 2 * W + v), load(buffer, 3 * W + v)
                         _site(x, y, beta, interaction, i + stride, W, v, a, b, accepted)
-    # Pointers do not keep the array alive.
-    words_array[0] = 0

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -25,10 +27,8 @@ from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
 from mcmc.kernels import CHECKED
+from mcmc.kernels.calls import helper
 from mcmc.kernels.conventions import WIDTH
-from mcmc.runtime.compiler import require_compiler
-
-require_compiler()
 
 # Compiled callers pass other arguments than Python sees in the signatures below.
 intrinsic: Any = _intrinsic
@@ -73,34 +73,39 @@ def _spread(context: Any, builder: Any, source: Any, target: Lanes, value: Any) 
     return builder.shuffle_vector(single, single, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
 
 
-def _operator(symbol: Callable, kind: Lanes, result: Lanes, emit: Callable, arity: int = 2) -> None:
-    """Give ``symbol`` a meaning for lanes of ``kind``, numbers among the operands included."""
+def _operator(symbol: Callable, emits: dict[Lanes, Callable], arity: int = 2, result: Lanes | None = None) -> None:
+    """Give ``symbol`` a meaning for lanes of some kinds, numbers among the operands included."""
 
     class Template(AbstractTemplate):
+        # So it is tried before all that numba knows itself.
+        metadata: Any = {"target": "cpu"}  # noqa: RUF012
+
         def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == arity and kind in args and not kws:
-                return signature(result, *[kind] * arity)
+            for kind in args:
+                if kind in emits and len(args) == arity:
+                    return signature(result or kind, *[kind] * arity)
             return None
 
     infer_global(symbol)(Template)
-    lower_builtin(symbol, *[kind] * arity)(lambda context, builder, sig, args: emit(builder, *args))
+    for kind, emit in emits.items():
+        lower_builtin(symbol, *[kind] * arity)(partial(_emitted, emit))
 
 
-_operator(operator.add, F32, F32, ir.IRBuilder.fadd)
-_operator(operator.sub, F32, F32, ir.IRBuilder.fsub)
-_operator(operator.mul, F32, F32, ir.IRBuilder.fmul)
-_operator(operator.truediv, F32, F32, ir.IRBuilder.fdiv)
-_operator(operator.neg, F32, F32, ir.IRBuilder.fneg, 1)
-_operator(operator.lt, F32, MASK, lambda builder, a, b: builder.fcmp_ordered("<", a, b))
-_operator(operator.gt, F32, MASK, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
-for _kind in (U32, U64):
-    _operator(operator.add, _kind, _kind, ir.IRBuilder.add)
-    _operator(operator.mul, _kind, _kind, ir.IRBuilder.mul)
-    _operator(operator.xor, _kind, _kind, ir.IRBuilder.xor)
-    _operator(operator.and_, _kind, _kind, ir.IRBuilder.and_)
-    _operator(operator.lshift, _kind, _kind, ir.IRBuilder.shl)
-    _operator(operator.rshift, _kind, _kind, ir.IRBuilder.lshr)
-_operator(operator.and_, MASK, MASK, ir.IRBuilder.and_)
+def _emitted(emit: Callable, context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return emit(builder, *args)
+
+
+_operator(operator.add, {F32: ir.IRBuilder.fadd, U32: ir.IRBuilder.add, U64: ir.IRBuilder.add})
+_operator(operator.mul, {F32: ir.IRBuilder.fmul, U32: ir.IRBuilder.mul, U64: ir.IRBuilder.mul})
+_operator(operator.sub, {F32: ir.IRBuilder.fsub})
+_operator(operator.truediv, {F32: ir.IRBuilder.fdiv})
+_operator(operator.neg, {F32: ir.IRBuilder.fneg}, 1)
+_operator(operator.lt, {F32: lambda builder, a, b: builder.fcmp_ordered("<", a, b)}, result=MASK)
+_operator(operator.gt, {F32: lambda builder, a, b: builder.fcmp_ordered(">", a, b)}, result=MASK)
+_operator(operator.xor, dict.fromkeys((U32, U64), ir.IRBuilder.xor))
+_operator(operator.and_, dict.fromkeys((U32, U64, MASK), ir.IRBuilder.and_))
+_operator(operator.lshift, dict.fromkeys((U32, U64), ir.IRBuilder.shl))
+_operator(operator.rshift, dict.fromkeys((U32, U64), ir.IRBuilder.lshr))
 
 
 def _function(result: Lanes, *kinds: Lanes) -> Any:
@@ -229,7 +234,7 @@ _last2, _last4, _last8, _last16 = (_rotation(group, -1) for group in (2, 4, 8, 1
 _swap1, _swap2, _swap4, _swap8 = (_shuffle(bit.__xor__) for bit in (1, 2, 4, 8))
 
 
-@njit(forceinline=True)
+@helper
 def from_next(a: Any, group: Any) -> Any:
     """Each lane receives the lane after it, the last of every ``group`` (2, 4, 8 or 16) the first."""
     if group == 2:
@@ -241,7 +246,7 @@ def from_next(a: Any, group: Any) -> Any:
     return _next16(a)
 
 
-@njit(forceinline=True)
+@helper
 def from_last(a: Any, group: Any) -> Any:
     """Each lane receives the lane before it, the first of every ``group`` (2, 4, 8 or 16) the last."""
     if group == 2:
@@ -253,7 +258,7 @@ def from_last(a: Any, group: Any) -> Any:
     return _last16(a)
 
 
-@njit(forceinline=True)
+@helper
 def group_sum(a: Any, group: Any) -> Any:
     """Every lane receives the sum over its ``group`` (1, 2, 4, 8 or 16) of lanes, the same bits in each."""
     if group > 1:
@@ -314,24 +319,37 @@ def _store(typing: Any, base: Any, index: Any, value: Any) -> Any:
     return types.void(base, types.intp, Lanes(base.dtype)), emit
 
 
-@njit(forceinline=True)
+@intrinsic
+def _scratch(typing: Any, kind: Any, size: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.alloca(context.get_data_type(kind.dtype), args[1])
+
+    return types.CPointer(kind.dtype)(kind, types.intp), emit
+
+
+@helper
+def _checked_scratch(kind: Any, size: Any) -> Any:
+    return np.empty(size, kind)
+
+
+@helper
 def _flat(array: Any) -> Any:
     return array.reshape(-1)
 
 
-@njit(forceinline=True)
+@helper
 def _within(array: Any, index: Any) -> None:
     if index < 0 or index + WIDTH > len(array):
         raise IndexError("a kernel reaches beyond its array")
 
 
-@njit(forceinline=True)
+@helper
 def _checked_load(array: Any, index: Any) -> Any:
     _within(array, index)
     return _load(_pointer(array), index)
 
 
-@njit(forceinline=True)
+@helper
 def _checked_store(array: Any, index: Any, value: Any) -> None:
     _within(array, index)
     _store(_pointer(array), index, value)
@@ -347,3 +365,5 @@ load: Any = _checked_load if CHECKED else _load
 """``load(p, index)``: the lanes at ``p[index : index + WIDTH]``."""
 store: Any = _checked_store if CHECKED else _store
 """``store(p, index, lanes)``: write lanes to ``p[index : index + WIDTH]``."""
+scratch: Any = _checked_scratch if CHECKED else _scratch
+"""``p = scratch(np.float32, size)``: room on the stack for so many numbers, until the kernel ends; not for loops."""

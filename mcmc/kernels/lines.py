@@ -9,8 +9,8 @@ exchange stiffens everything else, so local moves take long over just these angl
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mcmc.kernels.calls import Kernel
 from mcmc.kernels.field import normalised, words
 from mcmc.kernels.heat_bath import draw
 from mcmc.kernels.lanes import group_sum, load, pointer, store
@@ -18,20 +18,23 @@ from mcmc.kernels.lanes import group_sum, load, pointer, store
 F = np.float32
 
 
-@njit(cache=True, nogil=True)
-def lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, first, last, strips):
-    """Turn every column (or the rows from ``first`` to ``last``) once, in place.
+@Kernel
+def lines(block, width, axis, move, accepted, order):
+    """Turn every column once (axis 0), or every row of those that ``order`` visits, in place.
 
-    Each of the ``strips`` lanes of a replica holds a part of a column: there ``keys`` must be the same for them. For
-    the other arguments see `mcmc.kernels`.
+    Each of the lanes of a replica holds a part of a column, and draws the same angle for it. For the arguments see
+    `mcmc.kernels.steps`.
     """
-    N, W = len(neighbours), len(beta)
+    N, W, Lx, J, columns = len(block.interaction.neighbours), len(block.beta), block.Lx, block.interaction.J, axis == 0
     length = N // Lx if columns else Lx
     across, along, side = (1, Lx, 0) if columns else (Lx, 1, 2)
-    group = strips if columns else 1
+    first, last = (0, Lx) if columns else (order[0] // Lx, order[1] // Lx)
+    group = block.strips if columns else 1
     share = F(1.0) / F(group)
-    x, y, beta, keys = pointer(x), pointer(y), pointer(beta), pointer(keys)
-    neighbours, accepted = pointer(neighbours), pointer(accepted)
+    x, y, beta, keys = pointer(block.x), pointer(block.y), pointer(block.beta), pointer(block.keys)
+    if columns:
+        keys = pointer(block.shared)
+    neighbours, accepted = pointer(block.interaction.neighbours), pointer(accepted)
     for k in range(first, last):
         for v in range(0, W, 16):
             zero = load(beta, v) * F(0.0)

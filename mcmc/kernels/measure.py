@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from mcmc.kernels.arithmetic import arctangent2
+from mcmc.kernels.calls import Kernel
 from mcmc.kernels.field import powered
-from mcmc.kernels.lanes import load, pointer, store
+from mcmc.kernels.lanes import load, pointer, scratch, store
 
 F = np.float32
 
 
-@njit(cache=True, nogil=True)
-def _start(total):
-    # Written out: arithmetic of whole arrays takes numba seconds to compile.
-    for k in range(3):
-        for v in range(total.shape[1]):
-            total[k, v] = 0.0
-
-
-@njit(cache=True, nogil=True)
-def _add(total, sums):
-    for k in range(3):
-        for v in range(total.shape[1]):
-            total[k, v] += sums[k, v]
-
-
-@njit(cache=True, nogil=True)
-def moments(x, y, W, neighbours, J, K, Lx, total):
+@Kernel
+def moments(block, total):
     """Find the excess energy and the magnetisation vector.
 
     The excess over -2 abs(J) - abs(K) per site is a sum of squares: of the differences of neighbouring unit vectors,
@@ -38,15 +23,15 @@ def moments(x, y, W, neighbours, J, K, Lx, total):
     Args:
         total: float64 (3, W), receives the excess of the total energy, sum of x, sum of y; rows are summed in float32,
             and then in float64.
-
-    For the other arguments see `mcmc.kernels`.
     """
+    (neighbours, J, K), Lx, W = block.interaction, block.Lx, len(block.beta)
     N = len(neighbours)
-    sums = np.empty((3, W), F)
-    _start(total)
     bond, ring = F(0.5) * abs(J), F(0.5) * abs(K)
     j, k = F(1.0) if J > 0 else F(-1.0), F(1.0) if K > 0 else F(-1.0)
-    x, y, neighbours, buffer = pointer(x), pointer(y), pointer(neighbours), pointer(sums)
+    x, y, neighbours = pointer(block.x), pointer(block.y), pointer(neighbours)
+    total, buffer = pointer(total), scratch(F, 3 * W)
+    for v in range(3 * W):
+        total[v] = 0.0
     for row in range(0, N, Lx):
         for v in range(0, W, 16):
             zero = load(x, row * W + v) * F(0.0)
@@ -68,20 +53,22 @@ def moments(x, y, W, neighbours, J, K, Lx, total):
             store(buffer, v, energy)
             store(buffer, W + v, mx)
             store(buffer, 2 * W + v, my)
-        _add(total, sums)
+        for v in range(3 * W):
+            total[v] += buffer[v]
 
 
-@njit(cache=True, nogil=True)
-def term_moments(x, y, W, owned, row_length, total):
+@Kernel
+def term_moments(block, total):
     """Find the excess energy over the sum of all terms at their least, and the magnetisation, of any sum of terms.
 
     A term of unit amplitude z costs |J| (1 - Re z) = |J| |z - 1|^2 / 2 more than its least.
     ``total`` receives what it does from `moments`.
     """
+    owned, row_length, W = block.owned, block.Lx, len(block.beta)
     N, others, terms = len(owned.neighbours), owned.neighbours.shape[1], owned.amplitudes.shape[1]
-    sums = np.empty((3, W), F)
-    _start(total)
-    x, y, buffer = pointer(x), pointer(y), pointer(sums)
+    x, y, total, buffer = pointer(block.x), pointer(block.y), pointer(total), scratch(F, 3 * W)
+    for v in range(3 * W):
+        total[v] = 0.0
     program, neighbours, amplitudes = pointer(owned.program), pointer(owned.neighbours), pointer(owned.amplitudes)
     for row in range(0, N, row_length):
         for v in range(0, W, 16):
@@ -103,13 +90,14 @@ def term_moments(x, y, W, owned, row_length, total):
             store(buffer, v, energy)
             store(buffer, W + v, mx)
             store(buffer, 2 * W + v, my)
-        _add(total, sums)
+        for v in range(3 * W):
+            total[v] += buffer[v]
 
 
-@njit(cache=True, nogil=True)
-def angles(x, y, out):
-    """Write the angles of every spin to ``out``, float32 of the shape of x, in (-pi, pi)."""
-    size = len(x)
-    x, y, out = pointer(x), pointer(y), pointer(out)
+@Kernel
+def angles(block, out):
+    """Write the angles of as many spins as there is room for to ``out``, flat float32, in (-pi, pi)."""
+    size = len(out)
+    x, y, out = pointer(block.x), pointer(block.y), pointer(out)
     for k in range(0, size, 16):
         store(out, k, arctangent2(load(y, k), load(x, k)))

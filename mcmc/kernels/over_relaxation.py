@@ -7,18 +7,19 @@ for EXY too, so the reflection is exact there.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mcmc.kernels.calls import Kernel
 from mcmc.kernels.field import local_field, opened
 from mcmc.kernels.lanes import load, pointer, store
 
 F = np.float32
 
 
-@njit(cache=True, nogil=True)
-def over_relaxation(x, y, W, interaction, order):
-    """One sweep of the W lanes of a block, in place; see `mcmc.kernels` for the arguments."""
-    x, y, interaction = pointer(x), pointer(y), opened(interaction)
+@Kernel
+def over_relaxation(block, width, axis, move, accepted, order):
+    """One sweep of every replica of a block, in place; see `mcmc.kernels.steps` for the arguments."""
+    W, interaction = len(block.beta), opened(block.interaction)
+    x, y = pointer(block.x), pointer(block.y)
     first, last, length, stride = order
     for start in range(first, last, length):
         for offset in range(stride):

@@ -3,139 +3,154 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-from numba.extending import overload
+from numba import typeof, types
 
-from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATION, TWIST, Square
+from mcmc.kernels.calls import Caller, Kernel, entry
+from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATION, TWIST, BlockArrays, Square
 from mcmc.kernels.field import sites
 from mcmc.kernels.heat_bath import heat_bath
 from mcmc.kernels.lines import lines
 from mcmc.kernels.measure import angles, moments, term_moments
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
-from mcmc.kernels.strips import copy_first_row, copy_last_row, copy_rows
+from mcmc.kernels.strips import copy_row
 from mcmc.kernels.twist import twist
 
+SWEEPS = {HEAT_BATH: heat_bath, METROPOLIS: metropolis, OVER_RELAXATION: over_relaxation, LINES: lines, TWIST: twist}
+"""Kernels by their number. Each is called with
 
-@njit(cache=True, nogil=True)
-def run(
-    x,
-    y,
-    beta,
-    width,
-    keys,
-    shared,
-    interaction,
-    owned,
-    Lx,
-    strips,
-    program,
-    numbers_per_step,
-    step,
-    draws,
-    thin,
-    accepted,
-    sums,
-    theta,
-):
-    """Advance a block by ``thin`` steps, measure it, and so on, in place; see `mcmc.kernels` for common arguments.
+- ``block``: `BlockArrays`.
+- ``width``: float32 (W,), step widths of Metropolis in (0, 1], in units of pi.
+- ``axis``: 0 or 1, of moves along an axis.
+- ``move``: uint64, the number of the random move that it uses.
+- ``accepted``: float32 (W,), to which each lane's accepted proposals are added.
+- ``order``: the sites that it visits; see `mcmc.kernels`.
+"""
+_VECTOR = types.Array(types.float32, 1, "C")
+_SWEEP = Caller(_VECTOR, types.int64, types.uint64, _VECTOR, types.UniTuple(types.int64, 4))
+_COPY, _MOMENTS, _ANGLES = Caller(types.boolean), Caller(types.Array(types.float64, 2, "C")), Caller(_VECTOR)
+_NOTHING, _NO_LINES = np.empty((0, 0), np.float32), np.empty((0, 6), np.int64)
+_COPY_LINE = np.array([(0, 1, 1, 1, 0, 0)])
+_sweep, _copy, _measure, _write = (each.invoke for each in (_SWEEP, _COPY, _MOMENTS, _ANGLES))
+
+
+class Steps:
+    """Steps and measurements of one block; its kernels are compiled where they are first needed.
 
     Args:
-        width: float32 (W,), step widths of Metropolis.
-        shared: uint32 (4 * W,), keys that the lanes of a replica have in common.
-        owned: as `mcmc.kernels.measure` takes it.
-        strips: lanes of a replica; see `mcmc.kernels.strips`.
-        program: int64 (n, 5): which kernel (`conventions.HEAT_BATH`, ...), how often in a step, every how many steps,
-            the first of the step's random moves that it uses, and an axis.
-        numbers_per_step: random moves that a step owns.
-        step: number of the first step since the start of the run.
-        draws: how many times.
-        thin: steps before each measurement.
-        accepted: float32 (n, W), to which each line's accepted proposals are added.
-        sums: float64 (draws, 3, W), receives what `mcmc.kernels.measure.moments` finds; of no draws if nothing is
-            measured.
-        theta: float32 (draws, n * W), receives the angles; of no draws if they are not wanted.
+        block: what they advance, in place.
     """
-    W, n = len(beta), sites(interaction) * len(beta)
+
+    def __init__(self, block: BlockArrays):
+        self._block = block
+        self._kind = typeof(block)
+        self._addresses: dict[Kernel, int] = {}
+
+    def _address(self, caller: Caller, kernel: Kernel) -> int:
+        if kernel not in self._addresses:
+            self._addresses[kernel] = caller.address(kernel, self._kind)
+        return self._addresses[kernel]
+
+    def run(
+        self,
+        program: np.ndarray,
+        width: np.ndarray,
+        accepted: np.ndarray,
+        numbers_per_step: int,
+        step: int,
+        draws: int,
+        thin: int,
+        with_moments: bool,
+        with_angles: bool,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Advance by ``thin`` steps, measure, and so on.
+
+        Args:
+            program: int64 (n, 5): which kernel (`conventions.HEAT_BATH`, ...), how often in a step, every how many
+                steps, the first of the step's random moves that it uses, and an axis.
+            width: float32 (W,), step widths of Metropolis.
+            accepted: float32 (n, W), to which the accepted proposals of each line of the program are added.
+            numbers_per_step: random moves that a step owns.
+            step: number of the first step since the start of the run.
+            draws: how many times.
+            thin: steps before each measurement.
+            with_moments, with_angles: what to measure.
+
+        Returns:
+            What `mcmc.kernels.measure.moments` finds in each lane, float64 (draws, 3, W), and the angles, float32
+            (draws, N, W); of no draws where they are not wanted.
+        """
+        lines = np.empty((len(program), 6), np.int64)
+        for row, (kernel, *rest) in zip(lines, program.tolist(), strict=True):
+            together = kernel == TWIST or (kernel == LINES and rest[-1] == 0)
+            row[:] = self._address(_SWEEP, SWEEPS[kernel]), together, *rest
+        numbers = numbers_per_step, step, draws, thin
+        return self._run(lines, width, accepted, numbers, draws if with_moments else 0, draws if with_angles else 0)
+
+    def measure(self, with_angles: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Measure as `run` does, once and without a step."""
+        return self._run(_NO_LINES, self._block.beta, _NOTHING, (0, 0, 1, 0), 1, int(with_angles))
+
+    def copy_rows(self) -> None:
+        """Bring all copies of rows up to date, after a move that does not do it; nothing to do for one strip."""
+        if self._block.strips > 1:
+            self._run(_COPY_LINE, self._block.beta, _NOTHING, (0, 0, 1, 1), 0, 0)
+
+    def _run(
+        self,
+        lines: np.ndarray,
+        width: np.ndarray,
+        accepted: np.ndarray,
+        numbers: tuple[int, int, int, int],
+        moments_of: int,
+        angles_of: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        block = self._block
+        N, W = len(block.interaction.neighbours), len(block.beta)
+        sums, theta = np.empty((moments_of, 3, W)), np.empty((angles_of, N * W), np.float32)
+        kernel = moments if isinstance(block.interaction, Square) else term_moments
+        copy = self._address(_COPY, copy_row) if block.strips > 1 else 0
+        measure = self._address(_MOMENTS, kernel) if moments_of else 0
+        write = self._address(_ANGLES, angles) if angles_of else 0
+        _run(block, lines, copy, measure, write, width, accepted, numbers, sums, theta)
+        return sums, theta.reshape(-1, N, W)
+
+
+@entry
+def _run(block, lines, copy, measure, write, width, accepted, numbers, sums, theta):
+    """See `Steps.run`.
+
+    Args:
+        lines: int64 (n, 6): the address of a kernel, or 0 for none; whether it advances all strips of a lattice
+            together; and what stands in the program.
+        copy, measure, write: addresses of `mcmc.kernels.strips.copy_row` and of the kernels that measure moments and
+            angles; 0 where they are not needed.
+        numbers: (numbers_per_step, step, draws, thin).
+        sums, theta: what `Steps.run` returns, theta as float32 (draws, N * W).
+    """
+    numbers_per_step, step, draws, thin = numbers
+    N, Lx, cut = sites(block.interaction), block.Lx, copy != 0
     for draw in range(draws):
         for now in range(step + draw * thin, step + (draw + 1) * thin):
             first = np.uint64(now) * np.uint64(numbers_per_step)
-            _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, now, first, accepted)
-        if len(sums):
-            _moments(x, y, W, interaction, owned, Lx, sums[draw])
-        if len(theta):
-            angles(x[:n], y[:n], theta[draw])
-
-
-@njit(cache=True, nogil=True)
-def _step(x, y, beta, width, keys, shared, interaction, Lx, strips, program, step, first, accepted):
-    """One step, whose random moves begin at ``first``; see `run`."""
-    W, N = len(beta), sites(interaction)
-    # All rows but the last of every strip, then the last; or one sequence of sites.
-    parts = 2 if strips > 1 else 1
-    for k in range(len(program)):
-        kernel, times, period, number, axis = program[k]
-        if step % period:
-            continue
-        for again in range(times):
-            move = first + np.uint64(number + again)
-            columns = axis == 0
-            if kernel == TWIST or (kernel == LINES and columns):
-                whole = np.int64(0), Lx
-                _turn(x, y, beta, shared, interaction, Lx, strips, kernel, columns, move, accepted[k], *whole)
-                copy_rows(x, y, W, N, Lx, strips)
-                continue
-            for part in range(parts):
-                begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
-                order = (begin, end, Lx, 2) if strips > 1 else (0, N, N, 1)
-                if kernel == HEAT_BATH:
-                    heat_bath(x, y, beta, keys, interaction, move, accepted[k], order)
-                elif kernel == METROPOLIS:
-                    metropolis(x, y, beta, width, keys, interaction, move, accepted[k], order)
-                elif kernel == OVER_RELAXATION:
-                    over_relaxation(x, y, W, interaction, order)
-                else:
-                    rows = begin // Lx, end // Lx
-                    _turn(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted[k], *rows)
-                if strips > 1 and part == 0:
-                    copy_first_row(x, y, W, N, Lx, strips)
-                elif strips > 1:
-                    copy_last_row(x, y, W, N, Lx, strips)
-
-
-def _moments(x, y, W, interaction, owned, Lx, total):
-    """What `mcmc.kernels.measure` finds, by what suits the interaction."""
-
-
-@overload(_moments)
-def _moments_of(x, y, W, interaction, owned, Lx, total):
-    if interaction.instance_class is not Square:
-        return lambda x, y, W, interaction, owned, Lx, total: term_moments(x, y, W, owned, Lx, total)
-
-    def of_a_square(x, y, W, interaction, owned, Lx, total):
-        moments(x, y, W, interaction.neighbours, interaction.J, interaction.K, Lx, total)
-
-    return of_a_square
-
-
-def _turn(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
-    """Turns of columns, of rows, and twists, which the other interactions do not have."""
-
-
-@overload(_turn)
-def _turn_of(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
-    if interaction.instance_class is not Square:
-
-        def nothing(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
-            pass
-
-        return nothing
-
-    def of_a_square(x, y, beta, keys, interaction, Lx, strips, kernel, columns, move, accepted, first, last):
-        neighbours, J = interaction.neighbours, interaction.J
-        if kernel == TWIST:
-            twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips)
-        else:
-            lines(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, first, last, strips)
-
-    return of_a_square
+            for k in range(len(lines)):
+                address, together, times, period, number, axis = lines[k]
+                if now % period:
+                    continue
+                for again in range(times):
+                    move = first + np.uint64(number + again)
+                    # All rows but the last of every strip, then the last; or one sequence of sites.
+                    parts = 2 if cut and not together else 1
+                    for part in range(parts):
+                        begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
+                        order = (begin, end, Lx, 2) if cut else (0, N, N, 1)
+                        if address:
+                            _sweep(address, block, (width, axis, move, accepted[k], order))
+                        if cut and part == 0:
+                            _copy(copy, block, (False,))
+                    if cut:
+                        _copy(copy, block, (True,))
+        if measure:
+            _measure(measure, block, (sums[draw],))
+        if write:
+            _write(write, block, (theta[draw],))

@@ -25,33 +25,22 @@ one lane, a chain in strips (8 at L = 16, else 16), and 16 chains in 16 lanes:
 
 from __future__ import annotations
 
-from numba import njit
-
+from mcmc.kernels.calls import Kernel
+from mcmc.kernels.field import sites
 from mcmc.kernels.lanes import from_last, from_next, load, pointer, store
 
 
-@njit(cache=True, nogil=True)
-def copy_first_row(x, y, W, sites, Lx, strips):
-    """Copy every strip's first row to the strip before; ``sites`` is the number of sites of a strip."""
-    x, y = pointer(x), pointer(y)
-    for k in range(0, Lx * W, 16):
-        store(x, sites * W + k, from_next(load(x, k), strips))
-        store(y, sites * W + k, from_next(load(y, k), strips))
-
-
-@njit(cache=True, nogil=True)
-def copy_last_row(x, y, W, sites, Lx, strips):
-    """Copy every strip's last row to the strip that follows; ``sites`` is the number of sites of a strip."""
-    x, y = pointer(x), pointer(y)
-    last, to = (sites - Lx) * W, (sites + Lx) * W
-    for k in range(0, Lx * W, 16):
-        store(x, to + k, from_last(load(x, last + k), strips))
-        store(y, to + k, from_last(load(y, last + k), strips))
-
-
-@njit(cache=True, nogil=True)
-def copy_rows(x, y, W, sites, Lx, strips):
-    """Bring all copies of rows up to date, after a move that does not do it; nothing to do for one strip."""
-    if strips > 1:
-        copy_first_row(x, y, W, sites, Lx, strips)
-        copy_last_row(x, y, W, sites, Lx, strips)
+@Kernel
+def copy_row(block, last):
+    """Copy every strip's first row to the strip before, or its last row to the strip that follows."""
+    W, Lx, strips = len(block.beta), block.Lx, block.strips
+    x, y, n = pointer(block.x), pointer(block.y), sites(block.interaction)
+    if last:
+        source, target = (n - Lx) * W, (n + Lx) * W
+        for k in range(0, Lx * W, 16):
+            store(x, target + k, from_last(load(x, source + k), strips))
+            store(y, target + k, from_last(load(y, source + k), strips))
+    else:
+        for k in range(0, Lx * W, 16):
+            store(x, n * W + k, from_next(load(x, k), strips))
+            store(y, n * W + k, from_next(load(y, k), strips))

@@ -10,33 +10,31 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, uniform
+from mcmc.kernels.calls import Kernel
 from mcmc.kernels.field import normalised, words
-from mcmc.kernels.lanes import any_lane, group_sum, load, pointer, signed, store, where
+from mcmc.kernels.lanes import any_lane, group_sum, load, pointer, scratch, signed, store, where
 
 F = np.float32
 
 
-@njit(cache=True, nogil=True)
-def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips):
-    """Propose one twist along x (``columns``) or y, in place.
-
-    ``keys`` must be the same for the ``strips`` lanes of a replica; for the other arguments see `mcmc.kernels`.
-    """
-    N, W = len(neighbours), len(beta)
+@Kernel
+def twist(block, width, axis, move, accepted, order):
+    """Propose one twist along x (axis 0) or y, in place; see `mcmc.kernels.steps` for the arguments."""
+    N, W, Lx, strips = len(block.interaction.neighbours), len(block.beta), block.Lx, block.strips
+    J, columns = block.interaction.J, axis == 0
     side, length = (0, Lx) if columns else (2, N // Lx * strips)
     delta = 2 * math.pi / length
     cost, slope, share = F(math.cos(delta) - 1), F(math.sin(delta)), F(1.0) / F(strips)
     # Where each lane's strip begins: along y its angles start from there.
-    starts = np.zeros((2, 16), F)
+    origin = scratch(F, 32)
     for lane in range(16):
         angle = 0.0 if columns else delta * (N // Lx) * (lane % strips)
-        starts[0, lane], starts[1, lane] = math.cos(angle), math.sin(angle)
-    origin = pointer(starts)
-    x, y, beta, keys = pointer(x), pointer(y), pointer(beta), pointer(keys)
-    neighbours, accepted = pointer(neighbours), pointer(accepted)
+        origin[lane], origin[16 + lane] = math.cos(angle), math.sin(angle)
+    # The lanes of a replica draw together.
+    x, y, beta, keys = pointer(block.x), pointer(block.y), pointer(block.beta), pointer(block.shared)
+    neighbours, accepted = pointer(block.interaction.neighbours), pointer(accepted)
     c_start, s_start = load(origin, 0), load(origin, 16)
     for v in range(0, W, 16):
         zero = load(beta, v) * F(0.0)
@@ -64,5 +62,3 @@ def twist(x, y, beta, keys, neighbours, J, Lx, columns, move, accepted, strips):
                 a_new, b_new = normalised(a * c - b * s, a * s + b * c)
                 store(x, i * W + v, where(accept, a_new, a))
                 store(y, i * W + v, where(accept, b_new, b))
-    # Pointers do not keep the array alive.
-    starts[0, 0] = 0

@@ -49,15 +49,27 @@ def prepare_environment(package: Path) -> None:
         sys.modules["numba"].config.CACHE_DIR = str(cache)
 
 
-def announce_compilation(kernel: Any) -> None:
-    """Say that kernels are compiled now, which takes some seconds the first time, unless compiled code is kept already.
+def announce_compilation(package: str) -> None:
+    """Have this process say, once, that functions of a package are compiled now; not where compiled code is kept.
 
     Args:
-        kernel: a compiled function.
+        package: name of the package.
     """
-    cache = Path(kernel._cache.cache_path)
-    if not kernel.signatures and not any(cache.glob(f"*.{kernel.py_func.__name__}-*.nbi")):
-        logger.info("compiling kernels, once for this installation: some 10 seconds")
+    from numba.core import event
+
+    class Listener(event.Listener):
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            module = event.data["dispatcher"].py_func.__module__
+            if not self.said and module.startswith(package):
+                self.said = True
+                logger.info("compiling kernels, once for this installation and kind of model: some seconds")
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Listener())
 
 
 def require_compiler() -> None:

@@ -119,8 +119,7 @@ class Program:
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, numbers_per_step: int) -> None:
         """Make steps, in place; see `Move.advance`."""
-        W = len(block.beta)
-        self._run(block, step, 1, steps, numbers_per_step, np.empty((0, 3, W)), np.empty((0, W), np.float32))
+        self._run(block, step, 1, steps, numbers_per_step, False, False)
 
     def measure(
         self, block: ReplicaBlock, step: int, draws: int, thin: int, numbers_per_step: int, angles: bool
@@ -131,47 +130,18 @@ class Program:
             What `mcmc.kernels.measure` finds in each lane, float64 (draws, 3, W), and the angles, float32
             (draws, n, W), or none of them.
         """
-        n, W = len(block.neighbours), len(block.beta)
-        sums, theta = np.empty((draws, 3, W)), np.empty((draws if angles else 0, n * W), np.float32)
-        self._run(block, step, draws, thin, numbers_per_step, sums, theta)
-        return sums, theta.reshape(-1, n, W)
+        return self._run(block, step, draws, thin, numbers_per_step, True, angles)
 
     def _run(
-        self,
-        block: ReplicaBlock,
-        step: int,
-        draws: int,
-        thin: int,
-        numbers_per_step: int,
-        sums: np.ndarray,
-        theta: np.ndarray,
-    ) -> None:
-        from mcmc.kernels.steps import run
-
+        self, block: ReplicaBlock, step: int, draws: int, thin: int, numbers_per_step: int, moments: bool, angles: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         accepted = np.zeros((len(self.moves), len(block.beta)), np.float32)
-        run(
-            block.x.ravel(),
-            block.y.ravel(),
-            block.beta,
-            block.tuned.get(Metropolis.name, block.beta),
-            block.keys.ravel(),
-            block.shared_keys.ravel(),
-            block.interaction,
-            block.owned,
-            block.lattice.Lx,
-            block.strips,
-            self._lines,
-            numbers_per_step,
-            step,
-            draws,
-            thin,
-            accepted,
-            sums,
-            theta,
-        )
+        width = block.tuned.get(Metropolis.name, block.beta)
+        made = block.steps.run(self._lines, width, accepted, numbers_per_step, step, draws, thin, moments, angles)
         for move, row in zip(self.moves, accepted, strict=True):
             if move.numbers:
                 block.counts[move.name] += row
+        return made
 
 
 @dataclass(frozen=True)

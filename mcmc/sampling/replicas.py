@@ -7,19 +7,21 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.kernels.conventions import OFFSETS, STRIPS, WIDTH, Interaction, Owned, Square
+from mcmc.kernels.conventions import OFFSETS, STRIPS, WIDTH, BlockArrays, Interaction, Owned, Square
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, require_known
-from mcmc.runtime.compiler import announce_compilation
 from mcmc.sampling.interactions import interaction_of, owned_by
-from mcmc.sampling.moves import KernelMove, Move, counted_steps
+from mcmc.sampling.moves import Move, counted_steps
 from mcmc.sampling.rng import lane_keys
 from mcmc.sampling.samplers import Sampler
+
+if TYPE_CHECKING:
+    from mcmc.kernels.steps import Steps
 
 _MEASURED = 2**20
 """Angles of a block that are held at once, before they are put in order."""
@@ -92,14 +94,29 @@ class ReplicaBlock:
         used = values[..., : self.size * self.strips]
         return used.reshape(*used.shape[:-1], self.size, self.strips)
 
+    @cached_property
+    def steps(self) -> Steps:
+        """What calls kernels for it."""
+        from mcmc.kernels.steps import Steps
+
+        return Steps(
+            BlockArrays(
+                self.x.ravel(),
+                self.y.ravel(),
+                self.beta,
+                self.keys.ravel(),
+                self.shared_keys.ravel(),
+                self.interaction,
+                None if isinstance(self.interaction, Square) else self.owned,
+                self.lattice.Lx,
+                self.strips,
+            )
+        )
+
     def copy_rows(self) -> None:
         """Bring the copies of rows at the seams of strips up to date; see `mcmc.kernels.strips`."""
         if self.strips > 1:
-            from mcmc.kernels.strips import copy_rows
-
-            copy_rows(
-                self.x.ravel(), self.y.ravel(), len(self.beta), len(self.neighbours), self.lattice.Lx, self.strips
-            )
+            self.steps.copy_rows()
 
     def prepare(self, move: Move) -> None:
         """Make room for what a move counts and tunes."""
@@ -367,10 +384,6 @@ class Replicas:
         if sampler is self._prepared:
             return
         self._prepared = sampler
-        if any(isinstance(move, KernelMove) for move in sampler.moves):
-            from mcmc.kernels.steps import run
-
-            announce_compilation(run)
         for move in sampler.moves:
             self._accepted.setdefault(move.name, np.zeros(self.size))
             for block in self.blocks:
@@ -464,19 +477,7 @@ def by_replica(block: ReplicaBlock, values: np.ndarray) -> np.ndarray:
 
 
 def _measure(block: ReplicaBlock, n: int, series: np.ndarray, theta: np.ndarray | None) -> None:
-    from mcmc.kernels import measure
-
-    x, y, W = block.x.ravel(), block.y.ravel(), len(block.beta)
-    sums = np.empty((1, 3, W))
-    if isinstance(block.interaction, Square):
-        measure.moments(x, y, W, *block.interaction, block.lattice.Lx, sums[0])
-    else:
-        measure.term_moments(x, y, W, block.owned, block.lattice.Lx, sums[0])
-    out = np.empty((0, W), np.float32)
-    if theta is not None:
-        out = np.empty_like(block.x)
-        measure.angles(x, y, out.ravel())
-    _keep(block, slice(n, n + 1), series, theta, sums, out[None])
+    _keep(block, slice(n, n + 1), series, theta, *block.steps.measure(theta is not None))
 
 
 def _keep(

@@ -7,9 +7,9 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from numba import njit
 
 from mcmc.runtime import compiler
 
@@ -79,15 +79,17 @@ def test_what_is_usual_is_left_alone(monkeypatch, caplog):
     assert not caplog.text
 
 
-def test_compilation_is_announced_where_nothing_is_kept(tmp_path, caplog):
-    def kernel():
-        return None
+def test_compilation_is_announced_once_where_it_happens(caplog):
+    def kernel(a):
+        return a + 1
 
-    fresh = SimpleNamespace(_cache=SimpleNamespace(cache_path=str(tmp_path)), signatures=[], py_func=kernel)
+    compiled = njit(kernel)
+    kernel.__module__ = "announced.kernels.one"
+    compiler.announce_compilation("announced.kernels")
     with caplog.at_level("INFO"):
-        compiler.announce_compilation(fresh)
-        assert "compiling kernels, once for this installation: some 10 seconds" in caplog.messages
-        caplog.clear()
-        (tmp_path / "steps.kernel-12.py311.nbi").touch()
-        compiler.announce_compilation(fresh)
+        njit(lambda a: a)(1)
         assert not caplog.messages
+        compiled(1)
+        compiled(1)
+        compiled(1.0)
+    assert caplog.messages == ["compiling kernels, once for this installation and kind of model: some seconds"]
