@@ -349,47 +349,79 @@ class Multiscale(Flow):
             c = conditioner(u[:, :, table], temperature)
             yield generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
 
+    def redraw_group(
+        self, theta: Tensor, temperature: Any, group: int, generator: torch.Generator, kept: Tensor | None = None
+    ) -> Tensor:
+        """Draw the sites of one group anew, given all groups before it; every other site keeps its angle.
+
+        Args:
+            theta, temperature: see `Flow.log_prob`.
+            group: its number.
+            generator: source of randomness on the flow's device.
+            kept: bool (n, sites of the group), sites of it that keep their angle too.
+        """
+        T = self._temperatures(len(theta), temperature)
+        drawn = self._draw(theta, T, generator, group, group + 1)[0]
+        if kept is not None:
+            sites = self.get_buffer(f"_sites_{group}")
+            old, new = theta.flatten(1), drawn.flatten(1).clone()
+            new[:, sites] = torch.where(kept, old[:, sites], new[:, sites])
+            drawn = new.view_as(theta)
+        return drawn
+
     @torch.no_grad()
     def _draw(
-        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int = 0
+        self,
+        theta: Tensor,
+        temperature: Tensor,
+        generator: torch.Generator | None,
+        first: int = 0,
+        end: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``."""
+        """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``.
+
+        With ``end`` only the groups before that number are drawn, and all else comes from ``theta``.
+        """
         temperature = self.reduced(temperature)
         draw = self._draw_fused if serves(theta, temperature) else self._draw_plain
         drawn = [
-            draw(*piece, generator, first)
+            draw(*piece, generator, first, end)
             for piece in zip(theta.split(self._piece), temperature.split(self._piece), strict=True)
         ]
         return torch.cat([each for each, _ in drawn]), torch.cat([log_q for _, log_q in drawn])
 
     def _draw_plain(
-        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int
+        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int, end: int | None
     ) -> tuple[Tensor, Tensor]:
         n = len(temperature)
         theta = theta.flatten(1).clone()
         u = self._spins(theta)
         log_q = torch.zeros(n, dtype=torch.float64, device=self.device)
-        for conditioner, nodes, sites, table in self._groups()[first:]:
+        for conditioner, nodes, sites, table in self._groups()[first:end]:
             c = conditioner(u[:, :, table], temperature)
             drawn, direction, log_density = generalised_von_mises.sample(c, nodes=nodes, generator=generator)
             theta[:, sites], u[:, :, sites] = drawn, direction
             log_q = log_q + log_density.sum(-1, dtype=torch.float64)
         theta = wrap(theta).view(n, *self.lattice.shape)
+        if end is not None:
+            return theta, log_q
         return theta, log_q + self.last.draw_(theta, temperature, generator)
 
     def _draw_fused(
-        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int
+        self, theta: Tensor, temperature: Tensor, generator: torch.Generator | None, first: int, end: int | None
     ) -> tuple[Tensor, Tensor]:
         n, theta, padded = len(temperature), _padded(theta), _padded(temperature)
         B, T, u = len(theta), fused.Temperatures.of(padded), self._spins(theta).mT.contiguous()
         angles = theta.flatten(1).T.contiguous()
         log_q = torch.zeros(B, dtype=torch.float64)
-        for conditioner, nodes, sites, table in self._groups()[first:]:
+        for conditioner, nodes, sites, table in self._groups()[first:end]:
             random = torch.rand((2, len(sites) * B), generator=generator)
             drawn, direction, log_density = fused.sample(conditioner, u[:, table.T].flatten(2), random, T, nodes=nodes)
             angles[sites], u[:, sites] = drawn.view(-1, B), direction.view(2, -1, B)
             log_q += log_density.view(-1, B).sum(0, dtype=torch.float64)
         theta = wrap(angles.T[:n]).contiguous().view(n, *self.lattice.shape)
+        if end is not None:
+            return theta, log_q[:n]
         return theta, log_q[:n] + self.last.draw_(theta, temperature, generator)
 
 
