@@ -69,11 +69,17 @@ class Task(NamedTuple):
     objective: str = "log_variance"
     limits: tuple[float, float] = (0.05, 2.05)
     """Lowest and highest of 32 temperatures."""
+    kind: str = ""
+    """Tells apart flows of one model with nets of different sizes."""
 
     @property
     def name(self) -> str:
         """Such as ``xy16``."""
-        return f"{self.model}{self.size}"
+        return self.name_at(self.size)
+
+    def name_at(self, size: int) -> str:
+        """The same on another lattice."""
+        return f"{self.model}{size}{self.kind}"
 
     @property
     def lattice(self) -> Lattice:
@@ -88,12 +94,13 @@ class Task(NamedTuple):
 CHAINS = (
     (Task("xy", 8, 0.6, 64), Task("xy", 16, 1.2, 32), Task("xy", 32, 1.4, 16), Task("xy", 64, 0.8, 4)),
     (Task("exy", 8, 1.0, 64), Task("exy", 16, 2.0, 32)),
+    (Task("exy", 8, 1.0, 64, kind="-wide"), Task("exy", 16, 2.0, 32, kind="-wide")),
     (Task("fully_frustrated", 8, 1.0, 32, limits=(0.2, 1.2)),),
 )
 """Trainings one after the other; the chains go side by side.
 
-They minimise the variance of log w over draws of the ensemble alone, without draws of the flow: what is nearly right
-learns fastest that way."""
+The narrow nets of EXY are small files. All minimise the variance of log w over draws of the ensemble alone, without
+draws of the flow: what is nearly right learns fastest that way."""
 WEIGHTS = {"model": 0.0}
 PAPER = replace(
     published.FULL,
@@ -138,11 +145,13 @@ class Ensembles:
 
     def __init__(self, chains: Sequence[Sequence[Task]], draws: int):
         self._pool = ThreadPoolExecutor(3)
-        self._made: dict[tuple[str, str], Future[Any]] = {}
+        self._made: dict[tuple[Any, ...], Future[Any]] = {}
         for task in (task for tasks in itertools.zip_longest(*chains) for task in tasks if task is not None):
             n = max(10, draws * 16**2 // max(task.size, 16) ** 2)
             for part, seed, count in (("train", 1, n), ("test", 2, max(10, min(n, draws // 4)))):
-                self._made[task.name, part] = self._pool.submit(
+                if (key := self._key(task, part)) in self._made:
+                    continue
+                self._made[key] = self._pool.submit(
                     generate,
                     task.build_model(),
                     size=task.size,
@@ -154,11 +163,15 @@ class Ensembles:
 
     def ready(self, task: Task) -> bool:
         """Whether both are there."""
-        return all(self._made[task.name, part].done() for part in ("train", "test"))
+        return all(self._made[self._key(task, part)].done() for part in ("train", "test"))
 
     def get(self, task: Task, part: str) -> Any:
         """The ensemble, as soon as it is there."""
-        return self._made[task.name, part].result()
+        return self._made[self._key(task, part)].result()
+
+    @staticmethod
+    def _key(task: Task, part: str) -> tuple[Any, ...]:
+        return task.model, task.size, task.limits, part
 
     def close(self) -> None:
         """Make no more."""
@@ -503,7 +516,7 @@ def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
     if flow.device.type == "cuda":
         theta = reference.theta().reshape(len(reference.temperatures), -1, *flow.lattice.shape)
         draws = ResidentDraws(theta, reference.temperatures, device=flow.device, model=flow.model)
-        return CapturedTrainer(flow, settings, draws, priority=-1)
+        return CapturedTrainer(flow, settings, draws)
     sample = Loader(reference, np.random.default_rng(1)).sample
     return Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, model=flow.model))
 
@@ -541,7 +554,7 @@ def starting_flow(
     shipped, side = checkpoint.shipped(), task.size
     found: list[tuple[Multiscale, str]] = []
     while side >= 4:
-        name = f"{task.model}{side}"
+        name = task.name_at(side)
         flow, source = trained.get(name), name
         if flow is None and begun is not None and (begun / f"{name}.pt").exists() and not found:
             flow, source = checkpoint.load(begun / f"{name}.pt").flow, str(begun / f"{name}.pt")
