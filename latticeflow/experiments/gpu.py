@@ -92,9 +92,17 @@ class Task(NamedTuple):
 
 
 CHAINS = (
-    (Task("xy", 8, 0.6, 64), Task("xy", 16, 1.2, 32), Task("xy", 32, 1.4, 16), Task("xy", 64, 0.8, 4)),
-    (Task("exy", 8, 1.0, 64), Task("exy", 16, 2.0, 32)),
-    (Task("exy", 8, 1.0, 64, kind="-wide"), Task("exy", 16, 2.0, 32, kind="-wide")),
+    (
+        Task("xy", 8, 0.6, 64, learning_rate=1e-3),
+        Task("xy", 16, 1.2, 64, learning_rate=1e-3),
+        Task("xy", 32, 1.4, 16, learning_rate=2e-3),
+        Task("xy", 64, 0.8, 4),
+    ),
+    (Task("exy", 8, 1.0, 128, learning_rate=1e-3), Task("exy", 16, 2.0, 64, learning_rate=1.5e-3)),
+    (
+        Task("exy", 8, 1.0, 128, kind="-wide", learning_rate=1e-3),
+        Task("exy", 16, 2.0, 64, kind="-wide", learning_rate=1.5e-3),
+    ),
     (Task("fully_frustrated", 8, 1.0, 32, limits=(0.2, 1.2)),),
 )
 """Trainings one after the other; the chains go side by side.
