@@ -177,7 +177,7 @@ figure
 # Each point is a configuration: six spots, a ring, a disc. The energies of the bonds and of the anisotropy, one by one:
 
 # %%
-table.select(observables=["magnetization", "clock_order", "energy_J", "energy_h6", "helicity_modulus"])
+table.select(observables=["magnetization", "clock_order", "energy_J", "energy_h6"])
 
 # %% [markdown]
 # Which observables a table has depends on the model, as these three show: chirality makes no sense for a clock.

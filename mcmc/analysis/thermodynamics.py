@@ -217,8 +217,8 @@ def _no_overlap(model: Model, lattice: Lattice, chains: int) -> str:
     return "" if chains > 1 else "an overlap needs two chains at each temperature"
 
 
-def _flat(model: Model, shape: Sequence[int]) -> str:
-    return "" if len(shape) == 3 else "the lattice has no third axis"
+def _no_stiffness_across(model: Model, shape: Sequence[int]) -> str:
+    return order.no_stiffness(model, shape) if len(shape) == 3 else "the lattice has no third axis"
 
 
 def _helicity_modulus(*axes: str) -> Observable:
@@ -253,13 +253,16 @@ for _name, _observable in {
     "structure_factor": Observable(lambda moments: (moments["magnetization"] ** 2,), _structure_factor),
     "binder_cumulant": _binder_of("magnetization"),
     "vortex_density": _only(order.no_vortices, _mean_of("vortex_density")),
-    "helicity_modulus": _helicity_modulus(),
-    "helicity_modulus_x": _helicity_modulus("x"),
-    "helicity_modulus_y": _helicity_modulus("y"),
-    "helicity_modulus_z": _only(_flat, _helicity_modulus("z")),
-    "correlation_length": Observable(
-        lambda moments: (moments["magnetization"] ** 2, *(moments[f"long_wave_{axis}"] for axis in _axes(moments))),
-        _correlation_length,
+    "helicity_modulus": _only(order.no_stiffness, _helicity_modulus()),
+    "helicity_modulus_x": _only(order.no_stiffness, _helicity_modulus("x")),
+    "helicity_modulus_y": _only(order.no_stiffness, _helicity_modulus("y")),
+    "helicity_modulus_z": _only(_no_stiffness_across, _helicity_modulus("z")),
+    "correlation_length": _only(
+        order.no_length,
+        Observable(
+            lambda moments: (moments["magnetization"] ** 2, *(moments[f"long_wave_{axis}"] for axis in _axes(moments))),
+            _correlation_length,
+        ),
     ),
     "nematic_order": _mean_of("nematic_order"),
     "plaquette_term": _mean_of("plaquette_term"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,7 +105,50 @@ def no_windings(model: Model, shape: Sequence[int] = ()) -> str:
     """Why winding numbers say nothing about a model; empty if they do."""
     if any(isinstance(found.present, np.ndarray) for found in bonds(model)):
         return "bonds are missing round the lattice"
-    return no_vortices(model)
+    if reason := no_vortices(model):
+        return reason
+    return "" if _satisfied_plaquettes(model) else "its plaquettes are frustrated: rows do not wind by whole turns"
+
+
+@lru_cache(maxsize=64)
+def _satisfied_plaquettes(model: Model) -> bool:
+    """Whether the bonds of every plaquette, of which none are missing, can all be satisfied."""
+
+    def flux(a: int, b: int) -> Any:
+        first, second = (bonds(model)[axis].turns for axis in (a, b))
+        if np.ndim(first) == np.ndim(second) == 0:
+            return 0.0
+        shape = np.broadcast_shapes(np.shape(first), np.shape(second))
+        along, across = _over(first, shape), _over(second, shape)
+        return along + np.roll(across, -1, -1 - a) - np.roll(along, -1, -1 - b) - across
+
+    pairs = combinations(range(model.dimensions), 2)
+    return all(bool((np.abs((flux(a, b) + 0.5) % 1 - 0.5) < 1e-9).all()) for a, b in pairs)
+
+
+def no_stiffness(model: Model, shape: Sequence[int] = ()) -> str:
+    """Why a model has no helicity modulus; empty if it has.
+
+    It is the second derivative of the free energy by a twist of the boundary, at no twist: of the sum of all charges'
+    dipoles where a twist can be spread over the lattice, and where no current flows without one.
+    """
+    if not model.rotation:
+        return "turning all spins changes its energy, so that a twist cannot be spread over the lattice"
+    return "" if model.reflection else "its phases drive a mean current, which the definition leaves out of account"
+
+
+def no_length(model: Model, shape: Sequence[int] = ()) -> str:
+    """Why the decay of the magnetisation's correlations says nothing about a model's order; empty if it does."""
+    if model.turns == 1:
+        return "a field gives the spins a mean direction, which its definition would take for an infinite length"
+    wanted = [bond(model, offset) for offset in _bond_offsets(model)]
+    present = [each for each in wanted if each.present is not False]
+    if not present:
+        return "it has no bonds of charges 1 and -1"
+    apart = all(np.all((np.abs(each.turns) > 0.25) | np.logical_not(each.present)) for each in present)
+    if apart or frustrated_plaquettes(model, shape):
+        return "its bonds do not order all spins alike, so that the magnetisation is not its order"
+    return ""
 
 
 def no_clock(model: Model, shape: Sequence[int] = ()) -> str:

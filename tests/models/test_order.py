@@ -279,6 +279,14 @@ def test_overlap_of_replicas():
 
 def test_tables_show_what_makes_sense():
     plain = set(observables_of(XY(), SQUARE))
+    stiff = {"helicity_modulus", "helicity_modulus_x", "helicity_modulus_y"}
+    less = {
+        presets.antiferromagnet(): {"correlation_length"},
+        presets.triangular(-1.0): {"correlation_length"},
+        presets.clock(5): stiff,
+        presets.gauge_glass(SQUARE): {*stiff, "winding_square"},
+        presets.twisted(XY(), SQUARE, (0.3, 0.2)): stiff,
+    }
     cases = {
         presets.antiferromagnet(): {"staggered_magnetization", "staggered_binder", "sublattice_magnetization"},
         presets.triangular(-1.0): {"chirality", "chirality_square", "chirality_binder"},  # 4 is not a multiple of 3
@@ -290,9 +298,9 @@ def test_tables_show_what_makes_sense():
         ExtendedXY(): {"energy_J", "energy_K"},
     }
     for model, more in cases.items():
-        assert set(observables_of(model, SQUARE, 2)) == plain | more, model
+        assert set(observables_of(model, SQUARE, 2)) == (plain - less.get(model, set())) | more, model
     nematic = set(observables_of(presets.generalised_xy(0.0), SQUARE))
-    assert plain - nematic == {"vortex_density", "winding_square"}
+    assert plain - nematic == {"vortex_density", "winding_square", "correlation_length"}
     cubic = set(observables_of(XY(dimensions=3), Lattice(4, 4, 4)))
     assert cubic == plain | {"helicity_modulus_z"}
     with pytest.raises(InputError, match="two axes alone"):
@@ -319,3 +327,41 @@ def test_structure_factor_as_a_map():
     distance, G, _ = mcmc.correlation_function(ensemble, 2.0).along_axes()
     assert distance.tolist() == [0, 1, 2]
     assert G[0] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "reason"),
+    [
+        ("helicity_modulus", XY() + presets.field(0.3), "turning all spins changes its energy"),
+        ("helicity_modulus_x", presets.clock(6), "turning all spins changes its energy"),
+        ("helicity_modulus_y", presets.gauge_glass(SQUARE), "its phases drive a mean current"),
+        ("helicity_modulus_z", presets.clock(6, dimensions=3), "turning all spins changes its energy"),
+        ("correlation_length", XY() + presets.field(0.3), "a field gives the spins a mean direction"),
+        ("correlation_length", presets.antiferromagnet(), "do not order all spins alike"),
+        ("correlation_length", presets.triangular(-1.0), "do not order all spins alike"),
+        ("correlation_length", presets.fully_frustrated(SQUARE), "do not order all spins alike"),
+        ("correlation_length", presets.generalised_xy(0.0), "no bonds of charges 1 and -1"),
+        ("winding_square", presets.fully_frustrated(SQUARE), "its plaquettes are frustrated"),
+        ("winding_square", presets.gauge_glass(SQUARE), "its plaquettes are frustrated"),
+    ],
+)
+def test_what_makes_no_sense_is_left_out_with_the_reason(name, model, reason):
+    lattice = SQUARE if model.dimensions == 2 else Lattice(4, 4, 4)
+    assert name not in observables_of(model, lattice)
+    with pytest.raises(InputError, match=f"{name} makes no sense for .*{reason}"):
+        chosen([name], model, lattice)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (presets.clock(6), {"correlation_length", "winding_square", "vortex_density"}),
+        (presets.antiferromagnet(), {"helicity_modulus", "winding_square"}),
+        (presets.fully_frustrated(SQUARE), {"helicity_modulus", "vortex_density"}),
+        (presets.plus_minus_j(SQUARE, p=0.05), {"helicity_modulus", "correlation_length"}),
+        (presets.antiperiodic(XY(), SQUARE), {"helicity_modulus", "winding_square", "correlation_length"}),
+        (presets.triangular(), {"helicity_modulus", "correlation_length"}),
+    ],
+)
+def test_what_makes_sense_stays(model, names):
+    assert names <= {*observables_of(model, SQUARE)}

@@ -60,6 +60,25 @@ def table(rows):
     return HEAD + summary + "\n\n" + "\n".join(lines) + "\n"
 
 
+def read(path):
+    """The rows of a file, none if there is no such file; ValueError for another kind of file."""
+    if not path.exists():
+        return []
+    rows = []
+    try:
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            numbers = [row["energy"], row["error"], row["control"], *(row["z"][key] for key in SHORT)]
+            if row["model"] not in MODELS or not all(isinstance(each, float | int) for each in numbers):
+                raise TypeError
+            rows.append(row)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} does not hold rows of this table from line {len(rows) + 1} on: name another"
+        ) from None
+    return rows
+
+
 def main():
     """Measure what is missing, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,7 +87,10 @@ def main():
     parser.add_argument("--minutes", type=float, default=float("inf"))
     arguments = parser.parse_args()
     end = time.monotonic() + 60 * arguments.minutes
-    rows = [json.loads(line) for line in arguments.rows.read_text().splitlines()] if arguments.rows.exists() else []
+    try:
+        rows = read(arguments.rows)
+    except ValueError as error:
+        parser.error(str(error))
     known = {(row["model"], row["move"]) for row in rows}
     pairs = sorted({each.values for each in supported()} - known, key=lambda pair: pair[1])
     for pair in pairs:

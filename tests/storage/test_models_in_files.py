@@ -25,7 +25,7 @@ def test_three_axes_and_long_arrays_come_back(tmp_path):
         energies = model.energy(ensemble.theta()) / 4096
         np.testing.assert_allclose(ensemble.series("energy"), energies, atol=1e-6)
         table = mcmc.observe(ensemble)
-    assert {"helicity_modulus_x", "helicity_modulus_z", "correlation_length"} <= set(table.observables)
+    assert {"energy", "vortex_density", "correlation_length", "overlap"} <= set(table.observables)
     assert mcmc.verify(tmp_path / "a.h5").intact == 3
 
 
