@@ -56,9 +56,13 @@ def axes(shape: Sequence[Any]) -> tuple[str, ...]:
 
 
 def chunk_shape(T: int, C: int, shape: tuple[int, ...], draws: int) -> tuple[int, ...]:
-    """Chunks of ``/theta``: 256 kB at most; a row of them, through all temperatures and chains, fits into a block."""
+    """Chunks of ``/theta``: 256 kB at most; a row of them, through all temperatures and chains, fits into a block.
+
+    The draws that are expected fill them, to within one draw a chunk: the space of a chunk is taken as a whole.
+    """
     configuration = 4 * math.prod(shape)
-    n = max(1, min(draws, _CHUNK // configuration, _ROW // (T * C * configuration)))
+    most = max(1, min(draws, _CHUNK // configuration, _ROW // (T * C * configuration)))
+    n = max(1, -(-draws // max(1, -(-draws // most))))
     c = max(1, min(C, _SMALL_CHUNK // (n * configuration)))
     return (1, c, n, *shape)
 

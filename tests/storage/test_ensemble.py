@@ -6,6 +6,7 @@ import pytest
 from mcmc import XY, InputError, Lattice
 from mcmc.storage.block import Block
 from mcmc.storage.ensemble import Ensemble
+from mcmc.storage.hdf5_layout import chunk_shape
 
 TEMPERATURES = (0.5, 1.0, 1.5)
 LATTICE = Lattice(4, 6)
@@ -68,3 +69,13 @@ def test_only_one_writer(tmp_path):
     with pytest.raises(InputError, match="exists"):
         create(tmp_path / "a.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.parametrize("draws", [0, 1, 255, 256, 257, 300, 1000, 4097])
+def test_expected_draws_fill_their_chunks(draws):
+    """The space of a chunk is taken as a whole: 300 draws in chunks of 256 would take that of 512."""
+    n = chunk_shape(21, 4, (16, 16), draws)[2]
+    assert 1 <= n <= 256
+    chunks = -(-draws // n)
+    assert chunks * n - draws < max(chunks, 1)
+    assert chunks == -(-draws // 256)  # no more of them than need be
