@@ -13,6 +13,7 @@ from latticeflow.chains.neural_streams import NeuralStreams
 from latticeflow.flows import Flow, captured_draws
 from mcmc import InputError
 from mcmc.models import observables
+from mcmc.runtime.text import counted, grid_in_words
 from mcmc.storage.block import Block
 
 SERIES = ("energy", "magnetization", "log_weight", "accepted", "proposal_log_weight")
@@ -149,7 +150,7 @@ class NeuralChains:
         return (
             f"NeuralChains of a {self.flow.name} flow of {self.flow.model} on "
             f"{self.flow.lattice} sites\n"
-            f"  {len(T)} temperatures, {min(T):g} to {max(T):g}; {self.chains} chains at each; {self._steps} steps made"
+            f"  {grid_in_words(T)}; {counted(self.chains, 'chain')} at each; {counted(self._steps, 'step')} made"
         )
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from latticeflow.cli import options
+from mcmc.runtime.text import counted
 from mcmc.sampling.samplers import SAMPLERS
 
 AUTO = "heat bath, 3 over-relaxations, turns of rows and columns, on large XY lattices clusters too"
@@ -133,4 +134,5 @@ def _content(path: Path) -> str:
     from mcmc.storage.ensemble import Ensemble
 
     with Ensemble.open(path) as found:
-        return f"{found.draws:,} draws of {found.chains} chains at {len(found.temperatures)} temperatures"
+        temperatures = counted(len(found.temperatures), "temperature")
+        return f"{counted(found.draws, 'draw')} of {counted(found.chains, 'chain')} at {temperatures}"

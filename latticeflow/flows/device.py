@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mcmc import InputError
+from mcmc.runtime.text import counted
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -27,7 +28,7 @@ def describe(device: torch.device) -> str:
     """A device in words, for logs and provenance."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -56,6 +56,8 @@ def _cell(name: str, value: float) -> str:
         return "-"
     if "overlap" in name:
         return f"{value:.1f}"
+    if name == "tau_int":
+        return f"{value:.2f}" if value < 10 else f"{value:.3g}"
     return f"{value:.3f}" if 0.001 <= abs(value) < 10 else f"{value:.2g}" if value else "0"
 
 

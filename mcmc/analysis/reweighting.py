@@ -27,6 +27,7 @@ from mcmc.analysis.thermodynamics import Moments, System, chosen, read_moments
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.runtime.text import grid_in_words
 from mcmc.runtime.threads import available_threads
 from mcmc.storage.memory_ensemble import opened
 from mcmc.storage.selection import position_of
@@ -153,7 +154,7 @@ class Reweighting:
         T = self.temperatures
         return (
             f"Reweighting of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites\n"
-            f"  {self._E.size:,} draws at {len(T)} temperatures, {T.min():g} to {T.max():g}"
+            f"  {self._E.size:,} draws at {grid_in_words(T)}"
         )
 
     def _weights(self, temperature: float) -> np.ndarray:

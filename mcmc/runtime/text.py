@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -43,6 +43,17 @@ def counted(number: int, noun: str) -> str:
         ('1 chain', '1,200 draws')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def grid_in_words(temperatures: Collection[float]) -> str:
+    """Temperatures for people: how many, from the lowest to the highest.
+
+    Example:
+        >>> grid_in_words((0.9,)), grid_in_words((0.5, 1.5, 1.0))
+        ('T = 0.9', '3 temperatures, 0.5 to 1.5')
+    """
+    low, high = min(temperatures), max(temperatures)
+    return f"T = {low:g}" if len(temperatures) == 1 else f"{len(temperatures)} temperatures, {low:g} to {high:g}"
 
 
 def printable(text: object) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models.moments import moments_by_threads
+from mcmc.runtime.text import grid_in_words
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling import streams
 from mcmc.sampling.replicas import Replicas
@@ -85,7 +86,7 @@ class Simulation:
         settings, T, lattice = self.settings, self.settings.temperatures, self.settings.lattice
         return (
             f"Simulation of {settings.model} on {lattice} sites by {settings.sampler}\n"
-            f"  {len(T)} temperatures, {min(T):g} to {max(T):g}; {settings.chains} chains at each; "
+            f"  {grid_in_words(T)}; {settings.chains} chains at each; "
             f"step {self._replicas.step}"
         )
 

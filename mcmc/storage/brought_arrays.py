@@ -12,6 +12,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import wrap
 from mcmc.models.presets import Model
 from mcmc.models.temperatures import as_temperatures
+from mcmc.runtime.text import counted
 
 LARGEST_ANGLE = 4 * math.pi
 """Angles in radians beyond two turns are taken for degrees, or for angles that were never wrapped."""
@@ -49,7 +50,8 @@ class Understood:
         """Shape, range of the angles, and energy per site by temperature."""
         T, C, n, *sides = self.shape
         lines = [
-            f"{T} temperatures x {C} chains x {n} draws on {' x '.join(str(side) for side in reversed(sides))} sites",
+            f"{counted(T, 'temperature')} x {counted(C, 'chain')} x {counted(n, 'draw')} on "
+            f"{' x '.join(str(side) for side in reversed(sides))} sites",
             f"angles from {self.smallest:.4g} to {self.largest:.4g} rad",
             "energy per site:",
             *(f"  T = {t:<8g} {e:.5g}" for t, e in zip(self.temperatures, self.energies, strict=True)),
@@ -72,7 +74,7 @@ def with_all_axes(theta: np.ndarray, temperatures: int, dimensions: int = 2) -> 
     elif theta.ndim == 2 + dimensions:
         theta = theta[:, None]
     if theta.ndim != 3 + dimensions or theta.shape[0] != temperatures or not theta.size:
-        text = f"an array of shape {shape} does not fit {temperatures} temperatures"
+        text = f"an array of shape {shape} does not fit {counted(temperatures, 'temperature')}"
         s = "Ly, Lx" if dimensions == 2 else "Lz, Ly, Lx"
         raise InputError(f"{text}: bring (T, chains, draws, {s}), (T, draws, {s}), or (draws, {s}) for one T")
     return theta

@@ -23,7 +23,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_attributes, require_known, stored_model
 from mcmc.runtime.arguments import as_path
-from mcmc.runtime.text import html_facts
+from mcmc.runtime.text import counted, html_facts
 from mcmc.storage import descriptors
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
@@ -391,7 +391,8 @@ class Ensemble:
             "model": repr(self.model),
             "lattice": f"{' x '.join(str(side) for side in self.lattice.sides)}, periodic",
             "temperatures": f"{len(T)} from {T[0]:g} to {T[-1]:g}" if len(T) > 1 else f"{T[0]:g}",
-            "draws": f"{self.chains} chains x {self.draws} draws at each temperature, {self._kept()}",
+            "draws": f"{counted(self.chains, 'chain')} x {counted(self.draws, 'draw')} at each temperature, "
+            f"{self._kept()}",
         }
 
     def _kept(self) -> str:

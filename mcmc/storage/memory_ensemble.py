@@ -16,6 +16,7 @@ from mcmc.errors import InputError
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, build_model, model_attributes, require_known
+from mcmc.runtime.text import counted, grid_in_words
 from mcmc.storage import hdf5_layout as layout
 from mcmc.storage.block import Block
 from mcmc.storage.brought_arrays import as_angles, require_angles, require_sensible, with_all_axes
@@ -155,10 +156,9 @@ class MemoryEnsemble:
 
     def __repr__(self) -> str:
         """What the ensemble holds."""
-        T = np.sort(self.temperatures)
         return (
             f"MemoryEnsemble of {self.model} on {self.lattice} sites\n"
-            f"  {len(T)} temperatures, {T[0]:g} to {T[-1]:g}; {self.chains} chains x {self.draws} draws at each\n"
+            f"  {grid_in_words(self.temperatures)}; {counted(self.chains, 'chain')} x {counted(self.draws, 'draw')}\n"
             f"  series {', '.join(self.series_names)}{'; no configurations' if self.series_only else ''}"
         )
 
