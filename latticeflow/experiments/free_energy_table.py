@@ -70,7 +70,7 @@ def flow_row(flow: Flow, T: float, seconds: float, seed: int) -> dict[str, Any]:
     L, N = flow.lattice.Lx, flow.lattice.N
     n, clock = unit_size(flow), time.process_time if flow.device.type == "cpu" else time.monotonic
     generator = torch.Generator(flow.device).manual_seed(int(key(seed, L, round(1000 * T))[0]))
-    first = propose(flow, T, min(n, 128), generator=generator).log_weight
+    first = propose(flow, T, n, generator=generator).log_weight
     row: dict[str, Any] = {"L": L, "T": T, "seed": seed, "variance": float(first.var())}
     if row["variance"] > MOST_VARIANCE:
         return row

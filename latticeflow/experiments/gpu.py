@@ -4,9 +4,9 @@
 
 First checks: draws and their densities agree with double precision on the CPU, so do gradients; equal seeds give equal
 bytes. Then speeds: draws a second and milliseconds a step, plainly and from captured graphs. Then trainings, side by
-side: chains of multiscale flows that grow from size to size, each evaluated on draws it has not seen, and the paper's
-experiment with all its objectives. Last, as far as time allows, one conditioner plain and compiled. Ensembles are made
-by the CPU meanwhile.
+side: chains of multiscale flows that grow from size to size, and the paper's experiment with all its objectives. Last,
+free energies by these flows, their evaluation on draws they have not seen as far as time allows, and one conditioner
+plain and compiled. Ensembles are made by the CPU meanwhile.
 
 Every result is a line of ``gpu.jsonl`` as soon as it is there, and every trained flow a checkpoint beside it: whatever
 cuts the run short, they stay. On a machine without a GPU ``--device cpu`` does the same, slowly.
@@ -132,6 +132,15 @@ _LAST_SECONDS = 50.0
 """For the evaluation of what was trained last, and its free energies."""
 
 
+class Trained(NamedTuple):
+    """A flow that was trained here."""
+
+    flow: Flow
+    how: dict[str, Any]
+    test: Any
+    """The ensemble to evaluate it by."""
+
+
 class Record:
     """Lines of JSON, each on the disk before the next begins."""
 
@@ -195,7 +204,9 @@ def run_on_gpu(
     begun: Path | None = None,
     sizes: Sequence[int] = (8, 16, 32),
     ensemble_draws: int = 1000,
+    paper: Sequence[tuple[int, Sequence[str]]] = (),
     paper_seeds: int = 3,
+    measurements: bool = True,
 ) -> bool:
     """Checks, speeds and trainings within a limit of time; see the module.
 
@@ -207,7 +218,9 @@ def run_on_gpu(
         begun: folder of flows to start from, see `starting_flow`.
         sizes: sides at which to measure the speed of draws.
         ensemble_draws: of each of four chains at each temperature, at 16x16 and below; larger lattices have fewer.
-        paper_seeds: of the paper's experiment; 0 leaves it out.
+        paper: trainings of the paper's experiment, see `PAPER_TRAININGS`; on a GPU only.
+        paper_seeds: of each of them.
+        measurements: whether to check and time the device first.
 
     Returns:
         Whether all checks held.
@@ -217,21 +230,27 @@ def run_on_gpu(
     record = Record(out / "gpu.jsonl")
     record("machine", device=describe(device), torch=torch.__version__, minutes=minutes)
     ensembles = Ensembles(chains, ensemble_draws)
+    sound, trained = True, list[Trained]()
     try:
-        sound = check_device(record, device)
-        measure_speeds(record, device, sizes, seconds=min(_SPEED_SECONDS, 1.5 * minutes))
-        if device.type == "cuda":
-            measure_steps(record, device, seconds=_SPEED_SECONDS)
-        end = deadline - min(_LAST_SECONDS, 6 * minutes)
-        with ThreadPoolExecutor(4) as evaluation:
+        if measurements:
+            sound = check_device(record, device)
+            measure_speeds(record, device, sizes, seconds=min(_SPEED_SECONDS, 1.5 * minutes))
             if device.type == "cuda":
-                evaluation.submit(measure_free_energies, record, out, checkpoint.load("xy8", device).flow)
+                measure_steps(record, device, seconds=_SPEED_SECONDS)
+        end = deadline - min(_LAST_SECONDS, 6 * minutes)
+        with ThreadPoolExecutor(2) as builder:
             activities = [
-                train_chain(record, out, chain, ensembles, evaluation, end, device, begun) for chain in chains
+                train_chain(record, out, chain, ensembles, builder, end, device, trained, begun) for chain in chains
             ]
             if paper_seeds and device.type == "cuda":
-                activities += [train_paper(record, out, device, end, paper_seeds, *which) for which in PAPER_TRAININGS]
+                activities += [train_paper(record, out, device, end, paper_seeds, *which) for which in paper]
             side_by_side(record, activities)
+        for each in trained if device.type == "cuda" else ():
+            if each.flow.model == model_from_name("xy"):
+                measure_free_energies(record, out, each.flow)
+        for each in trained:
+            if device.type == "cpu" or time.monotonic() < deadline:
+                evaluate(record, each)
         if device.type == "cuda" and deadline - time.monotonic() > 60:
             measure_compiled(record, device, seconds=_SPEED_SECONDS)
     finally:
@@ -452,9 +471,10 @@ def train_chain(
     out: Path,
     chain: Sequence[Task],
     ensembles: Ensembles,
-    evaluation: ThreadPoolExecutor,
+    builder: ThreadPoolExecutor,
     end: float,
     device: torch.device,
+    finished: list[Trained],
     begun: Path | None = None,
 ) -> Iterator[None]:
     """Trainings one after the other, each from the flow of the one before where it serves; see `side_by_side`.
@@ -463,7 +483,6 @@ def train_chain(
         Whenever others may go on.
     """
     trained: dict[str, Flow] = {}
-    evaluated = []
     for number, task in enumerate(chain):
         asked = time.monotonic()
         while not ensembles.ready(task):
@@ -473,7 +492,7 @@ def train_chain(
         if until - now < 1.0:
             record("skipped", task=task.name)
             continue
-        built = evaluation.submit(starting_flow, task, dict(trained), begun, ensembles.get(task, "train"))
+        built = builder.submit(starting_flow, task, dict(trained), begun, ensembles.get(task, "train"))
         while not built.done():
             yield
         flow, start = built.result()
@@ -493,15 +512,9 @@ def train_chain(
         settings = {"objective": task.objective, "learning_rate": task.learning_rate, "batch_draws": task.draws}
         checkpoint.save(out / f"{task.name}.pt", flow, {"training": settings, "device": describe(device), **how})
         how |= {"waited_for_ensemble": now - asked, "ms_a_step": 1e3 * trainer.seconds / max(1, trainer.step_number)}
-        evaluated.append(evaluation.submit(_evaluate, record, how, copy.deepcopy(flow), ensembles.get(task, "test")))
-        if task.model == "xy" and device.type == "cuda":
-            evaluated.append(evaluation.submit(measure_free_energies, record, out, copy.deepcopy(flow)))
+        finished.append(Trained(flow, how, ensembles.get(task, "test")))
         del trainer
         yield
-    while not all(each.done() for each in evaluated):
-        yield
-    for each in evaluated:
-        each.result()
 
 
 def measure_free_energies(record: Record, out: Path, flow: Flow) -> None:
@@ -524,13 +537,14 @@ def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
     if flow.device.type == "cuda":
         theta = reference.theta().reshape(len(reference.temperatures), -1, *flow.lattice.shape)
         draws = ResidentDraws(theta, reference.temperatures, device=flow.device, model=flow.model)
-        return CapturedTrainer(flow, settings, draws)
+        return CapturedTrainer(flow, settings, draws, priority=-1)  # the paper's trainings take what is left
     sample = Loader(reference, np.random.default_rng(1)).sample
     return Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, model=flow.model))
 
 
-def _evaluate(record: Record, how: dict[str, Any], flow: Flow, test: Any) -> None:
-    begun = time.monotonic()
+def evaluate(record: Record, trained: Trained) -> None:
+    """Compare a flow with draws that it has not seen, and write a line."""
+    begun, (flow, how, test) = time.monotonic(), trained
     rows = compare(flow, test, draws=min(250, test.draws * test.chains))
     mean = rows.mean
     record(
@@ -636,8 +650,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--ensemble-draws", type=int, default=1000, metavar="N", help="of each of 4 chains (default 1000)"
     )
     parser.add_argument(
-        "--paper-seeds", type=int, default=3, metavar="N", help="of the paper's experiment (default 3; 0 leaves it out)"
+        "--paper",
+        metavar="A,B",
+        help="objectives of the paper's experiment (default: all, and AdvNF (RKL) on few draws)",
     )
+    parser.add_argument(
+        "--paper-seeds", type=int, default=3, metavar="N", help="of each of them (default 3; 0 leaves them out)"
+    )
+    parser.add_argument("--no-measurements", action="store_true", help="train at once")
     asked = parser.parse_args(arguments)
     names = None if asked.only is None else asked.only.split(",")
     chains = [[task for task in chain if names is None or task.name in names] for chain in CHAINS]
@@ -648,7 +668,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chains=chains,
         begun=asked.start,
         ensemble_draws=asked.ensemble_draws,
+        paper=PAPER_TRAININGS if asked.paper is None else [(published.FULL_DRAWS, asked.paper.split(","))],
         paper_seeds=asked.paper_seeds,
+        measurements=not asked.no_measurements,
     )
     return 0 if sound else 1
 

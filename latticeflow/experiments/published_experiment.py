@@ -33,7 +33,7 @@ from latticeflow.experiments.objectives_study import (
     make_ensembles,
     without_critic,
 )
-from latticeflow.flows import Flow, build_flow, checkpoint
+from latticeflow.flows import Flow, build_flow, captured_draws, checkpoint
 from latticeflow.quality.compare import compare
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.train import train
@@ -248,7 +248,7 @@ def train_together(
             for each in running:
                 row = each.finish(stage)
                 if row and key_of_row(row) not in rows.done:
-                    waiting.append((row, pool.submit(_evaluated, plan, directory, each.trainer.snapshot())))
+                    waiting.append((row, pool.submit(_evaluated_beside, plan, directory, each.trainer.snapshot())))
                 yield
             last = stop.asked() or stage == plan.training.steps
             while waiting and (last or waiting[0][1].done()):
@@ -318,6 +318,12 @@ def _captured(plan: Plan, case: Case, seed: int, draws: ResidentDraws, path: Pat
     lattice = Lattice(plan.size, plan.size)
     flow = build_flow(case.flow, model_from_name(plan.model), lattice, (limits[0], limits[-1]), **case.sizes)
     return CapturedTrainer(flow.to(draws.theta.device), settings, draws)
+
+
+def _evaluated_beside(plan: Plan, directory: Path, flow: Flow) -> dict[str, Any]:
+    """The same in a thread beside trainings: no step is captured meanwhile, nor are the draws."""
+    with captured_draws.CAPTURING, captured_draws.plainly():
+        return _evaluated(plan, directory, flow)
 
 
 def _evaluated(plan: Plan, directory: Path, flow: Flow) -> dict[str, Any]:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,13 +19,33 @@ from torch import Tensor
 
 from latticeflow.flows.flow import Flow
 
-CAPTURING = threading.Lock()
+CAPTURING = threading.RLock()
 """Held while a graph is made: one at a time, as making one waits for all else on the device."""
 _WARM_UP = 3
+_PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
 
 
 @contextlib.contextmanager
-def capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, generator: torch.Generator) -> Any:
+def plainly() -> Iterator[None]:
+    """Capture nothing here: for a thread beside others that capture."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """On which draws are captured, of a priority of its own: torch hands out the same 32 streams of each in turn.
+
+    What another thread queued on a stream while it is captured would become a part of the graph.
+    """
+    return torch.cuda.Stream(device, priority=-1)
+
+
+@contextlib.contextmanager
+def capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, generator: torch.Generator) -> Iterator[None]:
     """Record what this thread queues into a graph, random numbers of the generator included.
 
     Other threads may use the device meanwhile, but make no graph.
@@ -43,14 +66,13 @@ class CapturedDraws:
     def __init__(self, flow: Flow, n: int):
         device = flow.device
         self._temperature = torch.full((), flow.temperatures[1], dtype=flow.dtype, device=device)
-        self._generator, self._stream = torch.Generator(device), torch.cuda.Stream(device)
-        self._stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.no_grad():
-            with torch.cuda.stream(self._stream):
+        self._generator, self._graph, stream = torch.Generator(device), torch.cuda.CUDAGraph(), _stream(device)
+        with torch.no_grad(), CAPTURING:
+            stream.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(stream):
                 for _ in range(_WARM_UP):
                     flow.sample(n, self._temperature, generator=self._generator)
-            self._graph = torch.cuda.CUDAGraph()
-            with capturing(self._graph, self._stream, self._generator):
+            with capturing(self._graph, stream, self._generator):
                 self._theta, self._log_q = flow.sample(n, self._temperature, generator=self._generator)
 
     def __call__(self, temperature: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -85,7 +107,7 @@ def sample(flow: Flow, n: int, temperature: float, generator: torch.Generator | 
         temperature: of all of them.
         generator: on the flow's device; None takes torch's, and captures nothing.
     """
-    if flow.device.type == "cuda" and generator is not None:
+    if flow.device.type == "cuda" and generator is not None and not _PLAIN.get():
         known = _KNOWN.setdefault(flow, _Known())
         call = n, flow.dtype, *(parameter.data_ptr() for parameter in flow.parameters())
         if known.call != call:

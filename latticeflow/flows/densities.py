@@ -64,10 +64,14 @@ class SpinWave(nn.Module):
     """
 
     _weights: Tensor
+    _bare: Tensor
+    _units: Tensor
 
     def __init__(self, model: Model, lattice: Lattice, sites: Tensor):
         super().__init__()
         n = len(sites)
+        self.register_buffer("_bare", torch.eye(1, len(MASSES))[0], persistent=False)
+        self.register_buffer("_units", torch.eye(n), persistent=False)
         weights = torch.zeros(n, len(MASSES), n)
         for k, mass in enumerate(MASSES):
             rows = SpinWaves(model, lattice, mass).sequential(sites.numpy())
@@ -79,7 +83,7 @@ class SpinWave(nn.Module):
         """What multiplies each Z^k_i but that of the first site, (B,) -> (B, n - 1, K)."""
         t = temperature / (1 + temperature)
         amplitudes = torch.einsum("pb,pik->bik", _REACH * torch.stack((t, t**2, t**3)), self.coefficients)
-        return (amplitudes + self._weights.new_tensor([1.0] + [0.0] * (len(MASSES) - 1))) / temperature[:, None, None]
+        return (amplitudes + self._bare) / temperature[:, None, None]
 
     def log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         """Log density of angles in radians, (B, n) and (B,) -> float64 (B,)."""
@@ -120,7 +124,7 @@ class SpinWave(nn.Module):
             theta = direction + von_mises.rsample(kappa, generator=generator, rounds=rounds)
             angles.append(theta)
             spin = torch.stack((theta.cos(), theta.sin()))
-            u = u + spin[..., None] * torch.nn.functional.one_hot(torch.tensor(i), n).to(u)
+            u = u + spin[..., None] * self._units[i]
         return torch.stack(angles, -1)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from latticeflow.flows import Flow
-from latticeflow.flows.captured_draws import capturing
+from latticeflow.flows.captured_draws import CAPTURING, capturing
 from latticeflow.training.data import lattice_symmetries
 from latticeflow.training.objectives import Objective
 from latticeflow.training.trainer import Metrics, Trainer
@@ -143,7 +143,7 @@ class CapturedTrainer(Trainer):
     def launch(self) -> None:
         """Queue one step, without waiting for it."""
         if self._graph is None or self._terms != self._present_objective():
-            self._capture()
+            self.capture()
             self._looked = time.monotonic()
         assert self._graph is not None
         with torch.cuda.stream(self.stream):
@@ -215,6 +215,15 @@ class CapturedTrainer(Trainer):
     def _weighted(self, terms: dict[str, Tensor], weights: Objective) -> Tensor:
         loss, *more = (self._weights[name] * term for name, term in terms.items())
         return sum(more, loss)
+
+    def capture(self) -> None:
+        """Make the graph of the next step; `launch` does so where there is none.
+
+        Raises:
+            RuntimeError: a step needs the host on its way, as that of a flow of the user's own may; nothing is changed.
+        """
+        with CAPTURING:
+            self._capture()
 
     def _capture(self) -> None:
         self.stream.synchronize()

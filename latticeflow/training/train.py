@@ -229,7 +229,15 @@ def _trainer(flow: Flow, ensemble: ReadableEnsemble, settings: TrainingSettings,
         raise InputError(f"a {flow.name} flow has no parameters to train")
     needed = settings.terms(flow).needs_ensemble
     if group is ALONE and can_capture(flow, settings) and (not needed or _fits(ensemble, flow.device)):
-        return CapturedTrainer(flow, settings, _resident(ensemble, flow.device) if needed else None)
+        trainer = CapturedTrainer(flow, settings, _resident(ensemble, flow.device) if needed else None)
+        try:
+            trainer.capture()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            logger.info("steps are not captured as graphs: %s", str(error).partition("\n")[0])
+        else:
+            return trainer
     draws = _reference(ensemble, settings.seed, group.rank, flow.device) if needed else None
     return Trainer(flow, settings, draws, group=group)
 
