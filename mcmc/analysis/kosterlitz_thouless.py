@@ -25,6 +25,7 @@ import numpy as np
 from mcmc.analysis.statistics import format_uncertainty
 from mcmc.analysis.table import Table
 from mcmc.errors import InputError
+from mcmc.runtime.text import counted
 
 JUMP = 0.63650818
 """Y / T at the transition of an infinite square torus (Hasenbusch, eq. 20)."""
@@ -136,7 +137,8 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
             )
         if near.sum() < 2:
             raise InputError(
-                f"L = {table.lattice.Lx} has {near.sum()} temperatures within {window:.0%} of T = {start:.4g}: "
+                f"L = {table.lattice.Lx} has {counted(int(near.sum()), 'temperature')} within {window:.0%} of "
+                f"T = {start:.4g}: "
                 "draw at two or more"
             )
         data.append(_Size(math.log(table.lattice.Lx), table.temperatures[near], values[near], errors[near]))

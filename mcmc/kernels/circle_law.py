@@ -284,6 +284,89 @@ def draw(
     return z_array[0] + d_array[0] + c_array[0] + t_array[0] + e_array[0]
 
 
+@njit(cache=True, forceinline=True)
+def _gradient_of_coefficients(e, sum_w, cos, sin, harmonics, nodes, x, y, has_moments, p_moments, R, r, c):
+    """With respect to c_m: -(mean over the nodes of the basis) u^m, into ``c``."""
+    weight = F(-1.0) / sum_w
+    p, q = x, y
+    for m in range(harmonics):
+        gx, gy = spread(F(0.0)), spread(F(0.0))
+        for j in range(nodes):
+            w = load(e, j * _W)
+            gx = fma(w, spread(cos[m * nodes + j] - F(1.0)), gx)
+            gy = fma(w, spread(sin[m * nodes + j]), gy)
+        gx, gy = gx * weight, gy * weight
+        if has_moments:
+            gx = gx + (load(p_moments, m * R + r) - F(1.0))
+        store(c, 2 * m * _W, gx * p - gy * q)
+        store(c, (2 * m + 1) * _W, gx * q + gy * p)
+        p, q = p * x - q * y, p * y + q * x
+
+
+@njit(cache=True, forceinline=True)
+def _gradient_of_combined(z, d, c, combined, directions, harmonics, p_out, p_d_out, R, r, inverse_T, dz):
+    """From that to the coefficients, ``c``: with respect to the outputs and, into ``dz``, to the combined vectors."""
+    g1x, g1y = load(c, 0), load(c, _W)
+    for a in range(combined):
+        g, zx, zy = load(p_out, a * R + r), load(z, 2 * a * _W), load(z, (2 * a + 1) * _W)
+        store(p_d_out, a * R + r, g1x * zx + g1y * zy)
+        store(dz, 2 * a * _W, g * g1x)
+        store(dz, (2 * a + 1) * _W, g * g1y)
+    z0x, z0y = g1x * inverse_T, g1y * inverse_T
+    for k in range(directions):
+        Dx, Dy = load(d, 4 * k * _W), load(d, (4 * k + 1) * _W)
+        x, y = load(d, (4 * k + 2) * _W), load(d, (4 * k + 3) * _W)
+        re, im = x, y  # d^m
+        px, py = spread(F(1.0)), spread(F(0.0))  # d^(m - 1)
+        hx, hy = spread(F(0.0)), spread(F(0.0))  # with respect to d
+        for m in range(harmonics):
+            o = (combined * (1 + directions) + k * harmonics + m) * R + r
+            A, gx, gy = load(p_out, o), load(c, 2 * m * _W), load(c, (2 * m + 1) * _W)
+            store(p_d_out, o, gx * re + gy * im)
+            factor = A * F(m + 1)
+            hx, hy = hx + factor * (gx * px + gy * py), hy + factor * (gy * px - gx * py)
+            px, py = re, im
+            re, im = re * x - im * y, re * y + im * x
+        scale = F(1.0) / sqrt(F(1.0) + Dx * Dx + Dy * Dy)
+        along = scale * scale * (Dx * hx + Dy * hy)
+        hx, hy = scale * (hx - along * Dx), scale * (hy - along * Dy)  # with respect to D
+        z0x, z0y = z0x + hx, z0y + hy
+        for a in range(combined):
+            o = (combined * (1 + k) + a) * R + r
+            G, zx, zy = load(p_out, o), load(z, 2 * a * _W), load(z, (2 * a + 1) * _W)
+            store(p_d_out, o, hx * zx + hy * zy)
+            store(dz, 2 * a * _W, fma(G, hx, load(dz, 2 * a * _W)))
+            store(dz, (2 * a + 1) * _W, fma(G, hy, load(dz, (2 * a + 1) * _W)))
+    store(dz, 0, load(dz, 0) + z0x)
+    store(dz, _W, load(dz, _W) + z0y)
+
+
+@njit(cache=True, forceinline=True)
+def _gradient_of_features(dz, p_Z, p_dZ, R, n_features, first, vectors, products, r):
+    """With respect to the vectors and to the factors of the products; see `_combine`."""
+    for a in range(1 + vectors):
+        f = first + a
+        store(p_dZ, f * R + r, load(dz, 2 * a * _W))
+        store(p_dZ, (n_features + f) * R + r, load(dz, (2 * a + 1) * _W))
+    for a in range(products):
+        k = 2 * (1 + vectors + a) * _W
+        gx, gy = load(dz, k), load(dz, k + _W)
+        i = first + 1 + vectors + a
+        dx, dy = load(p_Z, i * R + r), load(p_Z, (n_features + i) * R + r)
+        j = i + products
+        ex, ey = load(p_Z, j * R + r), load(p_Z, (n_features + j) * R + r)
+        i_f = j + products
+        fx, fy = load(p_Z, i_f * R + r), load(p_Z, (n_features + i_f) * R + r)
+        px, py = dx * ex - dy * ey, dx * ey + dy * ex
+        store(p_dZ, i_f * R + r, px * gx + py * gy)
+        store(p_dZ, (n_features + i_f) * R + r, py * gx - px * gy)
+        hx, hy = gx * fx - gy * fy, gx * fy + gy * fx  # with respect to d e
+        store(p_dZ, i * R + r, ex * hx + ey * hy)
+        store(p_dZ, (n_features + i) * R + r, ex * hy - ey * hx)
+        store(p_dZ, j * R + r, dx * hx + dy * hy)
+        store(p_dZ, (n_features + j) * R + r, dx * hy - dy * hx)
+
+
 @njit(cache=True, nogil=True)
 def density(
     start, stop, Z, out, sizes, inv_T, around, ux, uy, moments, cosines, sines, top_of, total, wants_gradient, dZ, d_out
@@ -337,74 +420,7 @@ def density(
         store(p_total, r, sum_w)
         if not wants_gradient:
             continue
-
-        # With respect to c_m: -(mean over the nodes of the basis) u^m, into ``c``.
-        weight = F(-1.0) / sum_w
-        p, q = x, y
-        for m in range(harmonics):
-            gx, gy = spread(F(0.0)), spread(F(0.0))
-            for j in range(nodes):
-                w = load(e, j * _W)
-                gx = fma(w, spread(cos[m * nodes + j] - F(1.0)), gx)
-                gy = fma(w, spread(sin[m * nodes + j]), gy)
-            gx, gy = gx * weight, gy * weight
-            if moments.shape[0]:
-                gx = gx + (load(p_moments, m * R + r) - F(1.0))
-            store(c, 2 * m * _W, gx * p - gy * q)
-            store(c, (2 * m + 1) * _W, gx * q + gy * p)
-            p, q = p * x - q * y, p * y + q * x
-        g1x, g1y = load(c, 0), load(c, _W)
-        for a in range(combined):
-            g, zx, zy = load(p_out, a * R + r), load(z, 2 * a * _W), load(z, (2 * a + 1) * _W)
-            store(p_d_out, a * R + r, g1x * zx + g1y * zy)
-            store(dz, 2 * a * _W, g * g1x)
-            store(dz, (2 * a + 1) * _W, g * g1y)
-        z0x, z0y = g1x * inverse_T, g1y * inverse_T
-        for k in range(directions):
-            Dx, Dy = load(d, 4 * k * _W), load(d, (4 * k + 1) * _W)
-            x, y = load(d, (4 * k + 2) * _W), load(d, (4 * k + 3) * _W)
-            re, im = x, y  # d^m
-            px, py = spread(F(1.0)), spread(F(0.0))  # d^(m - 1)
-            hx, hy = spread(F(0.0)), spread(F(0.0))  # with respect to d
-            for m in range(harmonics):
-                o = (combined * (1 + directions) + k * harmonics + m) * R + r
-                A, gx, gy = load(p_out, o), load(c, 2 * m * _W), load(c, (2 * m + 1) * _W)
-                store(p_d_out, o, gx * re + gy * im)
-                factor = A * F(m + 1)
-                hx, hy = hx + factor * (gx * px + gy * py), hy + factor * (gy * px - gx * py)
-                px, py = re, im
-                re, im = re * x - im * y, re * y + im * x
-            scale = F(1.0) / sqrt(F(1.0) + Dx * Dx + Dy * Dy)
-            along = scale * scale * (Dx * hx + Dy * hy)
-            hx, hy = scale * (hx - along * Dx), scale * (hy - along * Dy)  # with respect to D
-            z0x, z0y = z0x + hx, z0y + hy
-            for a in range(combined):
-                o = (combined * (1 + k) + a) * R + r
-                G, zx, zy = load(p_out, o), load(z, 2 * a * _W), load(z, (2 * a + 1) * _W)
-                store(p_d_out, o, hx * zx + hy * zy)
-                store(dz, 2 * a * _W, fma(G, hx, load(dz, 2 * a * _W)))
-                store(dz, (2 * a + 1) * _W, fma(G, hy, load(dz, (2 * a + 1) * _W)))
-        store(dz, 0, load(dz, 0) + z0x)
-        store(dz, _W, load(dz, _W) + z0y)
-        for a in range(1 + vectors):
-            f = first + a
-            store(p_dZ, f * R + r, load(dz, 2 * a * _W))
-            store(p_dZ, (n_features + f) * R + r, load(dz, (2 * a + 1) * _W))
-        for a in range(products):
-            k = 2 * (1 + vectors + a) * _W
-            gx, gy = load(dz, k), load(dz, k + _W)
-            i = first + 1 + vectors + a
-            dx, dy = load(p_Z, i * R + r), load(p_Z, (n_features + i) * R + r)
-            j = i + products
-            ex, ey = load(p_Z, j * R + r), load(p_Z, (n_features + j) * R + r)
-            i_f = j + products
-            fx, fy = load(p_Z, i_f * R + r), load(p_Z, (n_features + i_f) * R + r)
-            px, py = dx * ex - dy * ey, dx * ey + dy * ex
-            store(p_dZ, i_f * R + r, px * gx + py * gy)
-            store(p_dZ, (n_features + i_f) * R + r, py * gx - px * gy)
-            hx, hy = gx * fx - gy * fy, gx * fy + gy * fx  # with respect to d e
-            store(p_dZ, i * R + r, ex * hx + ey * hy)
-            store(p_dZ, (n_features + i) * R + r, ex * hy - ey * hx)
-            store(p_dZ, j * R + r, dx * hx + dy * hy)
-            store(p_dZ, (n_features + j) * R + r, dx * hy - dy * hx)
+        _gradient_of_coefficients(e, sum_w, cos, sin, harmonics, nodes, x, y, moments.shape[0] > 0, p_moments, R, r, c)
+        _gradient_of_combined(z, d, c, combined, directions, harmonics, p_out, p_d_out, R, r, inverse_T, dz)
+        _gradient_of_features(dz, p_Z, p_dZ, R, n_features, first, vectors, products, r)
     return z_array[0] + d_array[0] + c_array[0] + t_array[0] + e_array[0] + dz_array[0]
