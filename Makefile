@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test-oldest setup demo test lint doctest slow docs notebooks clean
+.PHONY: test-oldest setup demo demo-quick laboratory-quick test lint doctest slow docs notebooks clean
 
 # Without --no-compile pip spends a minute on modules that are never imported; Python compiles those that are.
 setup: $(VENV)/.ready
@@ -15,6 +15,13 @@ $(VENV)/.ready: setup.cfg pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/latticeflow demo
+
+# Half a minute each: that the parts work together.
+demo-quick: setup
+	$(BIN)/latticeflow demo --quick --directory "$$(mktemp -d)"
+
+laboratory-quick: setup
+	$(BIN)/latticeflow modes --table --quick
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
