@@ -97,11 +97,19 @@ def _emitted(emit: Callable, context: Any, builder: Any, sig: Any, args: Any) ->
 
 _operator(operator.add, {F32: ir.IRBuilder.fadd, U32: ir.IRBuilder.add, U64: ir.IRBuilder.add})
 _operator(operator.mul, {F32: ir.IRBuilder.fmul, U32: ir.IRBuilder.mul, U64: ir.IRBuilder.mul})
-_operator(operator.sub, {F32: ir.IRBuilder.fsub})
+_operator(operator.sub, {F32: ir.IRBuilder.fsub, U32: ir.IRBuilder.sub})
 _operator(operator.truediv, {F32: ir.IRBuilder.fdiv})
 _operator(operator.neg, {F32: ir.IRBuilder.fneg}, 1)
-_operator(operator.lt, {F32: lambda builder, a, b: builder.fcmp_ordered("<", a, b)}, result=MASK)
+_operator(
+    operator.lt,
+    {
+        F32: lambda builder, a, b: builder.fcmp_ordered("<", a, b),
+        U32: lambda builder, a, b: builder.icmp_unsigned("<", a, b),
+    },
+    result=MASK,
+)
 _operator(operator.gt, {F32: lambda builder, a, b: builder.fcmp_ordered(">", a, b)}, result=MASK)
+_operator(operator.ne, {U32: lambda builder, a, b: builder.icmp_unsigned("!=", a, b)}, result=MASK)
 _operator(operator.xor, dict.fromkeys((U32, U64), ir.IRBuilder.xor))
 _operator(operator.and_, dict.fromkeys((U32, U64, MASK), ir.IRBuilder.and_))
 _operator(operator.lshift, dict.fromkeys((U32, U64), ir.IRBuilder.shl))
@@ -167,10 +175,11 @@ def maximum(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-@_function(F32, MASK, F32, F32)
-def where(builder: Any, mask: Any, a: Any, b: Any) -> Any:
-    """``a`` where the mask holds, else ``b``."""
-    return builder.select(mask, a, b)
+@intrinsic
+def where(typing: Any, mask: Any, a: Any, b: Any) -> Any:
+    """``a`` where the mask holds, else ``b``; floats unless one of them is whole numbers."""
+    kind = U32 if U32 in (a, b) else F32
+    return kind(MASK, kind, kind), lambda context, builder, sig, args: builder.select(*args)
 
 
 @_function(F32, U32)
@@ -215,23 +224,29 @@ def count_up(builder: Any, a: Any) -> Any:
     return builder.add(a, ir.Constant(a.type, list(range(WIDTH))))
 
 
-def _shuffle(source: Callable[[int], int]) -> Any:
+def _shuffle(source: Callable[[int], int], kind: Lanes = F32) -> Any:
     """A function of lanes whose lane k is lane ``source(k)`` of its argument."""
     order = [source(k) for k in range(WIDTH)]
 
     def emit(builder: Any, a: Any) -> Any:
         return builder.shuffle_vector(a, a, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), order))
 
-    return _function(F32, F32)(emit)
+    return _function(kind, kind)(emit)
 
 
 def _rotation(group: int, by: int) -> Any:
     return _shuffle(lambda k: k // group * group + (k + by) % group)
 
 
+def _shift_up(by: int) -> Any:
+    return _shuffle(lambda k: max(k - by, 0), U32)
+
+
 _next2, _next4, _next8, _next16 = (_rotation(group, 1) for group in (2, 4, 8, 16))
 _last2, _last4, _last8, _last16 = (_rotation(group, -1) for group in (2, 4, 8, 16))
 _swap1, _swap2, _swap4, _swap8 = (_shuffle(bit.__xor__) for bit in (1, 2, 4, 8))
+_up1, _up2, _up4, _up8 = (_shift_up(by) for by in (1, 2, 4, 8))
+_last = _shuffle(lambda k: WIDTH - 1, U32)
 
 
 @helper
@@ -272,6 +287,33 @@ def group_sum(a: Any, group: Any) -> Any:
     return a
 
 
+@helper
+def run_starts(a: Any, joined: Any, before: Any) -> Any:
+    """Each lane receives the number of the first lane of its run.
+
+    Args:
+        a: U32, a number for every lane.
+        joined: bits, lane k in bit k: whether the lane belongs to the run of the lane before.
+        before: U32, whose last lane is the one before the first.
+    """
+    a = where(mask_of(joined & 1), _last(before), a)
+    joined = joined & 0xFFFE
+    a = where(mask_of(joined), _up1(a), a)
+    joined = joined & (joined << 1)
+    a = where(mask_of(joined), _up2(a), a)
+    joined = joined & (joined << 2)
+    a = where(mask_of(joined), _up4(a), a)
+    joined = joined & (joined << 4)
+    return where(mask_of(joined), _up8(a), a)
+
+
+@_function(U32, MASK, U32)
+def compress(builder: Any, mask: Any, a: Any) -> Any:
+    """The lanes where the mask holds, one after the other from the first lane on; nothing is known of the rest."""
+    name = f"llvm.experimental.vector.compress.v{WIDTH}i32"
+    return _call(builder, name, a, mask, ir.Constant(a.type, ir.Undefined))
+
+
 @intrinsic
 def spread(typing: Any, a: Any) -> Any:
     """A number in all lanes."""
@@ -288,6 +330,32 @@ def any_lane(typing: Any, mask: Any) -> Any:
         return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
     return types.boolean(MASK), emit
+
+
+@intrinsic
+def bits(typing: Any, mask: Any) -> Any:
+    """The mask as a whole number, lane k in bit k."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.zext(builder.bitcast(args[0], ir.IntType(WIDTH)), ir.IntType(64))
+
+    return types.int64(MASK), emit
+
+
+@intrinsic
+def mask_of(typing: Any, number: Any) -> Any:
+    """The mask of which lane k is bit k of a whole number."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(builder.trunc(args[0], ir.IntType(WIDTH)), _vector(MASK))
+
+    return MASK(types.int64), emit
+
+
+@intrinsic
+def count_ones(typing: Any, number: Any) -> Any:
+    """How many bits of a whole number are 1."""
+    return types.int64(types.int64), lambda context, builder, sig, args: builder.ctpop(args[0])
 
 
 @intrinsic
@@ -332,6 +400,46 @@ def _checked_scratch(kind: Any, size: Any) -> Any:
     return np.empty(size, kind)
 
 
+def _places(builder: Any, kind: Any, base: Any, index: Any) -> Any:
+    """Addresses of the numbers that stand at the indices."""
+    places = ir.GEPInstr(builder.block, base, [index], False, "", source_etype=_ELEMENTS[kind.dtype])
+    places.type = ir.VectorType(ir.PointerType(), WIDTH)
+    builder._insert(places)
+    return places
+
+
+def _everywhere(function: str, kind: ir.Type) -> tuple[str, tuple[Any, Any]]:
+    """Name of an intrinsic function that takes addresses, with its alignment and a mask that holds in all lanes."""
+    element = "f32" if isinstance(kind.element, ir.FloatType) else "i32"
+    mask = ir.Constant(_vector(MASK), [1] * WIDTH)
+    return f"llvm.masked.{function}.v{WIDTH}{element}.v{WIDTH}p0", (ir.Constant(ir.IntType(32), 4), mask)
+
+
+@intrinsic
+def _gather(typing: Any, base: Any, index: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = _vector(sig.return_type)
+        # Addresses are reckoned with signed indices: those of 32 bits must stay below 2^31.
+        name, how = _everywhere("gather", kind)
+        arguments = (_places(builder, sig.args[0], *args), *how, ir.Constant(kind, ir.Undefined))
+        function = ir.FunctionType(kind, [a.type for a in arguments])
+        return builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+
+    return Lanes(base.dtype)(base, U32), emit
+
+
+@intrinsic
+def _scatter(typing: Any, base: Any, index: Any, value: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        name, how = _everywhere("scatter", args[2].type)
+        arguments = (args[2], _places(builder, sig.args[0], *args[:2]), *how)
+        function = ir.FunctionType(ir.VoidType(), [a.type for a in arguments])
+        builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+        return context.get_dummy_value()
+
+    return types.void(base, U32, Lanes(base.dtype)), emit
+
+
 @helper
 def _flat(array: Any) -> Any:
     return array.reshape(-1)
@@ -355,6 +463,24 @@ def _checked_store(array: Any, index: Any, value: Any) -> None:
     _store(_pointer(array), index, value)
 
 
+@helper
+def _checked_gather(array: Any, index: Any) -> Any:
+    _all_within(array, index)
+    return _gather(_pointer(array), index)
+
+
+@helper
+def _checked_scatter(array: Any, index: Any, value: Any) -> None:
+    _all_within(array, index)
+    _scatter(_pointer(array), index, value)
+
+
+@helper
+def _all_within(array: Any, index: Any) -> None:
+    if any_lane(spread(np.uint32(len(array) - 1)) < index):
+        raise IndexError("a kernel reaches beyond its array")
+
+
 # The checked build keeps the arrays, whose lengths it asserts: see `mcmc.kernels`.
 pointer: Any = _flat if CHECKED else _pointer
 """``pointer(array)``: address of a contiguous array's first number, which `load`, `store` and ``p[i]`` take.
@@ -367,3 +493,7 @@ store: Any = _checked_store if CHECKED else _store
 """``store(p, index, lanes)``: write lanes to ``p[index : index + WIDTH]``."""
 scratch: Any = _checked_scratch if CHECKED else _scratch
 """``p = scratch(np.float32, size)``: room on the stack for so many numbers, until the kernel ends; not for loops."""
+gather: Any = _checked_gather if CHECKED else _gather
+"""``gather(p, index)``: the numbers ``p[k]`` for every lane k of ``index``, which is below 2^31."""
+scatter: Any = _checked_scatter if CHECKED else _scatter
+"""``scatter(p, index, lanes)``: write lanes to the places ``p[k]``; of equal ones the last lane's stays."""

@@ -71,7 +71,7 @@ def pair_wolff(
     members, joined, cluster = np.empty(N, np.int32), np.zeros(N, np.int64), 0
     for r in range(replicas):
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
-        take(x, y, W, r, px, py)
+        take(x, y, W, r, px, py, 1, N, N)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             used, total = 0, 0
@@ -102,7 +102,7 @@ def pair_wolff(
                     _reflect(px, py, members[k], c, s)
                 total += size
             flipped[r] += total
-        put(x, y, W, r, px, py)
+        put(x, y, W, r, px, py, 1, N, N)
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +119,7 @@ def pair_swendsen_wang(
     px, py, parent = np.empty(N, F), np.empty(N, F), np.empty(N, np.int32)
     for r in range(replicas):
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
-        take(x, y, W, r, px, py)
+        take(x, y, W, r, px, py, 1, N, N)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             angle = 2 * math.pi * fraction(scalar_words(key, move, 0)[0])
@@ -142,4 +142,4 @@ def pair_swendsen_wang(
                     _reflect(px, py, i, c, s)
                     total += 1
             flipped[r] += total
-        put(x, y, W, r, px, py)
+        put(x, y, W, r, px, py, 1, N, N)

@@ -40,24 +40,27 @@ def mirror(word):
 
 
 @njit(cache=True)
-def take(x, y, W, r, px, py, strips=1):
-    """Copy replica r of a block, in ``strips`` lanes, to px, py."""
-    sites = len(px) // strips
-    for i in range(sites):
+def take(x, y, W, r, px, py, strips, length, pitch):
+    """Copy replica r of a block, in ``strips`` lanes, to px, py; rows of ``length`` sites start every ``pitch``."""
+    rows = len(px) // (pitch * strips)
+    for row in range(rows):
         for s in range(strips):
-            k = i * W + r * strips + s
-            px[s * sites + i], py[s * sites + i] = x[k], y[k]
+            k, j = row * length * W + r * strips + s, (s * rows + row) * pitch
+            for i in range(length):
+                px[j + i], py[j + i] = x[k + i * W], y[k + i * W]
 
 
 @njit(cache=True)
-def put(x, y, W, r, px, py, strips=1):
-    """Copy px, py to replica r of a block, in ``strips`` lanes, with lengths made one again."""
-    sites = len(px) // strips
-    for i in range(sites):
+def put(x, y, W, r, px, py, strips, length, pitch):
+    """Copy px, py back as `take` brought them, with lengths made one again."""
+    rows = len(px) // (pitch * strips)
+    for row in range(rows):
         for s in range(strips):
-            k, j = i * W + r * strips + s, s * sites + i
-            scale = F(1.5) - F(0.5) * (px[j] * px[j] + py[j] * py[j])
-            x[k], y[k] = px[j] * scale, py[j] * scale
+            k, j = row * length * W + r * strips + s, (s * rows + row) * pitch
+            for i in range(length):
+                a, b = px[j + i], py[j + i]
+                scale = F(1.5) - F(0.5) * (a * a + b * b)
+                x[k + i * W], y[k + i * W] = a * scale, b * scale
 
 
 @njit(cache=True)
@@ -71,9 +74,9 @@ def root(parent, i):
 
 @njit(cache=True)
 def join(parent, i, j):
-    """Make one cluster of those of i and j, named after its lowest site."""
+    """Make one cluster of those of i and j, named after its lowest site; returns the higher of their names."""
     a, b = root(parent, i), root(parent, j)
     if a < b:
-        parent[b] = a
-    else:
-        parent[a] = b
+        a, b = b, a
+    parent[a] = b
+    return a

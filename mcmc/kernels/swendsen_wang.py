@@ -1,7 +1,10 @@
 """Swendsen and Wang's many clusters, for XY in Wolff's embedding.
 
-Phys. Rev. Lett. 58, 86 (1987), doi:10.1103/PhysRevLett.58.86. Bonds are drawn for sixteen neighbouring sites at once;
-clusters are then joined run by run.
+Phys. Rev. Lett. 58, 86 (1987), doi:10.1103/PhysRevLett.58.86. Everything but the union of clusters that meet takes
+sixteen sites of a row at once: rows are padded to whole vectors, and bonds are bits, those of a vector in one number.
+Clusters are first followed from row to row, as by Hoshen and Kopelman, Phys. Rev. B 14, 3438 (1976),
+doi:10.1103/PhysRevB.14.3438: a run of sites that bonds join takes the label of the cluster above its first site. Only
+where other sites of the run have another cluster above, about once in 12 sites, labels are joined one by one.
 """
 
 from __future__ import annotations
@@ -10,125 +13,201 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, philox, uniform
-from mcmc.kernels.lanes import count_up, load, narrow, ones, pointer, spread, store, widen
+from mcmc.kernels.calls import entry, helper
+from mcmc.kernels.lanes import (
+    any_lane,
+    bits,
+    compress,
+    count_ones,
+    count_up,
+    gather,
+    load,
+    mask_of,
+    narrow,
+    pointer,
+    run_starts,
+    scatter,
+    spread,
+    store,
+    where,
+    widen,
+)
 from mcmc.kernels.reflection import F, join, mirror, put, scalar_words, take
 
+U = np.uint32
+
+
+@helper
+def _bonded(component, here, beyond, word, coupling):
+    """Bits of the sites at ``here`` that a bond joins to those at ``beyond``."""
+    # Bonds between opposite components have a "probability" below zero.
+    strength = load(component, here) * load(component, beyond) * coupling
+    return bits(uniform(narrow(word)) < F(1.0) - exponential(-strength))
+
 
 @njit(cache=True)
-def _draw_bonds(component, east, south, coupling, key, move, right, below, heads):
-    """Write for each site, 0 or 1, whether it has a bond east and one south, and a coin."""
-    size = len(right)
-    component, east, south = pointer(component), pointer(east), pointer(south)
-    right, below, heads = pointer(right), pointer(below), pointer(heads)
-    k0, k1 = widen(spread(np.uint32(key[0]))), widen(spread(np.uint32(key[1])))
-    k2, k3 = widen(spread(np.uint32(key[2]))), widen(spread(np.uint32(key[3])))
+def _draw_bonds(component, coupling, key, move, right, below, coins, Lx, Ly):
+    """Draw bonds and coins.
+
+    Args:
+        component: float32, rows that start every ``16 * vectors + 16``, their first number repeated at the end.
+        right, below: int64 (Ly * vectors,), receive the bits of bonds to the east and to the south.
+        coins: uint32 (16 * Ly * vectors,), whose lowest bits are drawn for every site.
+    """
+    vectors = (Lx + 15) // 16
+    pitch = 16 * vectors + 16
+    component, right, below, coins = pointer(component), pointer(right), pointer(below), pointer(coins)
+    k0, k1 = widen(spread(U(key[0]))), widen(spread(U(key[1])))
+    k2, k3 = widen(spread(U(key[2]))), widen(spread(U(key[3])))
     zero = k0 ^ k0
     high = (move >> np.uint64(32)) << np.uint64(24)
-    for i in range(0, size, 16):
-        site = widen(count_up(spread(np.uint32(i)))) + high
-        w0, w1, w2, _ = philox(zero + move, site, k2, k3, k0, k1)
-        s = load(component, i) * (-coupling)
-        # Bonds between opposite components have a "probability" below zero.
-        store(right, i, ones(uniform(narrow(w0)) < F(1.0) - exponential(s * load(east, i))))
-        store(below, i, ones(uniform(narrow(w1)) < F(1.0) - exponential(s * load(south, i))))
-        store(heads, i, narrow(w2) >> np.uint32(31))
+    c, row, south = 0, 0, pitch if Ly > 1 else 0
+    for t in range(0, Ly * vectors, 2):
+        # Four words serve two sites; the lowest eight bits of a word do not enter `uniform`.
+        w0, w1, w2, w3 = philox(zero + move, widen(count_up(spread(U(8 * t)))) + high, k2, k3, k0, k1)
+        for _ in range(2):
+            here = row + 16 * c
+            used = (np.int64(1) << min(np.int64(16), Lx - 16 * c)) - 1
+            right[t] = _bonded(component, here, here + 1, w0, coupling) & used
+            below[t] = _bonded(component, here, south + 16 * c, w1, coupling) & used
+            store(coins, 16 * t, narrow(w0))
+            t, c, w0, w1 = t + 1, c + 1, w2, w3
+            if c == vectors:
+                c, row = 0, row + pitch
+                south = south + pitch if south + pitch < Ly * pitch else 0
+            if t == Ly * vectors:
+                break
 
 
 @njit(cache=True)
-def _shift(component, east, south, Lx, N):
-    """Components of each site's neighbours to the east and to the south."""
-    for row in range(0, N, Lx):
-        for i in range(row, row + Lx - 1):
-            east[i] = component[i + 1]
-        east[row + Lx - 1] = component[row]
-    for i in range(N - Lx):
-        south[i] = component[i + Lx]
-    for i in range(Lx):
-        south[N - Lx + i] = component[i]
-
-
-@njit(cache=True)
-def _runs(right, below, start, upper, Lx, N):
-    """Find the runs of sites along the rows that bonds join, and the bonds that join runs of different rows.
-
-    Without branches, which no processor foresees here. A bond below is left out where it joins the same two runs as the
-    one before.
+def _follow(right, below, west, label, upper, Lx, Ly):
+    """Label clusters from row to row, and find the bonds to the north that join others.
 
     Args:
         right, below: bonds as `_draw_bonds` writes them.
-        start: int32 (N,), receives the first site of each site's run; runs end with the row.
-        upper: int32 (N + 1,), receives the sites above the bonds.
+        west: int64, receives the bits of bonds to the west, but for those across the boundary.
+        label: uint32, receives a site of the same cluster, itself or an earlier one that has its own number.
+        upper: uint32, receives the sites whose bonds to the north are left.
 
     Returns:
         How many there are in ``upper``.
     """
+    vectors = (Lx + 15) // 16
+    right, below, west = pointer(right), pointer(below), pointer(west)
+    label, upper = pointer(label), pointer(upper)
     count = np.int64(0)
-    for row in range(0, N, Lx):
-        under = row + Lx if row + Lx < N else 0
-        first, joined, doubled = np.int64(row), np.int64(0), np.int64(0)
-        for x in range(Lx):
-            i = np.int64(row + x)
-            first = i ^ ((first ^ i) & -joined)
-            start[i] = first
-            bond = np.int64(below[i])
-            upper[count] = i
-            count += bond & ~(doubled & joined)
-            joined = np.int64(right[i])
-            doubled = bond & np.int64(right[under + x])
+    for y in range(Ly):
+        before, bond, norths = spread(U(0)), np.int64(0), np.int64(0)
+        for c in range(vectors):
+            t = y * vectors + c
+            joined = ((right[t] << 1) & 0xFFFF) | bond
+            if c == vectors - 1 and Lx & 15:
+                joined &= (np.int64(1) << (Lx & 15)) - 1
+            bond = (right[t] >> 15) & 1
+            west[t] = joined
+            site = count_up(spread(U(16 * t)))
+            if y == 0:
+                before = run_starts(site, joined, before)
+                store(label, 16 * t, before)
+            else:
+                north, above = below[t - vectors], load(label, 16 * (t - vectors))
+                before = run_starts(where(mask_of(north), above, site), joined, before)
+                store(label, 16 * t, before)
+                # A square of bonds needs three of them only.
+                square = ((north << 1) | norths) & west[t - vectors]
+                left = mask_of(north & joined & ~square) & (above != before)
+                norths = (north >> 15) & 1
+                store(upper, count, compress(left, site))
+                count += count_ones(bits(left))
     return count
 
 
 @njit(cache=True)
-def _label(right, below, start, upper, parent, Lx, N):
-    """Join the runs that bonds connect; the parent of a cluster's sites is its lowest site, or leads to it.
+def _join_rest(right, below, label, gone, count, Lx, Ly):
+    """Join the clusters that `_follow` left apart; then the label of a site's label is its cluster's number.
 
-    Runs of rows as in Hoshen and Kopelman, Phys. Rev. B 14, 3438 (1976), doi:10.1103/PhysRevB.14.3438.
+    Args:
+        right, below, label: as there.
+        gone: the sites whose bonds to the north are left; receives the numbers that clusters have no longer.
+        count: how many there are.
     """
-    count = _runs(right, below, start, upper, Lx, N)
-    for i in range(N):
-        parent[i] = start[i]
+    vectors = (Lx + 15) // 16
+    pitch = 16 * vectors
     for k in range(count):
-        i = upper[k]
-        j = i + Lx if i + Lx < N else i + Lx - N
-        join(parent, start[i], start[j])
-    for i in range(Lx - 1, N, Lx):
-        if right[i]:
-            join(parent, start[i], i - Lx + 1)
+        i = np.int64(gone[k])
+        gone[k] = join(label, i, i - pitch)
+    for y in range(Ly):
+        if right[(y + 1) * vectors - 1] >> ((Lx - 1) & 15) & 1:
+            gone[count] = join(label, y * pitch, y * pitch + Lx - 1)
+            count += 1
+    last = (Ly - 1) * pitch
+    for x in range(Lx):
+        if below[(Ly - 1) * vectors + x // 16] >> (x & 15) & 1:
+            gone[count] = join(label, x, last + x)
+            count += 1
+    gone[count : count + 16] = 0
+    label, gone = pointer(label), pointer(gone)
+    for k in range(0, count, 16):
+        old = load(gone, k)
+        new = gather(label, old)
+        further = gather(label, new)
+        while any_lane(further != new):
+            new, further = further, gather(label, further)
+        scatter(label, old, new)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True)
+def _turn(label, coins, px, py, component, rx, ry, Lx, Ly):
+    """Reflect the clusters whose coins show 1; returns the number of their spins."""
+    vectors = (Lx + 15) // 16
+    label, coins, px, py, component = pointer(label), pointer(coins), pointer(px), pointer(py), pointer(component)
+    total = np.int64(0)
+    for y in range(Ly):
+        for c in range(vectors):
+            i = 16 * (y * vectors + c)
+            turned = (gather(coins, gather(label, load(label, i))) << U(31)) != U(0)
+            s = where(turned, F(2.0) * load(component, i + 16 * y), F(0.0))
+            store(px, i, load(px, i) - s * rx)
+            store(py, i, load(py, i) - s * ry)
+            total += count_ones(bits(turned) & ((np.int64(1) << min(np.int64(16), Lx - 16 * c)) - 1))
+    return total
+
+
+@njit(cache=True)
+def _project(px, py, component, rx, ry, Lx, Ly):
+    """Components along (rx, ry), in the layout that `_draw_bonds` takes."""
+    vectors = (Lx + 15) // 16
+    values, px, py, component = component, pointer(px), pointer(py), pointer(component)
+    for y in range(Ly):
+        row = y * (16 * vectors + 16)
+        for c in range(0, 16 * vectors, 16):
+            i = 16 * vectors * y + c
+            store(component, row + c, load(px, i) * rx + load(py, i) * ry)
+        values[row + Lx] = values[row]
+
+
+@entry
 def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, numbers_per_step, number, flipped):
     """Make ``steps`` steps of every replica, in place.
 
     For the arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
     """
     W = len(beta)
-    N = Lx * Ly
-    padded = (N + 15) // 16 * 16
-    px, py, component = np.empty(N, F), np.empty(N, F), np.zeros(padded, F)
-    east, south = np.zeros(padded, F), np.zeros(padded, F)
-    right, below, heads = np.empty(padded, np.uint32), np.empty(padded, np.uint32), np.empty(padded, np.uint32)
-    start, upper, parent = np.empty(N, np.int32), np.empty(N + 1, np.int32), np.empty(N, np.int32)
+    vectors = Ly * ((Lx + 15) // 16)
+    size = 16 * vectors
+    px, py, component = np.zeros(size, F), np.zeros(size, F), np.zeros(size + 16 * Ly, F)
+    right, below, west = np.empty(vectors, np.int64), np.empty(vectors, np.int64), np.empty(vectors, np.int64)
+    coins, label, upper = np.empty(size, U), np.empty(size, U), np.empty(size + Lx + Ly + 16, U)
     for r in range(replicas):
         lane = r * strips
         key = keys.reshape(4, W)[:, lane].astype(np.uint64)
-        take(x, y, W, r, px, py, strips)
+        take(x, y, W, r, px, py, strips, Lx, size // Ly)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
-            for i in range(N):
-                component[i] = px[i] * rx + py[i] * ry
-            _shift(component, east, south, Lx, N)
-            _draw_bonds(component, east, south, F(2.0) * beta[lane] * J, key, move + np.uint64(1), right, below, heads)
-            _label(right, below, start, upper, parent, Lx, N)
-            total = np.int64(0)
-            for i in range(N):
-                # A cluster's lowest site is its root, so every parent is settled when its children come.
-                parent[i] = parent[parent[i]]
-                turned = heads[parent[i]]
-                total += turned
-                step_length = F(np.int32(turned << np.uint32(1))) * component[i]
-                px[i] -= step_length * rx
-                py[i] -= step_length * ry
-            flipped[lane] += total
-        put(x, y, W, r, px, py, strips)
+            _project(px, py, component, rx, ry, Lx, Ly)
+            _draw_bonds(component, F(2.0) * beta[lane] * J, key, move + np.uint64(1), right, below, coins, Lx, Ly)
+            count = _follow(right, below, west, label, upper, Lx, Ly)
+            _join_rest(right, below, label, upper, count, Lx, Ly)
+            flipped[lane] += _turn(label, coins, px, py, component, rx, ry, Lx, Ly)
+        put(x, y, W, r, px, py, strips, Lx, size // Ly)

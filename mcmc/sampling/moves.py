@@ -279,9 +279,9 @@ class Wolff(Move):
         span = step, steps, numbers_per_step, number
         tuned, counts = block.tuned[self.name], block.counts[self.name]
         if isinstance(block.interaction, Square):
-            wolff(
-                x, y, block.beta, tuned, keys, block.sites, block.interaction.J, block.size, block.strips, *span, counts
-            )
+            sides = block.lattice.Lx, block.lattice.Ly
+            J = block.interaction.J
+            wolff(x, y, block.beta, tuned, keys, J, *sides, block.size, block.strips, *span, counts)
             block.copy_rows()
         else:
             pair_wolff(x, y, block.beta, tuned, keys, *pairs_of(block.model, block.lattice), block.size, *span, counts)

@@ -42,21 +42,21 @@ def run_everything() -> int:
 
 
 def overstep() -> None:
-    """Controls: kernels with a table of neighbours that leads out of the block, and with too short a stack."""
+    """Controls: kernels with a table of neighbours that leads out of the block, and with too short a list of sites."""
     from mcmc.kernels.steps import Steps
     from mcmc.kernels.wolff import _grow
 
     f, lattice = np.float32, Lattice(3, 3)
     x, y, ones, counts = np.ones(9 * 16, f), np.zeros(9 * 16, f), np.ones(16, f), np.zeros((1, 16), f)
     keys, key = np.arange(64, dtype=np.uint32), np.arange(4, dtype=np.uint64)
-    stack, joined = np.empty(2, np.int32), np.zeros(9, np.int64)
+    members, joined, reached = (np.zeros(size, np.uint32) for size in (17, 28, 64))
     neighbours = lattice.neighbours(*OFFSETS)
     neighbours[8, 0] = 9
     steps = Steps(BlockArrays(x, y, ones, keys, keys, Square(neighbours, f(1), f(0)), None, 3, 1))
     with pytest.raises(IndexError):
         steps.run(np.array([(HEAT_BATH, 1, 1, 0, 0)]), ones, counts, 8, 0, 1, 1, False, False)
     with pytest.raises(IndexError):
-        _grow(x[:9], y[:9], f(50), key, lattice.neighbours(*OFFSETS), np.uint64(0), 0, stack, counts[0], joined, 1)
+        _grow(x[:28], y[:28], joined, members, reached, f(50), key, np.uint64(0), 0, 3, 3, 2, np.uint32(1))
 
 
 def test_no_kernel_reaches_beyond_its_arrays():

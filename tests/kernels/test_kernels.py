@@ -206,13 +206,18 @@ def test_offsets_are_what_the_kernels_expect():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strips", [1, 2, 8])
-def test_hasenbusch_at_parts_in_ten_thousand(strips):
+@pytest.mark.parametrize(
+    ("sampler", "strips"), [("auto", 1), ("auto", 2), ("auto", 8), ("wolff", 8), ("swendsen_wang", 8)]
+)
+def test_hasenbusch_at_parts_in_ten_thousand(sampler, strips):
     """Hasenbusch 2005 (cond-mat/0502556, table 1), L = 16 at beta = 1.1199: within 3 sigma, errors below 2e-4."""
     beta, model, lattice = 1.1199, XY(), Lattice(16, 16)
     runs = []
     for seed in (8, 9, 10):
-        settings = Settings(model, lattice, (1 / beta,), chains=128, thin=12, seed=seed, strips=strips)
+        thin = 12 if sampler == "auto" else 4
+        settings = Settings(
+            model, lattice, (1 / beta,), chains=128, sampler=sampler, thin=thin, seed=seed, strips=strips
+        )
         runs.append(thermodynamics(simulate(settings, 12_000)[0], model, lattice, 1 / beta))
     published = {
         "helicity_modulus": (beta, 0.72536, 0.00007),

@@ -171,3 +171,36 @@ def test_single_spin_moves_leave_the_density_alone(kappa):
     if kappa > 0.1:
         assert stationarity(_always, kappa)[0] > 5e-3
         assert stationarity(_reluctant, kappa)[0] > 5e-3
+
+
+def test_lanes_by_index_and_mask():
+    from numba import njit
+
+    @njit
+    def everything(table, index, joined, found):
+        p, out = lanes.pointer(table), lanes.pointer(found)
+        i = lanes.load(lanes.pointer(index), 0)
+        values = lanes.gather(p, i)
+        small = values < np.uint32(50)
+        lanes.store(out, 0, lanes.compress(small, i))
+        lanes.store(out, 16, lanes.run_starts(values, joined, i))
+        lanes.store(out, 32, lanes.where(lanes.mask_of(joined), values, i))
+        lanes.scatter(p, i, values + values)
+        return lanes.bits(small), lanes.count_ones(lanes.bits(small))
+
+    rng = np.random.default_rng(6)
+    for joined in [0, 0xFFFF, 0xFFFE, *rng.integers(0, 2**16, 50)]:
+        table, found = rng.integers(0, 100, 40).astype(np.uint32), np.zeros(48, np.uint32)
+        index = rng.permutation(40)[:16].astype(np.uint32)
+        expected, values, bits = table.copy(), table[index], joined >> np.arange(16) & 1
+        expected[index] *= 2
+        mask, count = everything(table, index, np.int64(joined), found)
+        small = values < 50
+        np.testing.assert_array_equal(table, expected)
+        assert (mask, count) == ((small << np.arange(16)).sum(), small.sum())
+        np.testing.assert_array_equal(found[:count], index[small])
+        starts = [index[-1]]
+        for k in range(16):
+            starts.append(starts[-1] if bits[k] else values[k])
+        np.testing.assert_array_equal(found[16:32], starts[1:])
+        np.testing.assert_array_equal(found[32:], np.where(bits, values, index))
