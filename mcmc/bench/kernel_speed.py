@@ -77,11 +77,11 @@ class Cost(NamedTuple):
     """Per site and independent draw of m^2 on one core: 2 tau steps."""
 
 
-CEILINGS = {"metropolis": 1200.0, "over_relaxation": 4000.0, "swendsen_wang": 100.0}
+CEILINGS = {"metropolis": 1200.0, "over_relaxation": 4000.0}
 """Estimated upper bounds for XY, million updates a second of one 4 GHz Zen 5 core that never waits.
 
 Metropolis takes some 220 vector instructions for 16 spins, four a cycle; over-relaxation is held up by a division of 16
-numbers in 16 cycles; Swendsen and Wang visit each site's label a few times in the cache.
+numbers in 16 cycles.
 """
 
 

@@ -214,7 +214,7 @@ def test_hasenbusch_at_parts_in_ten_thousand(sampler, strips):
     beta, model, lattice = 1.1199, XY(), Lattice(16, 16)
     runs = []
     for seed in (8, 9, 10):
-        thin = 12 if sampler == "auto" else 4
+        thin = 12 if sampler == "auto" else 6
         settings = Settings(
             model, lattice, (1 / beta,), chains=128, sampler=sampler, thin=thin, seed=seed, strips=strips
         )
