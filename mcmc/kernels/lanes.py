@@ -390,7 +390,9 @@ def _store(typing: Any, base: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def _scratch(typing: Any, kind: Any, size: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.alloca(context.get_data_type(kind.dtype), args[1])
+        room = builder.alloca(context.get_data_type(kind.dtype), args[1])
+        room.align = 64  # a vector in one line of the cache
+        return room
 
     return types.CPointer(kind.dtype)(kind, types.intp), emit
 
