@@ -1,11 +1,14 @@
 """Periodic convolutions as matrix products: the same as torch's general ones, and with the right gradients."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from latticeflow import RealNVP
+from latticeflow.flows import torus_convolution
 from latticeflow.flows.torus_convolution import Neighbours, three_convolutions
 from mcmc import XY, Lattice
 
@@ -47,6 +50,23 @@ def test_gradients_are_those_of_finite_differences():
         return three_convolutions(x, bias, [w1, w2, w3], [b2, b3], places)
 
     assert torch.autograd.gradcheck(made, given)
+
+
+def test_only_where_gradients_are_recorded_may_a_gpu_round_more(monkeypatch):
+    asked = []
+
+    def coarser(where, *, allowed=True):
+        asked.append(allowed)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(torus_convolution, "_coarser", coarser)
+    (x, bias, *others), places, _ = _case((4, 4))
+    w1, w2, w3, b2, b3 = (each.requires_grad_() for each in others)
+    with torch.no_grad():
+        three_convolutions(x, bias, [w1, w2, w3], [b2, b3], places)
+    assert asked == [False]
+    three_convolutions(x, bias, [w1, w2, w3], [b2, b3], places).sum().backward()
+    assert asked == [False, True, True]
 
 
 def test_densities_of_the_flow_are_those_of_earlier_releases():
