@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -239,7 +239,8 @@ def train_together(
     with ThreadPoolExecutor(1) as pool:
         for stage in range(block, (plan.training.steps or 0) + block, block):
             stage = min(stage, plan.training.steps or 0)
-            running = [each for each in trainings if each.is_behind(stage)]
+            done = rows.done
+            running = [each for each in trainings if each.is_behind(stage) or each.lacks(stage, done)]
             while not stop.asked() and (behind := [each for each in running if each.is_behind(stage)]):
                 for each in behind:
                     if each.advance():
@@ -247,7 +248,7 @@ def train_together(
                 yield
             for each in running:
                 row = each.finish(stage)
-                if row and key_of_row(row) not in rows.done:
+                if row and key_of_row(row) not in done:
                     waiting.append((row, pool.submit(_evaluated_beside, plan, directory, each.trainer.snapshot())))
                 yield
             last = stop.asked() or stage == plan.training.steps
@@ -272,6 +273,10 @@ class _Training:
     def is_behind(self, stage: int) -> bool:
         return self.trainer.step_number < stage and not self.note
 
+    def lacks(self, stage: int, done: Collection[object]) -> bool:
+        """Whether the run before ended between the checkpoint of a stage and its row."""
+        return self.trainer.step_number == stage and key_of_row(self._row(stage)) not in done
+
     def advance(self) -> bool:
         """Queue a step, unless enough are queued; whether it was the first, which takes its time."""
         first = not self.trainer.captured
@@ -284,14 +289,16 @@ class _Training:
     def finish(self, stage: int) -> dict[str, Any] | None:
         """Save the state; the beginning of a row, if the stage was reached or the training diverged."""
         trainer = self.trainer
-        if trainer.step_number and not self.note:
+        if trainer.captured and not self.note:
             self._look(trainer.metrics)
         trainer.served.history = {"training": asdict(trainer.settings), "steps": trainer.step_number, "complete": False}
         checkpoint.save(self.path, trainer.served, training=trainer.state_dict())
         if trainer.step_number < stage and not self.note:
             return None
-        row = {"objective": self.case.objective, "seed": self.seed, "steps": stage, "sizes": self.case.sizes}
-        return row | {"seconds": round(trainer.seconds, 1), "note": self.note}
+        return self._row(stage) | {"seconds": round(trainer.seconds, 1), "note": self.note}
+
+    def _row(self, stage: int) -> dict[str, Any]:
+        return {"objective": self.case.objective, "seed": self.seed, "steps": stage, "sizes": self.case.sizes}
 
     def _look(self, look: Callable[[], object]) -> None:
         try:

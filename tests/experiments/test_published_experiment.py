@@ -125,14 +125,14 @@ def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path
 class _StandIn(Trainer):
     """A captured trainer's face over plain steps."""
 
-    ready, captured = True, True
+    ready, captured = True, False
 
     def __init__(self, flow, settings, reference):
         super().__init__(flow, settings, reference)
         self.picker = self.generator
 
     def launch(self):
-        self.last = self.step()
+        self.last, self.captured = self.step(), True
         if self.settings.objective == "advnf" and self.step_number == 3:
             self.broken = True
 
@@ -171,6 +171,10 @@ def test_side_by_side_every_training_comes_to_every_point_and_one_that_diverges_
     expected = [(name, seed, 2, False) for seed in (0, 1) for name in ("advnf", "reverse_kl")]
     assert found[:4] == expected
     assert found[4:] == [(name, seed, 4, name == "advnf") for seed in (0, 1) for name in ("advnf", "reverse_kl")]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines[:-1]) + "\n")  # ended before the last evaluation did
+    go_on(plan)
+    assert (tmp_path / "rows.jsonl").read_text().splitlines() == lines
     go_on(replace(plan, training=replace(settings, steps=6)))  # goes on from the checkpoints
     assert [(row["objective"], row["steps"]) for row in record.rows[8:]] == [("advnf", 6), ("reverse_kl", 6)] * 2
     assert record.rows[-1]["nll"] != record.rows[-5]["nll"]
