@@ -64,7 +64,7 @@ class Task(NamedTuple):
     share: float
     """Of the time of its chain."""
     draws: int
-    """Per temperature in a batch, and four chains of as many hundredths in the ensemble."""
+    """Of each temperature in a batch."""
     learning_rate: float = 3e-3
     objective: str = "log_variance"
     limits: tuple[float, float] = (0.05, 2.05)
@@ -535,8 +535,7 @@ def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
         weights=WEIGHTS if task.objective == "log_variance" else {},
     )
     if flow.device.type == "cuda":
-        theta = reference.theta().reshape(len(reference.temperatures), -1, *flow.lattice.shape)
-        draws = ResidentDraws(theta, reference.temperatures, device=flow.device, model=flow.model)
+        draws = ResidentDraws.of(reference, flow.device)
         return CapturedTrainer(flow, settings, draws, priority=-1)  # the paper's trainings take what is left
     sample = Loader(reference, np.random.default_rng(1)).sample
     return Trainer(flow, settings, ReferenceDraws(sample, reference.temperatures, model=flow.model))

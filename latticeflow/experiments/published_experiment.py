@@ -229,7 +229,10 @@ def train_together(
     Yields:
         Whenever the device has enough to do, so that others can give it work, too.
     """
-    draws = {n: _resident(ensemble_path(plan, directory, n, "train"), device) for n in {case.draws for case in cases}}
+    draws = {}
+    for n in {case.draws for case in cases}:
+        with Ensemble.open(ensemble_path(plan, directory, n, "train")) as ensemble:
+            draws[n] = ResidentDraws.of(ensemble, device)
     trainings = [
         _Training(case, seed, path, _captured(plan, case, seed, draws[case.draws], path))
         for seed, case in itertools.product(range(seeds), cases)
@@ -305,12 +308,6 @@ class _Training:
             look()
         except TrainingDivergedError as error:
             self.note = str(error).partition(";")[0]
-
-
-def _resident(path: Path, device: torch.device) -> ResidentDraws:
-    with Ensemble.open(path) as ensemble:
-        theta = ensemble.theta().reshape(len(ensemble.temperatures), -1, *ensemble.lattice.shape)
-        return ResidentDraws(theta, ensemble.temperatures, device=device, model=ensemble.model)
 
 
 def _captured(plan: Plan, case: Case, seed: int, draws: ResidentDraws, path: Path) -> CapturedTrainer:

@@ -359,6 +359,9 @@ class Multiscale(Flow):
             group: its number.
             generator: source of randomness on the flow's device.
             kept: bool (n, sites of the group), sites of it that keep their angle too.
+
+        Returns:
+            New angles in radians, (n, Ly, Lx).
         """
         T = self._temperatures(len(theta), temperature)
         drawn = self._draw(theta, T, generator, group, group + 1)[0]

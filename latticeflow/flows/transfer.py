@@ -49,7 +49,7 @@ def double(flow: Multiscale) -> Multiscale:
 
 
 def refine(flow: Multiscale) -> Multiscale:
-    """The flow with fewer sites drawn together (``finer`` of `Multiscale`), whose acceptance has a higher ceiling.
+    """The flow with fewer sites drawn together (``finer`` of `Multiscale`), so that its acceptance has a higher ceiling.
 
     Every group takes the net of the group that its sites were part of. What its sites see beyond that has spin-wave
     weights only.
@@ -59,6 +59,12 @@ def refine(flow: Multiscale) -> Multiscale:
 
     Returns:
         A new flow on the CPU, or the given one where it draws that way already.
+
+    Example:
+        >>> from latticeflow.flows import build_flow
+        >>> from mcmc import XY
+        >>> refine(build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), width=16)).sizes["finer"]
+        True
     """
     if flow.sizes["finer"]:
         return flow
@@ -91,10 +97,19 @@ def combine(flows: Sequence[Multiscale], theta: Tensor, temperatures: Tensor) ->
         temperatures: (T,).
 
     Returns:
-        A new flow.
+        A new flow. Its nets were chosen by these draws: evaluate it on others.
 
     Raises:
         InputError: the flows have other groups or nets than the first.
+
+    Example:
+        >>> from latticeflow.flows import build_flow
+        >>> from mcmc import XY, generate
+        >>> flows = [build_flow("multiscale", XY(), Lattice(4, 4), (0.5, 2.0), width=16) for _ in range(2)]
+        >>> ensemble = generate(XY(), size=4, temperatures=[0.5, 1.0], draws=100, seed=1)
+        >>> theta = torch.as_tensor(ensemble.theta().reshape(2, -1, 4, 4))
+        >>> combine(flows, theta, torch.tensor([0.5, 1.0])).lattice == flows[0].lattice
+        True
     """
     first = flows[0]
     for flow in flows[1:]:

@@ -27,6 +27,7 @@ from latticeflow.training.training_settings import TrainingSettings
 from mcmc import InputError, wrap
 from mcmc.models.presets import Model
 from mcmc.sampling.rng import key
+from mcmc.storage.memory_ensemble import ReadableEnsemble
 
 _WARM_UP = 3
 _QUEUED = 3
@@ -52,6 +53,18 @@ class ResidentDraws:
         places = np.arange(np.prod(self.shape)).reshape(self.shape)
         self._moves = torch.as_tensor(_moves(places, model), device=device)
         self._rows = torch.arange(len(theta), device=device)[:, None]
+
+    @classmethod
+    def of(cls, ensemble: ReadableEnsemble, device: torch.device | str) -> ResidentDraws:
+        """All draws of an ensemble, moved by the symmetries of its model.
+
+        Raises:
+            InputError: angles are not finite.
+        """
+        theta = ensemble.theta().reshape(len(ensemble.temperatures), -1, *ensemble.lattice.shape)
+        if not np.isfinite(theta).all():
+            raise InputError("the ensemble holds angles that are not finite: see 'latticeflow verify'")
+        return cls(theta, ensemble.temperatures, device=device, model=ensemble.model)
 
     def batch(self, n: int, generator: torch.Generator, *, temperatures: int | None = None) -> tuple[Tensor, Tensor]:
         """The next batch, see `data.ReferenceDraws.batch`; ``generator`` is on the device."""

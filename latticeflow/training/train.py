@@ -228,8 +228,10 @@ def _trainer(flow: Flow, ensemble: ReadableEnsemble, settings: TrainingSettings,
     if not flow.parameter_count:
         raise InputError(f"a {flow.name} flow has no parameters to train")
     needed = settings.terms(flow).needs_ensemble
+    if needed and (count := ensemble.draws * ensemble.chains) < 2:
+        raise InputError(f"{ensemble.path} holds {count} draws per temperature: training needs 2, better 1,000")
     if group is ALONE and can_capture(flow, settings) and (not needed or _fits(ensemble, flow.device)):
-        trainer = CapturedTrainer(flow, settings, _resident(ensemble, flow.device) if needed else None)
+        trainer = CapturedTrainer(flow, settings, ResidentDraws.of(ensemble, flow.device) if needed else None)
         try:
             trainer.capture()
         except RuntimeError as error:
@@ -247,13 +249,6 @@ def _fits(ensemble: ReadableEnsemble, device: torch.device) -> bool:
     free, _ = torch.cuda.mem_get_info(device)
     angles = len(ensemble.temperatures) * ensemble.draws * ensemble.chains * ensemble.lattice.N
     return 4 * angles < free / 4
-
-
-def _resident(ensemble: ReadableEnsemble, device: torch.device) -> ResidentDraws:
-    theta = ensemble.theta().reshape(len(ensemble.temperatures), -1, *ensemble.lattice.shape)
-    if not np.isfinite(theta).all():
-        raise InputError("the ensemble holds angles that are not finite: see 'latticeflow verify'")
-    return ResidentDraws(theta, ensemble.temperatures, device=device, model=ensemble.model)
 
 
 def _run(
@@ -319,9 +314,6 @@ def _run(
 
 def _reference(ensemble: ReadableEnsemble, seed: int, rank: int, device: torch.device | str) -> ReferenceDraws:
     """Draws of the ensemble for one process, which reads them in an order of its own."""
-    draws = ensemble.draws * ensemble.chains
-    if draws < 2:
-        raise InputError(f"{ensemble.path} holds {draws} draws per temperature: training needs 2, better 1,000")
     loader = Loader(ensemble, np.random.default_rng(key(seed, rank)))
     return ReferenceDraws(loader.sample, ensemble.temperatures, device=device, model=ensemble.model)
 

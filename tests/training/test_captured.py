@@ -62,6 +62,16 @@ def test_some_temperatures_are_picked_at_random():
     assert seen == {(0.5, 1.0), (0.5, 2.0), (1.0, 2.0)}
 
 
+def test_all_draws_of_an_ensemble_become_resident():
+    ensemble = generate(XY(), size=4, temperatures=T, draws=5, chains=2, seed=1)
+    draws = ResidentDraws.of(ensemble, "cpu")
+    assert draws.theta.shape == (3, 10, 16)
+    assert (draws.shape, draws.model, draws.temperatures.tolist()) == ((4, 4), XY(), T.tolist())
+    ensemble.theta()[1, 0, 2] = np.nan
+    with pytest.raises(InputError, match="angles that are not finite"):
+        ResidentDraws.of(ensemble, "cpu")
+
+
 def _case(flow: str, objective: str, **sizes):
     reference = generate(XY(), size=8, temperatures=T, draws=50, chains=2, seed=1)
     theta = reference.theta().reshape(3, -1, 8, 8)
