@@ -52,7 +52,8 @@ def capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, generator:
     """
     graph.register_generator_state(generator)
     # Where capturing fails torch leaves this thread on the stream; the outer context takes it back.
-    with CAPTURING, torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+    with CAPTURING, torch.cuda.stream(stream), capture:
         yield
 
 

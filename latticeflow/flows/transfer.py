@@ -49,7 +49,7 @@ def double(flow: Multiscale) -> Multiscale:
 
 
 def refine(flow: Multiscale) -> Multiscale:
-    """The flow with fewer sites drawn together (``finer`` of `Multiscale`), so that its acceptance has a higher ceiling.
+    """The flow with fewer sites drawn together (``finer`` of `Multiscale`): its acceptance can become higher.
 
     Every group takes the net of the group that its sites were part of. What its sites see beyond that has spin-wave
     weights only.
