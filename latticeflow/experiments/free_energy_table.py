@@ -273,6 +273,8 @@ def main() -> None:
         parser.error("--flow-seconds, --ladder-seconds and --pieces must be positive")
     if arguments.folder.is_file():
         parser.error(f"{arguments.folder} is a file: name a folder")
+    if arguments.flows is not None and not arguments.flows.is_dir():
+        parser.error(f"{arguments.flows} is not a folder of flows")
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         for path in (arguments.out, arguments.page):

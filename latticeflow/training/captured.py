@@ -188,6 +188,7 @@ class CapturedTrainer(Trainer):
         """
         assert self._found is not None
         self.stream.synchronize()
+        self._queued.clear()
         self.check()
         loss, of_critic, log_w, norm = self._found
         return self._metrics(loss, of_critic, log_w, float(norm))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from latticeflow.experiments import free_energy_table as tables
-from mcmc import XY
+from latticeflow.flows import build_flow
+from mcmc import XY, Lattice
 from mcmc.analysis.free_energy_ladder import anchor
 from tests.oracle import exact
 
@@ -67,10 +68,26 @@ def test_the_table_of_a_small_lattice(tmp_path, monkeypatch):
         assert row["f"][1] <= min(row["flow"][1], row["ladder"][1]) * (1 + 1e-9)
     assert rows[0]["chi_square"] < 30
     assert abs(rows[3]["f"][0] - tables.high_temperature(4.0)) < 5 * rows[3]["f"][1] + 1e-5
-    # A flow whose ln Z is off by one part in ten thousand is noticed.
+    # A flow whose ln Z is off by three parts in a thousand is noticed.
     drawn = json.loads((tmp_path / "flow_8_1.json").read_text())
     (tmp_path / "flow_8_1.json").write_text(json.dumps(drawn | {"ln_z": drawn["ln_z"] * 1.003}))
     tables.main()
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]
     assert abs(rows[1]["pull"]) > 5
     assert rows[0]["chi_square"] > 30
+
+
+def test_flows_of_a_folder_take_the_place_of_those_that_are_included(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "TEMPERATURES", (1.0,))
+    monkeypatch.setattr(tables, "ladder_piece", lambda *_: {"none": np.zeros(1)})
+    flows = tmp_path / "flows"
+    command = ["table", str(tmp_path / "rows"), "--sizes", "8", "--flow-seconds", "0.01", "--flows", str(flows)]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        tables.main()
+    assert "is not a folder of flows" in capsys.readouterr().err
+    flows.mkdir()
+    build_flow("multiscale", XY(), Lattice(8, 8), (0.5, 2.0), width=8).save(flows / "xy8.pt")
+    tables.main()
+    untrained = json.loads((tmp_path / "rows" / "flow_8_1.json").read_text())
+    assert untrained["variance"] > 0.1  # 0.01 of the flow that is included

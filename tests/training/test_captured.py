@@ -1,6 +1,8 @@
 """Captured steps: the same training as step by step, and batches picked on the device."""
 
+import contextlib
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from latticeflow.flows import build_flow, captured_draws, checkpoint
+from latticeflow.training import captured as captured_module
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.train import train
 from latticeflow.training.trainer import Trainer, TrainingDivergedError
@@ -72,12 +75,12 @@ def test_all_draws_of_an_ensemble_become_resident():
         ResidentDraws.of(ensemble, "cpu")
 
 
-def _case(flow: str, objective: str, **sizes):
+def _case(flow: str, objective: str, device: str = "cuda", **sizes):
     reference = generate(XY(), size=8, temperatures=T, draws=50, chains=2, seed=1)
     theta = reference.theta().reshape(3, -1, 8, 8)
-    draws = ResidentDraws(theta, T, model=XY(), device="cuda")
+    draws = ResidentDraws(theta, T, model=XY(), device=device)
     torch.manual_seed(1)
-    flow = build_flow(flow, XY(), Lattice(8, 8), (0.5, 2.0), **sizes).to("cuda")
+    flow = build_flow(flow, XY(), Lattice(8, 8), (0.5, 2.0), **sizes).to(device)
     settings = TrainingSettings(
         objective=objective, steps=10, batch_temperatures=3, batch_draws=8, ema=0.9, critic=PUBLISHED_CRITIC
     )
@@ -93,19 +96,120 @@ CASES = [
 ]
 
 
-@on_gpu
-@pytest.mark.parametrize(("flow", "objective", "sizes"), CASES)
-def test_captured_steps_are_those_of_the_trainer(flow, objective, sizes):
-    flow, settings, draws = _case(flow, objective, **sizes)
-    plain, captured = Trainer(copy.deepcopy(flow), settings, draws), CapturedTrainer(flow, settings, draws)
+class _Stream:
+    """Of a processor, on which nothing is ever queued."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def wait_stream(self, _):
+        pass
+
+    def synchronize(self):
+        pass
+
+
+class _Event:
+    def record(self):
+        pass
+
+    def query(self):
+        return True
+
+
+class _Graph:
+    """Computes anew what it captured."""
+
+    def replay(self):
+        self.trainer._found = self.trainer._device_step()
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """A captured trainer's own code on the CPU; streams and graphs are replaced."""
+
+    def trainer(flow, settings, draws):
+        made = CapturedTrainer(flow, settings, draws)
+        made.graphs = 0
+
+        @contextlib.contextmanager
+        def capturing(graph, stream, generator):
+            """Nothing is computed while a graph is made."""
+            modules = [each for each in (made.flow, made.critic, made.average) if each is not None]
+            before = copy.deepcopy([each.state_dict() for each in modules])
+            states = [captured_module._state(optimiser) for optimiser in made._optimisers]
+            yield
+            for module, state in zip(modules, before, strict=True):
+                module.load_state_dict(state)
+            for optimiser, state in zip(made._optimisers, states, strict=True):
+                for parameter, values in optimiser.state.items():
+                    for name, value in values.items():
+                        value.copy_(state[parameter][name])
+            made._bad.zero_()
+            graph.trainer = made
+            made.graphs += 1
+
+        monkeypatch.setattr(captured_module, "capturing", capturing)
+        return made
+
+    for name, stand_in in (("Stream", _Stream), ("Event", _Event), ("CUDAGraph", _Graph)):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.cuda, "current_stream", _Stream)
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(captured_module, "can_capture", lambda flow, settings: True)
+    return trainer
+
+
+def _plain(flow, settings, draws, captured):
+    """A plain trainer that takes the random numbers of a captured one."""
+    plain = Trainer(copy.deepcopy(flow), settings, draws)
     if plain.critic is not None:
         captured.critic.load_state_dict(plain.critic.state_dict())
     plain.picker = plain.generator
     # Seeds of the picker would undo those of the generator.
     plain._prepare = lambda: CapturedTrainer._prepare(plain)  # type: ignore[method-assign]
-    plain._keep, plain._weights = torch.zeros((), device="cuda"), captured._weights
+    plain._keep, plain._weights = torch.zeros((), device=flow.device), captured._weights
     for group in plain.optimiser.param_groups:
-        group["capturable"], group["lr"] = True, torch.tensor(group["lr"], device="cuda")
+        group["capturable"], group["lr"] = True, torch.tensor(group["lr"], device=flow.device)
+    return plain
+
+
+@pytest.mark.parametrize(("flow", "objective", "sizes"), [CASES[0], CASES[3]])
+def test_the_code_around_the_graph_does_the_steps_of_the_trainer_and_goes_on(on_cpu, flow, objective, sizes):
+    flow, settings, draws = _case(flow, objective, "cpu", **sizes)
+    captured = on_cpu(flow, settings, draws)
+    plain = _plain(flow, settings, draws, captured)
+    for _ in range(8):
+        one, other = plain.step(), captured.step()
+    assert other.loss == pytest.approx(one.loss, rel=1e-3)
+    for a, b in zip(plain.served.parameters(), captured.served.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
+    assert captured.graphs == 1 + (objective == "sites_first")  # whose terms change after 6 steps
+    rate = captured.settings.learning_rate * captured.settings.rate(7, 0.7)
+    assert float(captured.optimiser.param_groups[0]["lr"]) == pytest.approx(rate)
+    assert not captured._queued  # events of steps that are done
+    state, served = copy.deepcopy(captured.state_dict()), copy.deepcopy(captured.served).requires_grad_()
+    captured.step()
+    again = on_cpu(served, settings, draws)
+    again.load_state_dict(state)
+    assert again.step().step == 9
+    for a, b in zip(again.served.parameters(), captured.served.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    before = [each.clone() for each in again.flow.parameters()]
+    with torch.no_grad():
+        next(again.flow.parameters()).view(-1)[0] = before[0].view(-1)[0] = math.nan
+    with pytest.raises(TrainingDivergedError):
+        again.step()
+    for a, b in zip(before, again.flow.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+@on_gpu
+@pytest.mark.parametrize(("flow", "objective", "sizes"), CASES)
+def test_captured_steps_are_those_of_the_trainer(flow, objective, sizes):
+    flow, settings, draws = _case(flow, objective, **sizes)
+    captured = CapturedTrainer(flow, settings, draws)
+    plain = _plain(flow, settings, draws, captured)
     for _ in range(8):
         one, other = plain.step(), captured.step()
     assert one.step == other.step == 8
