@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections import deque
-from itertools import product
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class ResidentDraws:
         self.temperatures = torch.as_tensor(temperatures, dtype=torch.float64, device=device)
         self.shape, self.model = theta.shape[2:], model
         places = np.arange(np.prod(self.shape)).reshape(self.shape)
-        self._moves = torch.as_tensor(_moves(places, model), device=device)
+        self._symmetries = torch.as_tensor(_symmetries(places, model), device=device)
         self._rows = torch.arange(len(theta), device=device)[:, None]
 
     @classmethod
@@ -77,7 +77,10 @@ class ResidentDraws:
             return torch.randint(limit, (count, n), generator=generator, device=device)
 
         theta = self.theta[rows, random(self.theta.shape[1])]
-        theta = theta.gather(2, self._moves[random(len(self._moves))])
+        sites = self._symmetries[random(len(self._symmetries))]
+        if self.model is not None and self.model.translation:
+            sites = _translated(sites, self.shape, [random(side)[..., None] for side in self.shape])
+        theta = theta.gather(2, sites)
         if self.model is not None and self.model.reflection:
             theta = torch.where(random(2)[..., None] == 0, theta, -theta)
         if self.model is not None and self.model.rotation:
@@ -85,19 +88,21 @@ class ResidentDraws:
         return wrap(theta).view(count, n, *self.shape), T[:, None].expand(count, n)
 
 
-def _moves(places: np.ndarray, model: Model | None) -> np.ndarray:
-    """Where each site's angle comes from, for every symmetry of the lattice, (symmetries, N)."""
+def _symmetries(places: np.ndarray, model: Model | None) -> np.ndarray:
+    """Where each site's angle comes from, for every symmetry of the lattice but translations, (symmetries, N)."""
     if model is None:
         return places.reshape(1, -1)
-    steps = product(*(range(side) for side in places.shape)) if model.translation else [(0,) * places.ndim]
     symmetries = lattice_symmetries(model, places.shape)
-    axes = tuple(range(places.ndim))
-    return np.array(
-        [
-            np.flip(np.roll(places, step, axes).transpose(order), flipped).ravel()
-            for step, (order, flipped) in product(steps, symmetries)
-        ]
-    )
+    return np.array([np.flip(places.transpose(order), flipped).ravel() for order, flipped in symmetries])
+
+
+def _translated(sites: Tensor, shape: Sequence[int], steps: Sequence[Tensor]) -> Tensor:
+    """Numbers of the sites that lie some steps along every axis from the given ones."""
+    moved, stride = torch.zeros_like(sites), 1
+    for side, step in zip(reversed(shape), reversed(steps), strict=True):
+        moved = moved + stride * ((sites // stride + step) % side)
+        stride *= side
+    return moved
 
 
 def can_capture(flow: Flow, settings: TrainingSettings) -> bool:

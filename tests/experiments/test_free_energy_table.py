@@ -90,4 +90,4 @@ def test_flows_of_a_folder_take_the_place_of_those_that_are_included(tmp_path, m
     build_flow("multiscale", XY(), Lattice(8, 8), (0.5, 2.0), width=8).save(flows / "xy8.pt")
     tables.main()
     untrained = json.loads((tmp_path / "rows" / "flow_8_1.json").read_text())
-    assert untrained["variance"] > 0.1  # 0.01 of the flow that is included
+    assert untrained["variance"] > 0.1  # 0.002 of the flow that is included

@@ -123,7 +123,7 @@ def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path
 
 
 class _StandIn(Trainer):
-    """A captured trainer's face over plain steps."""
+    """Stands in for a captured trainer, by plain steps."""
 
     ready, captured = True, False
 

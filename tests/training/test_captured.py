@@ -42,6 +42,21 @@ def test_batches_are_draws_moved_by_symmetries():
     assert len(np.unique(np.round(batch[0, :, 0, 0].numpy(), 4))) > 190
 
 
+def test_every_symmetry_of_the_lattice_is_drawn_and_no_other_move():
+    model = XY() + field(0.3)  # no rotation of the spins
+    places = np.arange(6.0).reshape(1, 1, 2, 3)
+    batch, _ = ResidentDraws(places / 10, T[:1], model=model, device="cpu").batch(500, torch.Generator().manual_seed(1))
+    found = {tuple(row) for row in np.rint(10 * batch[0].flatten(1).abs().numpy()).astype(int).tolist()}
+    rolled = [np.roll(places[0, 0], step, (0, 1)) for step in np.ndindex(2, 3)]
+    flipped = [np.flip(each, axes) for each in rolled for axes in ((), (0,), (1,), (0, 1))]
+    assert found == {tuple(each.ravel().astype(int).tolist()) for each in flipped}
+    assert len(found) == 12
+    # A table of translations as well would hold 17 GB.
+    large = ResidentDraws(np.zeros((1, 2, 128, 128), np.float32), T[:1], model=XY(), device="cpu")
+    assert large._symmetries.numel() == 8 * 128**2
+    assert large.batch(2, torch.Generator())[0].shape == (1, 2, 128, 128)
+
+
 def test_without_a_symmetry_draws_stay():
     theta = np.random.default_rng(0).uniform(-np.pi, np.pi, (3, 5, 4, 4)).astype(np.float32)
     batch, _ = ResidentDraws(theta, T, device="cpu").batch(10, torch.Generator().manual_seed(1))
