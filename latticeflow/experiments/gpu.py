@@ -110,6 +110,7 @@ CHAINS = (
 The narrow nets of EXY are small files. All minimise the variance of log w over draws of the ensemble alone, without
 draws of the flow: what is nearly right learns fastest that way."""
 WEIGHTS = {"model": 0.0}
+"""Of the terms of ``log_variance``: no draws of the flow."""
 PAPER = replace(
     published.FULL,
     training=replace(published.FULL.training, learning_rate=1e-3, decay="constant", ema=0.999, critic=PUBLISHED_CRITIC),
@@ -659,6 +660,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-measurements", action="store_true", help="train at once")
     asked = parser.parse_args(arguments)
     names = None if asked.only is None else asked.only.split(",")
+    known = {task.name for chain in CHAINS for task in chain}
+    if names is not None and not known.issuperset(names):
+        parser.error(f"--only {asked.only}: trainings are {', '.join(sorted(known))}")
     chains = [[task for task in chain if names is None or task.name in names] for chain in CHAINS]
     sound = run_on_gpu(
         asked.out,

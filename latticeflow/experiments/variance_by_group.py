@@ -87,19 +87,19 @@ def variance_by_group(
         own = log_w(theta)
         mean = own.mean(1, keepdims=True)
         own = own - mean
-        rows, finer = list[GroupVariance](), np.zeros_like(own)
+        rows, later = list[GroupVariance](), np.zeros_like(own)
         groups = coarse_to_fine(flow.lattice, flow.model, seen=flow.sizes["seen"], finer=flow.sizes["finer"]).groups
         for number in reversed(range(flow.depths)):
             n = len(groups[number].sites)
             whole = redrawn(number)
-            variance, pairs = whole - finer, np.array([np.nan])
+            variance, pairs = whole - later, np.array([np.nan])
             if n > 1:
                 order = torch.rand(len(T), n, generator=generator, device=flow.device).argsort(1)
                 half = n // 2
                 # Of the first part (n - half) / n is redrawn, of pairs all those of which not both are kept.
                 share, of_pairs = 1 - half / n, 1 - half * (half - 1) / (n * (n - 1))
-                pairs = (redrawn(number, order < half) - finer - share * variance) / (of_pairs - share)
-            finer = whole
+                pairs = (redrawn(number, order < half) - later - share * variance) / (of_pairs - share)
+            later = whole
             rows.append(GroupVariance(groups[number].spacing, n, *_mean(variance), *_mean(pairs)))
     return float(own.var(1, ddof=1).mean()), rows[::-1]
 

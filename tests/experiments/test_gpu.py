@@ -79,3 +79,9 @@ def test_a_device_that_computes_wrongly_is_seen(few, tmp_path, monkeypatch):
     assert not gpu.check_device(gpu.Record(tmp_path / "gpu.jsonl"), CPU)
     failed = {line["what"] for line in lines(tmp_path) if not line["held"]}
     assert failed == {"log q of draws"}
+
+
+def test_an_unknown_training_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--only", "xy8,xy17", "--out", str(tmp_path), "--device", "cpu"])
+    assert "--only xy8,xy17: trainings are exy16, " in capsys.readouterr().err
