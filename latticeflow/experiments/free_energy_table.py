@@ -201,7 +201,7 @@ def page(rows: list[dict[str, Any]], notes: list[str]) -> str:
         r"$J = k_B = 1$, $Z = \int e^{-E/T} d\theta_1 \cdots d\theta_N$. Use the column $f$; the standard error of its",
         "last digits stands in brackets. It is the least-squares mean of two independent ways:",
         "",
-        "- *flow*: independent draws of the flows that are included, doubled for $L = 32$ and 64,",
+        "- *flow*: independent draws of trained flows, doubled for $L = 32$ and 64,",
         "- *ladder*: Markov chains on a ladder of temperatures that begins at infinity, where $Z$ is known, by MBAR.",
         "",
         "*Pull* is their difference in standard errors. The pulls of one size are correlated, since all temperatures",
@@ -261,7 +261,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for rows and ladders, to go on with later")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="the table, which is not written without")
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="the same to be read (default: beside the table)")
-    parser.add_argument("--flows", type=Path, metavar="DIR", help="flows such as DIR/xy32.pt in place of shipped ones")
+    parser.add_argument(
+        "--flows", type=Path, metavar="DIR", help="flows such as DIR/xy32.pt, for rows that are missing"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", choices=SHIPPED, default=[*SHIPPED], help="default: all")
     parser.add_argument("--flow-seconds", type=float, default=20.0, help="of each temperature, at most (default 20)")
     parser.add_argument("--ladder-seconds", type=float, default=200.0, help="of each piece of a ladder (default 200)")
