@@ -15,7 +15,7 @@ HEAD = """# Every preset by every move
 
 Does every move sample every model that it accepts? On the 2x2 lattice at $\\beta = 1$ the exact averages are known (all
 angles integrated on a grid, `tests/oracle.py`), so every preset was sampled by every move that supports it: 512 chains
-of 16,000 draws, of clusters and symmetry moves 2,048 of 2,000. Intel Xeon (model 207), 2026-11-26.
+of 16,000 draws, of clusters and symmetry moves 2,048 of 2,000. Intel Xeon (model 207), 2026-11-26 and 27.
 
 ```sh
 python -m tests.sampling.exactness notebooks/tables/exactness.jsonl docs/background/exactness.md
@@ -48,7 +48,7 @@ def table(rows):
     summary = (
         f"**{len(rows)} pairs, {len(z)} deviations: the largest is {z[-1]:.1f} standard errors**; {over[0]}, {over[1]} "
         f"and {over[2]} are\nlarger than 2, 3 and 4. The five of a row are correlated. An earlier sample of XY by "
-        "Swendsen and Wang\n(256 chains of 16,000 draws) had a deviation of 3.5; the one below has 1.3.\n\n"
+        "Swendsen and Wang\n(256 chains of 16,000 draws) had a deviation of 3.5; the one below has 1.0.\n\n"
         "The columns: the energy per site $e$ with its error; deviations from the exact averages in standard errors,\n"
         "of $e$, $e^2$, $m^2$, the square of the nematic order and $\\cos^2$ of the first angle; and the negative\n"
         "control, the deviation of $e$ from what couplings 2 % larger would give."
