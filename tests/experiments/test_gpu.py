@@ -7,6 +7,7 @@ import torch
 
 from latticeflow.experiments import gpu
 from latticeflow.flows import build_flow, checkpoint
+from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, Lattice
 
 CPU = torch.device("cpu")
@@ -46,6 +47,7 @@ def test_every_result_is_written(few, tmp_path):
     assert [line["kind"] for line in found[:1] + found[-1:]] == ["machine", "end"]
     flow = checkpoint.load(tmp_path / "xy8.pt").flow
     assert flow.lattice == Lattice(8, 8)
+    assert TrainingSettings.from_json(flow.history["training"]).objective == "sites_first"
 
 
 def test_a_training_starts_with_the_best_nets_of_what_there_is(few, tmp_path):
