@@ -510,7 +510,9 @@ def train_chain(
         trained[task.name] = flow = trainer.snapshot() if captured else copy.deepcopy(trainer.served)
         how = {"task": task.name, "start": start, "objective": task.objective, "batch_draws": task.draws}
         how |= {"learning_rate": task.learning_rate, "steps": trainer.step_number, "seconds": trainer.seconds}
-        checkpoint.save(out / f"{task.name}.pt", flow, {"training": asdict(trainer.settings), "device": describe(device), **how})
+        checkpoint.save(
+            out / f"{task.name}.pt", flow, {"training": asdict(trainer.settings), "device": describe(device), **how}
+        )
         how |= {"waited_for_ensemble": now - asked, "ms_a_step": 1e3 * trainer.seconds / max(1, trainer.step_number)}
         finished.append(Trained(flow, how, ensembles.get(task, "test")))
         del trainer
