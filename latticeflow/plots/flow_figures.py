@@ -5,6 +5,7 @@ Their style is that of `latticeflow.plots.figures`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,7 @@ PUBLISHED_PANELS = {"acceptance": "acceptance", "missed_share_max": "missed at t
 
 
 def published_curves(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> Figure:
-    """Learning curves of the paper's experiment: thin lines for the seeds, a thick one for their mean.
+    """Learning curves of the paper's experiment: thin lines for the seeds, a thick one for their mean where all are.
 
     Args:
         rows: of `latticeflow.experiments.published_experiment`, of one size.
@@ -217,8 +218,10 @@ def published_curves(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str
         for (name, label), panel in zip(PUBLISHED_PANELS.items(), axes, strict=True):
             for number, objective in enumerate(objectives):
                 mine = [row for row in rows if row["objective"] == objective and row[name] is not None]
-                steps = sorted({row["steps"] for row in mine})
-                for seed in sorted({row["seed"] for row in mine}):
+                seeds = {row["seed"] for row in mine}
+                reached = Counter(row["steps"] for row in mine)
+                steps = sorted(at for at, count in reached.items() if count == len(seeds))
+                for seed in sorted(seeds):
                     curve = sorted((row["steps"], row[name]) for row in mine if row["seed"] == seed)
                     panel.plot(*zip(*curve, strict=True), color=COLOURS[number], linewidth=0.5, alpha=0.6)
                 average = np.log if name == "nll" else np.asarray
