@@ -44,9 +44,10 @@ from latticeflow.flows.transfer import combine, enlarge, refine
 from latticeflow.quality.compare import compare
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws
 from latticeflow.training.data import ReferenceDraws
+from latticeflow.training.objectives import objective_from_name
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import PUBLISHED_CRITIC, TrainingSettings
-from mcmc import Lattice, Model, generate, model_from_name
+from mcmc import InputError, Lattice, Model, generate, model_from_name
 from mcmc.models.presets import build_model
 from mcmc.runtime.stop import Stop
 from mcmc.storage.loader import Loader
@@ -664,15 +665,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = {task.name for chain in CHAINS for task in chain}
     if names is not None and not known.issuperset(names):
         parser.error(f"--only {asked.only}: trainings are {', '.join(sorted(known))}")
+    paper = PAPER_TRAININGS if asked.paper is None else [(published.FULL_DRAWS, asked.paper.split(","))]
+    if not 0 < asked.minutes < math.inf:
+        parser.error(f"--minutes {asked.minutes:g} must be positive and finite")
+    if asked.start is not None and not asked.start.is_dir():
+        parser.error(f"--start {asked.start} is not a folder of flows")
+    if asked.out.exists() and not asked.out.is_dir():
+        parser.error(f"--out {asked.out} is a file: name a folder")
+    try:
+        device = choose_device(asked.device)
+        for objective in (name for _, objectives in paper for name in objectives):
+            objective_from_name(objective)
+    except InputError as error:
+        parser.error(str(error))
     chains = [[task for task in chain if names is None or task.name in names] for chain in CHAINS]
     sound = run_on_gpu(
         asked.out,
         minutes=asked.minutes,
-        device=choose_device(asked.device),
+        device=device,
         chains=chains,
         begun=asked.start,
         ensemble_draws=asked.ensemble_draws,
-        paper=PAPER_TRAININGS if asked.paper is None else [(published.FULL_DRAWS, asked.paper.split(","))],
+        paper=paper,
         paper_seeds=asked.paper_seeds,
         measurements=not asked.no_measurements,
     )

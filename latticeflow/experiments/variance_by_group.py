@@ -17,6 +17,7 @@ the correlation that independent draws cannot have: smaller groups help. The exa
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -67,6 +68,8 @@ def variance_by_group(
     """
     if draws < 2:
         raise InputError(f"draws = {draws}: a variance needs at least 2")
+    if not all(0 < T < math.inf for T in temperatures):
+        raise InputError(f"temperatures {list(temperatures)} must be positive and finite")
     T = torch.tensor(np.repeat(temperatures, draws), dtype=flow.dtype, device=flow.device)
     generator = torch.Generator(flow.device)
 
@@ -118,11 +121,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=500, metavar="N", help="at each temperature (default 500)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
-    flow = load_flow(asked.flow)
-    if not isinstance(flow, Multiscale):
-        raise InputError(f"{asked.flow} is a {flow.name} flow: only multiscale flows draw groups of sites")
-    temperatures = [float(each) for each in asked.temperatures.split(",")]
-    total, rows = variance_by_group(flow, temperatures, draws=asked.draws, seed=asked.seed)
+    try:
+        flow = load_flow(asked.flow)
+        if not isinstance(flow, Multiscale):
+            raise InputError(f"{asked.flow} is a {flow.name} flow: only multiscale flows draw groups of sites")
+        temperatures = [float(each) for each in asked.temperatures.split(",")]
+        total, rows = variance_by_group(flow, temperatures, draws=asked.draws, seed=asked.seed)
+    except ValueError as error:  # InputError is one
+        parser.error(str(error))
     print(f"variance of log w {total:.5f}, mean over {len(temperatures)} temperatures; by group, times 10^4:")
     print(f"{'spacing':>8}{'sites':>6}{'variance':>16}{'of which pairs':>18}")
     for row in rows:

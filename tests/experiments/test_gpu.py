@@ -87,3 +87,20 @@ def test_an_unknown_training_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         gpu.main(["--only", "xy8,xy17", "--out", str(tmp_path), "--device", "cpu"])
     assert "--only xy8,xy17: trainings are exy16, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--minutes", "-1"], "--minutes -1 must be positive"),
+        (["--minutes", "nan"], "--minutes nan must be positive"),
+        (["--start", "nowhere"], "--start nowhere is not a folder"),
+        (["--paper", "reverse"], "unknown objective 'reverse'"),
+        (["--device", "nonsense"], "no device 'nonsense'"),
+    ],
+)
+def test_nonsense_takes_one_line(options, complaint, capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        gpu.main([*options, "--out", str(tmp_path / "out")])
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

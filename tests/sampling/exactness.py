@@ -61,7 +61,11 @@ def table(rows):
 
 
 def read(path):
-    """The rows of a file, none if there is no such file; ValueError for another kind of file."""
+    """The rows that a file holds, or an empty list if it does not exist.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
     if not path.exists():
         return []
     rows = []
