@@ -145,7 +145,7 @@ drawn = [
                   series_only=True)
     for L in (8, 16)
 ]  # fmt: skip
-for crossing in crossings([mcmc.Reweighting.from_ensemble(each) for each in drawn], "chirality_binder"):
+for crossing in crossings([mcmc.Reweighting(each) for each in drawn], "chirality_binder"):
     print(crossing)
 
 # %% [markdown]

@@ -83,7 +83,7 @@ with plots.style():
     figure, axes = plots.new_figure(1, 2, width=4.2, height=3)
     for number, (L, ensemble) in enumerate(ensembles.items()):
         T = ensemble.temperatures[window]
-        together, points = mcmc.Reweighting.from_ensemble(ensemble, T), tables[L].select(temperatures=T)
+        together, points = mcmc.Reweighting(ensemble, T), tables[L].select(temperatures=T)
         for panel, name in zip(axes, ("specific_heat", "susceptibility"), strict=True):
             plots.observable(panel, points, name, label=f"L = {L}", series=number, joined=False)
             plots.curve(panel, together.curve(name, grid), series=number)

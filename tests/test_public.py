@@ -138,7 +138,7 @@ def test_objects_show_what_they_are():
     simulation = Simulation(settings)
     assert "Simulation of XY(J=1.0) on 4x4 sites" in repr(simulation)
     moments = [measure(each, mcmc.XY()) for each in simulation.block(200).theta]
-    reweighting = mcmc.Reweighting(moments, mcmc.XY(), mcmc.Lattice(4, 4), (0.8, 0.9))
+    reweighting = mcmc.Reweighting.from_moments(moments, mcmc.XY(), mcmc.Lattice(4, 4), (0.8, 0.9))
     assert "800 draws at 2 temperatures, 0.8 to 0.9" in repr(reweighting)
     assert max(map(len, (repr(chains), repr(simulation), repr(reweighting)))) < 300
 

@@ -43,7 +43,7 @@ def ensemble():
         (lambda e: mcmc.merge("a.h5", "b.h5"), "expected a list of files to merge"),
         (lambda e: mcmc.estimate(["a"]), "a series must hold real numbers"),
         (lambda e: mcmc.transition("a.h5"), "fitted to tables, such as observe makes; got str"),
-        (lambda e: mcmc.Reweighting.from_ensemble(3), "expected an ensemble or the path of one; got int"),
+        (lambda e: mcmc.Reweighting(3), "expected an ensemble or the path of one; got int"),
         (lambda e: mcmc.register_observable("mine", 3), "expected an Observable or a function .*; got int"),
         (lambda e: mcmc.register_sampler("mine", "heat_bath"), "expected an mcmc.Sampler; got str"),
         (lambda e: mcmc.build_model(3), "expected the name of a model; got int"),

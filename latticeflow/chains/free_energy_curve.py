@@ -19,6 +19,7 @@ from mcmc import InputError
 from mcmc.analysis.control_variates import with_known_free_energies
 from mcmc.analysis.table import Row, Table
 from mcmc.analysis.thermodynamics import System
+from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.choices import strict
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
@@ -35,7 +36,7 @@ CHAINS = 4
 @strict
 def free_energy(
     flow: Flow | str | Path,
-    temperatures: Sequence[float] | np.ndarray | None = None,
+    temperatures: float | Sequence[float] | np.ndarray | None = None,
     *,
     draws: int = 2000,
     classical_draws: int = 0,
@@ -62,8 +63,8 @@ def free_energy(
 
     Args:
         flow: a flow, or the path or name of one.
-        temperatures: in units of J / k_B, (T,), any order; None takes 16 over the flow's range. It warns outside of the
-            range.
+        temperatures: in units of J / k_B, one or many in any order; None takes 16 over the flow's range. It warns
+            outside of the range.
         draws: of the flow at each temperature.
         classical_draws: of each of 4 Markov chains at each temperature; 0 for none.
         seed: root of the random streams.
@@ -91,15 +92,12 @@ def free_energy(
         if count < least:
             raise InputError(f"{name} = {count} must be at least {least}")
     flow = open_flow(flow, device)
-    grid = np.linspace(*flow.temperatures, GRID) if temperatures is None else np.asarray(temperatures, np.float64)
-    if grid.ndim != 1 or not grid.size or not (np.isfinite(grid) & (grid > 0)).all():
-        raise InputError(f"temperatures {temperatures!r} must be positive finite numbers, at least one")
-    grid = np.unique(grid)
-    flow.warn_outside(grid.tolist())
+    grid = as_temperatures(np.linspace(*flow.temperatures, GRID) if temperatures is None else temperatures)
+    flow.warn_outside(grid)
     size, N = unit_size(flow), flow.lattice.N
     rows = []
     streams = NeuralStreams.of(flow, seed)
-    for T in grid.tolist():
+    for T in grid:
         log_w, energy = [], []
         for number in range(-(-draws // size)):
             n = min(size, draws - number * size)
@@ -112,7 +110,7 @@ def free_energy(
         rows.append(Row(T, found))
     if classical_draws:
         rows = _with_chains(flow, rows, classical_draws, seed)
-    return Table(flow.model, flow.lattice, grid, rows, np.full((len(rows), 2), math.nan), 1)
+    return Table(flow.model, flow.lattice, np.array(grid), rows, np.full((len(rows), 2), math.nan), 1)
 
 
 def _with_chains(flow: Flow, rows: list[Row], draws: int, seed: int) -> list[Row]:

@@ -19,6 +19,7 @@ from latticeflow.flows.weights import ess_reverse, longest_run, normalise, predi
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights
 from mcmc.analysis.statistics import estimate
+from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.arguments import whole_number
 from mcmc.runtime.choices import strict
 from mcmc.runtime.progress import Progress
@@ -158,7 +159,7 @@ def grid_of(flow: Flow, temperatures: float | Sequence[float] | np.ndarray | Non
     """Temperatures that were asked for; or those of the training ensemble, or eight over the flow's range.
 
     Raises:
-        InputError: they are not a list of numbers.
+        InputError: they are not positive numbers, all different.
 
     Example:
         >>> import latticeflow as lf, mcmc
@@ -169,13 +170,7 @@ def grid_of(flow: Flow, temperatures: float | Sequence[float] | np.ndarray | Non
         temperatures = (flow.history.get("source") or {}).get("temperatures")
     if temperatures is None:
         temperatures = np.unique(np.linspace(*flow.temperatures, _UNTOLD).round(12))
-    try:
-        grid = np.atleast_1d(np.asarray(temperatures, np.float64))
-    except (TypeError, ValueError):
-        raise InputError(f"temperatures = {temperatures!r} must be a number or a list of numbers") from None
-    if grid.ndim != 1 or not grid.size:
-        raise InputError(f"temperatures of shape {grid.shape} must be a number or a list of numbers")
-    return tuple(grid.tolist())
+    return as_temperatures(temperatures, ordered=False)
 
 
 class ChainRow(NamedTuple):

@@ -107,7 +107,7 @@ def execute(arguments: argparse.Namespace) -> None:
     if arguments.crossing:
         with ExitStack() as stack:
             opened = [stack.enter_context(Ensemble.open(path)) for path in arguments.files]
-            found = crossings([Reweighting.from_ensemble(each, T) for each in opened], arguments.crossing)
+            found = crossings([Reweighting(each, T) for each in opened], arguments.crossing)
     if arguments.json:
         _print_json(tables, fit, found)
     else:

@@ -75,7 +75,7 @@ def crossings(
     part of its distance from the one before.
 
     Args:
-        sizes: one for each size of one shape, such as `Reweighting.from_ensemble` makes of a file near the transition.
+        sizes: one for each size of one shape, each of a file near the transition.
         name: of the observable, such as ``"correlation_length"``, ``"helicity_modulus"``, ``"chirality_binder"``.
         power: of L that the observable is multiplied by; None takes `scaling_power`.
 
@@ -85,9 +85,7 @@ def crossings(
     """
     for each in sizes:
         if not isinstance(each, Reweighting):
-            raise InputError(
-                f"{each!r} is not a reweighting: give mcmc.Reweighting.from_ensemble of a file of each size"
-            )
+            raise InputError(f"{each!r} is not a reweighting: give mcmc.Reweighting of a file of each size")
     ordered = sorted(sizes, key=lambda each: each.lattice.N)
     shapes = {tuple(side / each.lattice.Lx for side in each.lattice.sides) for each in ordered}
     if len({each.lattice for each in ordered}) < 2 or len({each.lattice.N for each in ordered}) < len(ordered):

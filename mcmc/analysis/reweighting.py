@@ -27,6 +27,7 @@ from mcmc.analysis.thermodynamics import Moments, System, chosen, read_moments
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.text import grid_in_words
 from mcmc.runtime.threads import available_threads
 from mcmc.storage.memory_ensemble import opened
@@ -82,33 +83,71 @@ class FreeEnergyDifferences(NamedTuple):
 class Reweighting:
     """Draws at one or many temperatures, made to speak about the temperatures between.
 
+    The draws of a file are streamed over; what is measured stays in memory.
+
     Args:
-        moments: what `mcmc.analysis.thermodynamics.measure` returns, (chains, draws), for each temperature.
-        model: the spin model.
-        lattice: the periodic rectangle.
-        temperatures: in units of J / k_B, (T,), all different.
+        ensemble: open for reading, or a path.
+        temperatures: some of the ensemble's, in units of J / k_B; None takes all.
         blocks: about how many jackknife blocks; blocks must be much longer than the autocorrelation time.
 
     Raises:
-        InputError: numbers of temperatures and moments differ, too few draws, or histograms that do not overlap.
+        InputError: the ensemble has no such temperature, too few draws, or histograms that do not overlap.
+
+    Example:
+        >>> import mcmc
+        >>> ensemble = mcmc.generate(mcmc.XY(), size=4, temperatures=[0.9, 1.0], draws=50, thermalise=50)
+        >>> curve = mcmc.Reweighting(ensemble).curve("specific_heat", [0.92, 0.95])
+        >>> curve.value.shape, bool(curve.trusted.all())
+        ((2,), True)
     """
 
     def __init__(
         self,
+        ensemble: ReadableEnsemble,
+        temperatures: float | Sequence[float] | np.ndarray | None = None,
+        *,
+        blocks: int = 32,
+    ):
+        with opened(ensemble) as source:
+            held = source.temperatures
+            asked = held if temperatures is None else as_temperatures(temperatures, ordered=False)
+            rows = [position_of(T, held) for T in asked]
+            moments = [read_moments(source, t, threads=available_threads()) for t in rows]
+            self._combine(moments, source.model, source.lattice, held[rows], blocks)
+
+    @classmethod
+    def from_moments(
+        cls,
         moments: Sequence[Moments],
         model: Model,
         lattice: Lattice,
         temperatures: Sequence[float] | np.ndarray,
         *,
         blocks: int = 32,
-    ):
-        self.model, self.lattice = model, lattice
-        self.temperatures = np.asarray(temperatures, np.float64)
-        if len(moments) != len(self.temperatures) or len(set(self.temperatures.tolist())) != len(moments):
-            raise InputError(
-                f"{len(moments)} sets of moments do not fit {len(self.temperatures)} different temperatures"
-            )
-        beta = 1 / self.temperatures
+    ) -> Self:
+        """Reweight what was measured before, without an ensemble.
+
+        Args:
+            moments: what `mcmc.analysis.thermodynamics.measure` returns, (chains, draws), for each temperature.
+            model: the spin model.
+            lattice: the periodic rectangle.
+            temperatures: in units of J / k_B, (T,), all different.
+            blocks: about how many jackknife blocks.
+
+        Raises:
+            InputError: numbers of temperatures and moments differ, too few draws, or histograms that do not overlap.
+        """
+        reweighting = cls.__new__(cls)
+        reweighting._combine(moments, model, lattice, np.asarray(temperatures, np.float64), blocks)
+        return reweighting
+
+    def _combine(
+        self, moments: Sequence[Moments], model: Model, lattice: Lattice, temperatures: np.ndarray, blocks: int
+    ) -> None:
+        self.model, self.lattice, self.temperatures = model, lattice, temperatures
+        if len(moments) != len(temperatures) or len(set(temperatures.tolist())) != len(moments):
+            raise InputError(f"{len(moments)} sets of moments do not fit {len(temperatures)} different temperatures")
+        beta = 1 / temperatures
         C, n = moments[0]["energy"].shape
         per_chain = max(1, -(-blocks // C))
         if C * per_chain < 2 or n < per_chain:
@@ -122,40 +161,10 @@ class Reweighting:
         # Row 0 leaves nothing out, row b the block b - 1.
         self._factors = np.concatenate([np.ones((1, len(self._E))), self._mbar.leave_out(block)])
 
-    @classmethod
-    def from_ensemble(
-        cls, ensemble: ReadableEnsemble, temperatures: Sequence[float] | np.ndarray | None = None, *, blocks: int = 32
-    ) -> Self:
-        """Reweight the draws of an ensemble, streaming over its file.
-
-        Args:
-            ensemble: open for reading, or a path.
-            temperatures: some of the ensemble's, in units of J / k_B; None takes all.
-            blocks: about how many jackknife blocks.
-
-        Raises:
-            InputError: the ensemble has no such temperature, too few draws, or histograms that do not overlap.
-
-        Example:
-            >>> import mcmc
-            >>> ensemble = mcmc.generate(mcmc.XY(), size=4, temperatures=[0.9, 1.0], draws=50, thermalise=50)
-            >>> curve = Reweighting.from_ensemble(ensemble).curve("specific_heat", [0.92, 0.95])
-            >>> curve.value.shape, bool(curve.trusted.all())
-            ((2,), True)
-        """
-        with opened(ensemble) as source:
-            held = source.temperatures
-            rows = range(len(held)) if temperatures is None else [position_of(T, held) for T in temperatures]
-            moments = [read_moments(source, t, threads=available_threads()) for t in rows]
-            return cls(moments, source.model, source.lattice, held[[*rows]], blocks=blocks)
-
     def __repr__(self) -> str:
         """Model, size, and the temperatures and draws behind it."""
         T = self.temperatures
-        return (
-            f"Reweighting of {self.model} on {self.lattice.Lx}x{self.lattice.Ly} sites\n"
-            f"  {self._E.size:,} draws at {grid_in_words(T)}"
-        )
+        return f"Reweighting of {self.model} on {self.lattice} sites\n  {self._E.size:,} draws at {grid_in_words(T)}"
 
     def _weights(self, temperature: float) -> np.ndarray:
         """Weights of all draws at a temperature, up to a factor."""
@@ -206,7 +215,8 @@ class Reweighting:
             >>> from mcmc import XY, Lattice
             >>> x = np.random.default_rng(0).normal(size=(2, 4, 1000))
             >>> moments = [{"energy": T * each**2 / 2 / 4} for T, each in zip((1.0, 2.0), x)]
-            >>> print(Reweighting(moments, XY(), Lattice(2, 2), (1.0, 2.0)).free_energy_difference(2.0, 1.0))
+            >>> pair = Reweighting.from_moments(moments, XY(), Lattice(2, 2), (1.0, 2.0))
+            >>> print(pair.free_energy_difference(2.0, 1.0))
             0.3498(52)
         """
         for T in (first, second):

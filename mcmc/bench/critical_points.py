@@ -126,7 +126,7 @@ def locate(
             series_only=True,
             resume=True,
         ) as ensemble:
-            found.append(Reweighting.from_ensemble(ensemble))
+            found.append(Reweighting(ensemble))
             for line in ensemble.warnings():
                 report(f"L = {side}: {line}")
         report(f"L = {side}: {ensemble.draws * CHAINS} draws at each temperature, {time.perf_counter() - start:.0f} s")

@@ -28,7 +28,7 @@ def oscillators(L, seed, *, shift=0.0, temperatures=T, draws=400):
     for t in temperatures:
         energy = rng.gamma(N / 2, t, (4, draws)) / N
         moments.append({"energy": energy, "magnetization": L * (energy - EXACT / 2) + shift})
-    return Reweighting(moments, XY(), Lattice(L, L), temperatures)
+    return Reweighting.from_moments(moments, XY(), Lattice(L, L), temperatures)
 
 
 def deviations(seeds, **other):
@@ -62,7 +62,9 @@ def test_pairs_are_neighbouring_sizes_and_lengths_are_scaled():
     ]
     # Energies are T / 2 for every size, so that L (e + 1) never cross.
     parallel = [
-        Reweighting([{**m, "magnetization": m["energy"] + 1} for m in each._moments], XY(), each.lattice, T)
+        Reweighting.from_moments(
+            [{**m, "magnetization": m["energy"] + 1} for m in each._moments], XY(), each.lattice, T
+        )
         for each in sizes
     ]
     with pytest.raises(InputError, match="do not cross"):
@@ -87,7 +89,7 @@ def test_bad_input(sizes, name, words):
 
 
 def test_shapes_must_agree():
-    long = Reweighting(oscillators(4, 1)._moments, XY(), Lattice(8, 2), T)
+    long = Reweighting.from_moments(oscillators(4, 1)._moments, XY(), Lattice(8, 2), T)
     with pytest.raises(InputError, match="one shape"):
         crossings([long, oscillators(6, 2)], "magnetization")
 
@@ -103,7 +105,7 @@ def test_the_command_finds_the_crossing_of_files(tmp_path, capsys):
     assert main(["observe", *paths, "--crossing", "correlation_length", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["crossings"]
     both = [mcmc.open(path) for path in paths]
-    (expected,) = crossings([Reweighting.from_ensemble(each) for each in both])
+    (expected,) = crossings([Reweighting(each) for each in both])
     assert found["temperature"] == expected.temperature
     assert found["sizes"] == [[2, 2, 2], [4, 4, 4]]
     for each in both:

@@ -39,7 +39,7 @@ def test_fluctuations_of_a_cold_lattice(T):
 def test_reweighting_of_a_cold_lattice():
     grid = (0.9e-8, 1e-8, 1.1e-8)
     moments = simulate(Settings(XY(), Lattice(4, 4), grid, 8, thermalise=500, thin=5, seed=1), 300)
-    curve = Reweighting(moments, XY(), Lattice(4, 4), grid).curve("specific_heat", [0.95e-8, 1.05e-8])
+    curve = Reweighting.from_moments(moments, XY(), Lattice(4, 4), grid).curve("specific_heat", [0.95e-8, 1.05e-8])
     assert curve.trusted.all()
     assert np.abs((curve.value - 0.5 * 15 / 16) / curve.error).max() < 5
     assert curve.error.max() < 0.05

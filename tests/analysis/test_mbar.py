@@ -28,7 +28,7 @@ def log_z(temperature):
 
 def reweighting(E, unit=1.0, blocks=32):
     moments = [{"energy": unit * each / 4} for each in E]
-    return Reweighting(moments, XY(), Lattice(2, 2), unit * TEMPERATURES, blocks=blocks)
+    return Reweighting.from_moments(moments, XY(), Lattice(2, 2), unit * TEMPERATURES, blocks=blocks)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_faster_than_pymbar(pymbar):
     E = energies(np.random.default_rng(2), (4, 2500), temperatures=T)
     moments = [{"energy": each / 4} for each in E]
     start = time.perf_counter()
-    Reweighting(moments, XY(), Lattice(2, 2), T).free_energy_differences()
+    Reweighting.from_moments(moments, XY(), Lattice(2, 2), T).free_energy_differences()
     ours = time.perf_counter() - start
     start = time.perf_counter()
     pymbar.MBAR(np.outer(1 / T, E.ravel()), np.full(11, 10000)).compute_free_energy_differences()

@@ -27,7 +27,7 @@ def draw(temperatures, draws, chains=8, lattice=LATTICE, seed=1):
 @pytest.fixture(scope="module")
 def ladder():
     temperatures = (0.8, 0.9, 1.1, 1.4, 1.9)
-    return Reweighting(draw(temperatures, 1000), MODEL, LATTICE, temperatures)
+    return Reweighting.from_moments(draw(temperatures, 1000), MODEL, LATTICE, temperatures)
 
 
 @pytest.mark.filterwarnings("ignore")  # pymbar warns on import
@@ -35,7 +35,7 @@ def test_equals_pymbar():
     pymbar = pytest.importorskip("pymbar")
     temperatures = np.array([0.7, 0.9, 1.0, 1.2])
     moments = draw(temperatures, 200, chains=2)
-    ours = Reweighting(moments, MODEL, LATTICE, temperatures, blocks=4)
+    ours = Reweighting.from_moments(moments, MODEL, LATTICE, temperatures, blocks=4)
     E = np.concatenate([16 * each["energy"].ravel() for each in moments])
     theirs = pymbar.MBAR(np.outer(1 / temperatures, E), np.full(4, 400), relative_tolerance=1e-13)
     assert ours.free_energies == pytest.approx(theirs.f_k - theirs.f_k[0], abs=1e-8)
@@ -53,7 +53,7 @@ def test_many_histograms_meet_exact_values_in_between(ladder, name):
 
 
 def test_one_histogram():
-    reweighting = Reweighting(draw([1.1], 2000), MODEL, LATTICE, [1.1])
+    reweighting = Reweighting.from_moments(draw([1.1], 2000), MODEL, LATTICE, [1.1])
     curve = reweighting.curve("energy", [1.0, 1.1, 0.3])
     assert abs(curve.value[0] - EXACT["energy"]) < 4 * curve.error[0]
     assert curve.trusted.tolist() == [True, True, False]
@@ -75,7 +75,7 @@ def test_the_error_is_that_of_repeated_runs():
     values, errors = [], []
     for run in range(40):
         ours = [{name: series[8 * run : 8 * run + 8] for name, series in each.items()} for each in moments]
-        curve = Reweighting(ours, MODEL, LATTICE, temperatures).curve("energy", 1.0)
+        curve = Reweighting.from_moments(ours, MODEL, LATTICE, temperatures).curve("energy", 1.0)
         values.append(curve.value[0])
         errors.append(curve.error[0])
     pulls = (np.array(values) - EXACT["energy"]) / np.array(errors)
@@ -94,7 +94,7 @@ def test_peak_of_the_specific_heat(ladder):
 
 def test_trust_ends_where_the_histogram_does():
     energy = np.random.default_rng(2).normal(-1.4, 3.0 / 16, (4, 20000))
-    reweighting = Reweighting([{"energy": energy}], MODEL, LATTICE, [1.0], blocks=4)
+    reweighting = Reweighting.from_moments([{"energy": energy}], MODEL, LATTICE, [1.0], blocks=4)
     for distance in (0.5, 1.0):  # in units of 1 / width; the effective draws of a Gaussian are exp(-distance^2)
         assert reweighting.share(1 / (1 + distance / 3.0)) == pytest.approx(math.exp(-(distance**2)), rel=0.1)
     assert reweighting.share(1 / (1 + 2.0 / 3.0)) < LEAST_SHARE
@@ -103,11 +103,11 @@ def test_trust_ends_where_the_histogram_does():
 def test_bad_input(ladder):
     moments = draw([0.9, 1.0], 20, chains=1)
     with pytest.raises(InputError, match="different temperatures"):
-        Reweighting(moments, MODEL, LATTICE, [0.9, 0.9])
+        Reweighting.from_moments(moments, MODEL, LATTICE, [0.9, 0.9])
     with pytest.raises(InputError, match="different temperatures"):
-        Reweighting(moments, MODEL, LATTICE, [0.9])
+        Reweighting.from_moments(moments, MODEL, LATTICE, [0.9])
     with pytest.raises(InputError, match="too few"):
-        Reweighting(moments, MODEL, LATTICE, [0.9, 1.0], blocks=32)
+        Reweighting.from_moments(moments, MODEL, LATTICE, [0.9, 1.0], blocks=32)
     with pytest.raises(InputError, match="energi"):
         ladder.curve("energi", 1.0)
     with pytest.raises(InputError, match="positive"):
@@ -118,12 +118,12 @@ def test_bad_input(ladder):
         solve([np.linspace(0, 1, 50), np.linspace(1e5, 1e5 + 1, 50)], np.array([10.0, 1.0]))
 
 
-def test_from_ensemble_is_the_same_as_from_its_moments():
+def test_an_ensemble_is_the_same_as_its_moments():
     T = (0.9, 1.0, 1.1)
     ensemble = mcmc.generate(MODEL, size=4, temperatures=T, draws=100, thermalise=100)
     moments = [measure(theta, MODEL) for theta in ensemble.theta()[1:]]
-    expected = Reweighting(moments, MODEL, LATTICE, T[1:], blocks=8).curve("susceptibility", [1.03])
-    found = Reweighting.from_ensemble(ensemble, T[1:], blocks=8).curve("susceptibility", [1.03])
+    expected = Reweighting.from_moments(moments, MODEL, LATTICE, T[1:], blocks=8).curve("susceptibility", [1.03])
+    found = Reweighting(ensemble, T[1:], blocks=8).curve("susceptibility", [1.03])
     assert [each.tolist() for each in found] == [each.tolist() for each in expected]
     with pytest.raises(InputError, match=r"1\.05"):
-        Reweighting.from_ensemble(ensemble, [0.9, 1.05])
+        Reweighting(ensemble, [0.9, 1.05])

@@ -159,7 +159,7 @@ def test_a_function_of_ones_own_in_tables_curves_and_figures(ensemble, registere
     for row in table:
         assert abs(row["corner"].value + row["energy"].value / 2) < 5 * row["corner"].error
     moments = [read_moments(ensemble, t) for t in range(3)]
-    curve = Reweighting(moments, ensemble.model, ensemble.lattice, T).curve("corner", [0.9])
+    curve = Reweighting.from_moments(moments, ensemble.model, ensemble.lattice, T).curve("corner", [0.9])
     assert abs(curve.value[0] - table.at(0.9)["corner"].value) < 5 * table.at(0.9)["corner"].error
     overview({"mine": table}, ["corner"])
 

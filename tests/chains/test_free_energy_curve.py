@@ -142,8 +142,8 @@ def test_bad_input():
     flow = make("multiscale", XY(), 2, 2)
     with pytest.raises(InputError, match="draws = 1"):
         free_energy(flow, [1.0], draws=1)
-    for bad in ([], [0.0], [float("nan")], 1.0):
-        with pytest.raises(InputError, match="positive finite"):
+    for bad in ([], [0.0], [float("nan")], [1.0, 1.0], "warm"):
+        with pytest.raises(InputError, match="temperature"):
             free_energy(flow, bad)
     with pytest.raises(InputError, match="flow or the path of one"):
         free_energy(None)

@@ -274,7 +274,7 @@ def test_overlap_of_replicas():
     table = mcmc.observe(ensemble)
     assert table.at(0.3)["overlap_square"].value > 4 * table.at(3.0)["overlap_square"].value
     with pytest.raises(InputError, match="pairs of chains"):
-        mcmc.Reweighting.from_ensemble(ensemble, [3.0]).curve("overlap", [3.0])
+        mcmc.Reweighting(ensemble, [3.0]).curve("overlap", [3.0])
 
 
 def test_tables_show_what_makes_sense():

@@ -59,7 +59,7 @@ def test_series_give_the_tables_of_the_configurations(tmp_path, name):
 
 def test_reweighting_and_selections_read_the_series(files):
     with Ensemble.open(files[0]) as whole, Ensemble.open(files[1]) as series:
-        curves = [Reweighting.from_ensemble(e).curve("specific_heat", [0.8, 0.9]).value for e in (whole, series)]
+        curves = [Reweighting(e).curve("specific_heat", [0.8, 0.9]).value for e in (whole, series)]
         tables = [mcmc.observe(e, observables=["vortex_density"], temperatures=[0.9]) for e in (whole, series)]
     np.testing.assert_allclose(*curves, rtol=1e-12)
     np.testing.assert_allclose(*(table["vortex_density"].values for table in tables), rtol=1e-12)
