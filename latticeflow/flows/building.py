@@ -7,7 +7,8 @@ from inspect import signature
 from typing import Any
 
 from latticeflow.flows.flow import FLOWS, Flow
-from mcmc import InputError, Lattice
+from mcmc import InputError
+from mcmc.models.lattice import Size, as_lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.registry import nearest
 
@@ -44,14 +45,14 @@ def _checked(cls: Any) -> type[Flow]:
 
 
 def build_flow(
-    name: str | type[Flow], model: Model, lattice: Lattice | int, temperatures: tuple[float, float], **sizes: Any
+    name: str | type[Flow], model: Model, lattice: Size, temperatures: tuple[float, float], **sizes: Any
 ) -> Flow:
     """Build an untrained flow.
 
     Args:
         name: a registered name, ``module:name``, or a class of flows.
         model: the spin model.
-        lattice: the periodic rectangle, or the side of a square one.
+        lattice: the lattice, or its size: side of a square or a cube, (Lx, Ly), or (Lx, Ly, Lz).
         temperatures: lowest and highest temperature that the flow serves, in units of J / k_B.
         sizes: keyword arguments of the flow's class.
 
@@ -64,8 +65,7 @@ def build_flow(
         'spline'
     """
     cls = find_flow(name)
-    if not isinstance(lattice, Lattice):
-        lattice = Lattice(lattice, lattice)
+    lattice = as_lattice(lattice, model.dimensions)
     known = dict([*signature(cls).parameters.items()][3:])
     anything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())
     for size, value in sizes.items():

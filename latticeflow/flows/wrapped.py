@@ -15,7 +15,7 @@ from torch import Tensor
 from latticeflow.flows.flow import Flow
 from mcmc import InputError, Lattice
 from mcmc import wrap as wrap_angles
-from mcmc.models.lattice import as_lattice
+from mcmc.models.lattice import Size, as_lattice
 from mcmc.models.presets import Model, build_model
 
 _CHECKED = 16  # draws that are looked at when functions are wrapped
@@ -139,7 +139,7 @@ def wrap(
     sample: Callable[..., Any],
     log_prob: Callable[..., Any],
     model: Model | str,
-    lattice: Lattice | int,
+    lattice: Size,
     *,
     temperatures: float | tuple[float, float],
 ) -> Flow:
@@ -153,7 +153,7 @@ def wrap(
             has ``generator`` a `torch.Generator`; without either, runs cannot be repeated.
         log_prob: ``log_prob(theta, T)`` returns that density for any angles, periodic in each of them, (n,).
         model: the spin model, or its name.
-        lattice: the periodic rectangle, or the side of a square one.
+        lattice: the lattice, or its size: side of a square or a cube, (Lx, Ly), or (Lx, Ly, Lz).
         temperatures: the one, or lowest and highest temperature, that the functions serve.
 
     Returns:
@@ -177,10 +177,12 @@ def wrap(
         if not callable(function):
             raise InputError(f"expected a function; got {type(function).__name__}")
     low, high = np.broadcast_to(np.asarray(temperatures, np.float64), 2).tolist()
+    if isinstance(model, str):
+        model = build_model(model, lattice)
     return WrappedFlow(
         sample,
         log_prob,
-        build_model(model, lattice) if isinstance(model, str) else model,
-        as_lattice(lattice),
+        model,
+        as_lattice(lattice, model.dimensions),
         (low, high),
     )

@@ -12,8 +12,8 @@ from typing import Any
 from mcmc.analysis.annealing import anneal
 from mcmc.analysis.statistics import Estimate, independent
 from mcmc.models.glued import glued
-from mcmc.models.lattice import Lattice, as_lattice
-from mcmc.models.presets import Size, require_known, twisted
+from mcmc.models.lattice import Lattice, Size, as_lattice
+from mcmc.models.presets import require_known, twisted
 from mcmc.models.temperatures import as_temperatures
 from mcmc.models.terms import Model
 from mcmc.sampling import rng
@@ -58,7 +58,7 @@ def domain_wall(
         True
     """
     require_known(model)
-    lattice, grid = as_lattice(size), as_temperatures(temperatures, ordered=False)
+    lattice, grid = as_lattice(size, model.dimensions), as_temperatures(temperatures, ordered=False)
     periodic, turned = (
         _log_partition(each, lattice, grid, steps, rng.key(seed, number), annealing)
         for number, each in enumerate((model, twisted(model, lattice, angles)))
@@ -106,7 +106,7 @@ def mutual_information(
         True
     """
     require_known(model)
-    lattice, grid = as_lattice(size), as_temperatures(temperatures, ordered=False)
+    lattice, grid = as_lattice(size, model.dimensions), as_temperatures(temperatures, ordered=False)
     columns = range(lattice.Lx // 2) if columns is None else columns
     others = [x for x in range(lattice.Lx) if x not in columns]
     systems: list[tuple[Model, Lattice, Sequence[float]]] = [

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.models.lattice import Lattice, as_lattice
-from mcmc.models.presets import Size
+from mcmc.models.lattice import Lattice, Size, as_lattice
 from mcmc.models.terms import Model, Term
 
 

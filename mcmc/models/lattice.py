@@ -132,23 +132,28 @@ class Lattice:
         return [np.flatnonzero(colour == c).astype(np.int32) for c in range(colour.max() + 1)]
 
 
-def as_lattice(size: int | Sequence[int] | Lattice) -> Lattice:
+Size = int | Sequence[int] | Lattice
+"""What people call the size of a lattice: its side, its sides, or a lattice."""
+
+
+def as_lattice(size: Size, dimensions: int = 2) -> Lattice:
     """A lattice from what people call its size.
 
     Args:
-        size: side of a square, (Lx, Ly), (Lx, Ly, Lz), or a lattice.
+        size: side of a square or a cube, (Lx, Ly), (Lx, Ly, Lz), or a lattice.
+        dimensions: 2 or 3, axes of the lattice that one side describes.
 
     Raises:
         InputError: a side is not an integer of at least 2, or there are more than three of them.
 
     Example:
-        >>> as_lattice(8), as_lattice((8, 4))
-        (Lattice(Lx=8, Ly=8), Lattice(Lx=8, Ly=4))
+        >>> as_lattice(8), as_lattice((8, 4)), as_lattice(4, dimensions=3)
+        (Lattice(Lx=8, Ly=8), Lattice(Lx=8, Ly=4), Lattice(Lx=4, Ly=4, Lz=4))
     """
     if isinstance(size, Lattice):
         return size
     if isinstance(size, int | np.integer):
-        return Lattice(int(size), int(size))
+        return Lattice(*[int(size)] * dimensions)
     sides = [*size] if isinstance(size, Sequence | np.ndarray) and not isinstance(size, str) else []
     if len(sides) not in (2, 3):
         raise InputError(f"size = {size!r} must be a side such as 16, or two or three, such as (16, 8)")

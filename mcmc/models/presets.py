@@ -18,14 +18,11 @@ from typing import Any
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.models.lattice import Lattice, as_lattice
+from mcmc.models.lattice import Lattice, Size, as_lattice
 from mcmc.models.terms import Model, Term, namespace
 from mcmc.runtime.registry import Registry, nearest
 
 __all__ = ["MODELS", "Model", "build_model", "model_from_name", "namespace", "register_model"]
-
-Size = int | Sequence[int] | Lattice
-"""What `mcmc.models.lattice.as_lattice` takes."""
 
 
 def _unit(axis: int, dimensions: int) -> tuple[int, ...]:
@@ -222,7 +219,7 @@ def twisted(model: Model, size: Size, angles: Sequence[float]) -> Model:
         >>> float(model.energy(np.zeros((4, 4))))  # four bonds cost 1 rather than -1
         -24.0
     """
-    lattice = as_lattice(size)
+    lattice = as_lattice(size, model.dimensions)
     model.check(lattice.shape)
     if len(angles) != lattice.dimensions:
         raise InputError(f"angles = {angles!r} must be {lattice.dimensions}, one for each axis")
@@ -239,7 +236,7 @@ def twisted(model: Model, size: Size, angles: Sequence[float]) -> Model:
 
 def antiperiodic(model: Model, size: Size, axes: Sequence[int] = (0,)) -> Model:
     """The model with boundaries twisted by pi along some axes, 0 for x."""
-    lattice = as_lattice(size)
+    lattice = as_lattice(size, model.dimensions)
     return Model(
         twisted(model, lattice, [math.pi * (axis in axes) for axis in range(lattice.dimensions)]).terms,
         f"antiperiodic_{model.name}",
@@ -254,7 +251,7 @@ def open_boundaries(model: Model, size: Size, axes: Sequence[int] | None = None)
         size: of the lattice.
         axes: 0 for x, ...; None opens all.
     """
-    lattice = as_lattice(size)
+    lattice = as_lattice(size, model.dimensions)
     model.check(lattice.shape)
     terms = []
     for term in model.terms:

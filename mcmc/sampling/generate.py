@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from mcmc.errors import InputError
-from mcmc.models.lattice import Lattice, as_lattice
+from mcmc.models.lattice import Size, as_lattice
 from mcmc.models.moments import moment_names
 from mcmc.models.presets import Model, build_model
 from mcmc.models.temperatures import as_temperatures
@@ -42,7 +42,7 @@ _COMMIT_SHARE = 0.05  # of the time of a block, on a disk as slow as it may be
 def generate(
     model: Model | str,
     *,
-    size: int | Sequence[int] | Lattice,
+    size: Size,
     temperatures: float | Sequence[float] | np.ndarray,
     draws: int = 1000,
     out: str | Path | None = None,
@@ -63,7 +63,7 @@ def generate(
 
     Args:
         model: the spin model, or the name of a preset such as ``"xy"`` or ``"triangular"``, as in `build_model`.
-        size: side of a square lattice, (Lx, Ly), (Lx, Ly, Lz), or a `Lattice`.
+        size: side of a square or cubic lattice, as the model asks; (Lx, Ly), (Lx, Ly, Lz), or a `Lattice`.
         temperatures: in units of J / k_B, one or many.
         draws: of each chain at each temperature; with ``resume`` those in the file count.
         out: the file to write, such as ``"xy16.h5"``; None keeps the draws in memory.
@@ -92,7 +92,7 @@ def generate(
         >>> ensemble.theta().shape
         (2, 8, 20, 4, 4)
     """
-    lattice = as_lattice(size)
+    lattice = as_lattice(size, model.dimensions if isinstance(model, Model) else 2)
     settings = Settings(
         model=build_model(model, lattice) if isinstance(model, str) else model,
         lattice=lattice,

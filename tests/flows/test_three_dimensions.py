@@ -72,7 +72,7 @@ def test_weights_of_draws_bring_the_energy_of_markov_chains():
     w /= w.sum()
     mean = w @ e
     error = np.sqrt((w**2) @ (e - mean) ** 2)
-    chains = mcmc.generate(MODEL, size=(4, 4, 4), temperatures=[T], draws=2000, chains=4, seed=3, thin=5)
+    chains = mcmc.generate(MODEL, size=4, temperatures=T, draws=2000, chains=4, seed=3, thin=5)
     energies = MODEL.energy(chains.theta(slice(0, 2000))[0]) / 64
     means = energies.reshape(-1, 20).mean(1)  # blocks of 100 sweeps
     exact, exact_error = means.mean(), means.std(ddof=1) / np.sqrt(len(means))
