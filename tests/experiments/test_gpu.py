@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from latticeflow.experiments import gpu
+from latticeflow.experiments import gpu, gpu_checks, gpu_log, gpu_trainings
 from latticeflow.flows import build_flow, checkpoint
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, Lattice
@@ -14,22 +14,21 @@ CPU = torch.device("cpu")
 
 
 def small():
-    return [build_flow("multiscale", XY(), Lattice(4, 4), gpu.RANGE, width=16)]
+    return [build_flow("multiscale", XY(), Lattice(4, 4), gpu_trainings.RANGE, width=16)]
 
 
 @pytest.fixture
 def few(monkeypatch):
-    """One small flow to check, and temperatures that two draws can serve."""
-    monkeypatch.setattr(gpu, "_flows_to_check", small)
-    monkeypatch.setattr(gpu, "TEMPERATURES", (0.5, 1.0))
+    """One small flow to check, and two steps a training."""
+    monkeypatch.setattr(gpu_checks, "_flows_to_check", small)
     monkeypatch.setattr(checkpoint, "shipped", dict)
     # Two steps, however busy the machine is.
-    settings = gpu.TrainingSettings
+    settings = gpu_trainings.TrainingSettings
 
     def two_steps(minutes, **rest):
         return settings(steps=2, **rest)
 
-    monkeypatch.setattr(gpu, "TrainingSettings", two_steps)
+    monkeypatch.setattr(gpu_trainings, "TrainingSettings", two_steps)
 
 
 def lines(out):
@@ -37,7 +36,7 @@ def lines(out):
 
 
 def test_every_result_is_written(few, tmp_path):
-    chain = [gpu.Task("xy", 4, 1.0, 2), gpu.Task("xy", 8, 1.0, 2, objective="sites_first")]
+    chain = [gpu_trainings.Task("xy", 4, 1.0, 2), gpu_trainings.Task("xy", 8, 1.0, 2, objective="sites_first")]
     assert gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=[chain], sizes=[4], ensemble_draws=10)
     found = lines(tmp_path)
     trained = [line for line in found if line["kind"] == "training"]
@@ -51,22 +50,22 @@ def test_every_result_is_written(few, tmp_path):
 
 
 def test_a_training_starts_with_the_best_nets_of_what_there_is(few, tmp_path):
-    task = gpu.Task("xy", 8, 1.0, 2)
-    begun = build_flow("multiscale", XY(), task.lattice, gpu.RANGE, width=16)
-    small = build_flow("multiscale", XY(), Lattice(4, 4), gpu.RANGE, width=16)
+    task = gpu_trainings.Task("xy", 8, 1.0, 2)
+    begun = build_flow("multiscale", XY(), task.lattice, gpu_trainings.RANGE, width=16)
+    small = build_flow("multiscale", XY(), Lattice(4, 4), gpu_trainings.RANGE, width=16)
     with torch.no_grad():
         begun.conditioners[-1].net[4].bias.add_(1.0)
     begun.save(tmp_path / "xy8.pt")
-    ensembles = gpu.Ensembles([[task]], 20)
-    flow, start = gpu.starting_flow(task, {"xy4": small}, tmp_path, ensembles.get(task, "train"))
+    ensembles = gpu_trainings.Ensembles([[task]], 20)
+    flow, start = gpu_trainings.starting_flow(task, {"xy4": small}, tmp_path, ensembles.get(task, "train"))
     assert start == f"{tmp_path / 'xy8.pt'} and xy4"
     assert flow.sizes["finer"]
     assert torch.equal(flow.conditioners[-1].net[4].weight, small.conditioners[-1].net[4].weight)
-    assert gpu.starting_flow(task, {}, tmp_path, ensembles.get(task, "train"))[1] == str(tmp_path / "xy8.pt")
+    assert gpu_trainings.starting_flow(task, {}, tmp_path, ensembles.get(task, "train"))[1] == str(tmp_path / "xy8.pt")
 
 
 def test_a_failure_is_written_and_the_others_go_on(few, tmp_path):
-    chains = [[gpu.Task("xy", 4, 1.0, 2, objective="no objective")], [gpu.Task("xy", 4, 1.0, 2)]]
+    chains = [[gpu_trainings.Task("xy", 4, 1.0, 2, objective="no objective")], [gpu_trainings.Task("xy", 4, 1.0, 2)]]
     gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=chains, sizes=[], ensemble_draws=10)
     kinds = [line["kind"] for line in lines(tmp_path)]
     assert [kind for kind in kinds if kind in ("failed", "training")] == ["failed", "training"]
@@ -78,7 +77,7 @@ def test_a_device_that_computes_wrongly_is_seen(few, tmp_path, monkeypatch):
 
     right = Multiscale._sample
     monkeypatch.setattr(Multiscale, "_sample", lambda self, T, generator: right(self, 1.1 * T, generator))
-    assert not gpu.check_device(gpu.Record(tmp_path / "gpu.jsonl"), CPU)
+    assert not gpu_checks.check_device(gpu_log.ResultLog(tmp_path / "gpu.jsonl"), CPU)
     failed = {line["what"] for line in lines(tmp_path) if not line["held"]}
     assert failed == {"log q of draws"}
 
