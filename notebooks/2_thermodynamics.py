@@ -2,23 +2,28 @@
 # # Thermodynamics of the XY model
 #
 # From files to figures: two lattice sizes over a grid of temperatures, checked against what is known exactly at both
-# ends, then smooth curves and peak positions from all draws together. The command line makes the files; `--resume` goes
-# on with a file that exists.
-
-# %%
-# !latticeflow generate --size 8 --temperatures 0.05:2.05:32 --draws 1000 --out ../data/xy8.h5 --resume
-# !latticeflow generate --size 16 --temperatures 0.05:2.05:32 --draws 1000 --out ../data/xy16.h5 --resume
-# !latticeflow observe ../data/xy8.h5 ../data/xy16.h5 --csv ../data/xy.csv > /dev/null
-# !head -c 300 ../data/xy.csv
+# ends, then smooth curves and peak positions from all draws together. With `out` the draws go to a file; with `resume`
+# a second call goes on with a file that exists, so this cell may be stopped and run again.
 
 # %%
 # %matplotlib inline
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import latticeflow as lf
 import mcmc
 
-ensembles = {L: mcmc.open(f"../data/xy{L}.h5") for L in (8, 16)}
+folder = Path(tempfile.mkdtemp())  # or a folder of yours
+grid = np.linspace(0.05, 2.05, 32)
+for L in (8, 16):
+    mcmc.generate(mcmc.XY(), size=L, temperatures=grid, draws=500, out=folder / f"xy{L}.h5", resume=True).close()
+
+ensembles = {L: mcmc.open(folder / f"xy{L}.h5") for L in (8, 16)}
+print(ensembles[16])
+
+# %%
 tables = {L: mcmc.observe(ensemble) for L, ensemble in ensembles.items()}
 lf.plot.observables({f"L = {L}": table for L, table in tables.items()})
 

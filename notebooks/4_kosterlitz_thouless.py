@@ -116,13 +116,11 @@ print("\nHasenbusch 2005: T = 0.89294(8);  Komura and Okabe 2012: 0.89289(5);  H
 # exactly $\eta = 1/4$ at it. Spin waves alone predict $\eta = T / 2 \pi \Upsilon$:
 
 # %%
-# !latticeflow generate --size 32 --temperatures 0.6,0.8,0.8929,1.0 --chains 4 --draws 300 --out ../data/eta.h5 --resume
-
-# %%
 from mcmc.analysis.statistics import format_uncertainty
 
-with plots.style(), mcmc.open("../data/eta.h5") as ensemble:
-    table = mcmc.observe(ensemble)
+ensemble = mcmc.generate(mcmc.XY(), size=32, temperatures=[0.6, 0.8, 0.8929, 1.0], chains=4, draws=300)
+table = mcmc.observe(ensemble)
+with plots.style():
     figure, axes = plots.new_figure(1, 1, width=5, height=3.4)
     for number, T in enumerate(ensemble.temperatures):
         found = mcmc.correlation_function(ensemble, T)

@@ -10,18 +10,31 @@
 # often. latticeflow ships a flow of the 8x8 XY model, trained at temperatures from 0.05 to 2.05. Draw from it:
 
 # %%
-# !rm -f ../data/neural8.h5 ../data/classical8.h5
-# !latticeflow sample xy8 --temperatures 0.3:1.8:6 --chains 4 --draws 500 --out ../data/neural8.h5
+# %matplotlib inline
+import numpy as np
+import torch
+
+import latticeflow as lf
+import mcmc
+from latticeflow.chains.sample import review
+
+torch.set_num_threads(1)
+flow, temperatures = lf.load("xy8", device="cpu"), np.linspace(0.3, 1.8, 6)
+neural = lf.sample(flow, temperatures=temperatures, draws=500)
+print("   T   acceptance   tau measured   tau predicted       free energy per site")
+for row in review(neural):
+    tau = f"{row.tau_int:9.3f}{row.tau_int_predicted:15.3f}"
+    print(f"{row.temperature:.2f}{row.acceptance:10.3f}   {tau}{row.free_energy:19.6f} +- {row.free_energy_error:.1g}")
 
 # %% [markdown]
-# The autocorrelation time is measured on the chain (`tau chain`) and predicted from the weights (`tau pred`),
-# $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the probability to leave a state of weight $w$. The
-# last column is the free energy, which no ordinary Markov chain gives.
+# The autocorrelation time of the energy, in steps, is measured on the chain and predicted from the weights,
+# $\tau_\mathrm{int} = \langle 1/a(w) \rangle - 1/2$, with $a(w)$ the probability to leave a state of weight $w$; 0.5
+# means that successive draws are independent. The last column no ordinary Markov chain gives.
 #
-# The file is an ordinary ensemble, so everything else works on it:
+# The chains are an ordinary ensemble (with `out="neural8.h5"` a file), so everything else works on them:
 
 # %%
-# !latticeflow observe ../data/neural8.h5
+mcmc.observe(neural)
 
 # %% [markdown]
 # ## Can it be trusted?
@@ -29,18 +42,8 @@
 # The weights of its own draws cannot show what a flow misses. Draws from elsewhere can:
 
 # %%
-# !latticeflow generate --size 8 --temperatures 0.3:1.8:6 --chains 4 --draws 250 --seed 5 --out ../data/classical8.h5
-
-# %%
-# %matplotlib inline
-import torch
-
-import latticeflow as lf
-import mcmc
-
-torch.set_num_threads(1)
-flow = lf.load("xy8", device="cpu")
-found = lf.compare(flow, "../data/classical8.h5", draws=1000)
+classical = mcmc.generate(mcmc.XY(), size=8, temperatures=temperatures, draws=250, seed=5)
+found = lf.compare(flow, classical, draws=1000)
 found
 
 # %%
@@ -51,8 +54,7 @@ lf.plot.comparison(found)
 # nothing is missed. (The next notebook shows what it looks like when something is.) So do the observables:
 
 # %%
-files = {"classical": "../data/classical8.h5", "flow + Metropolis": "../data/neural8.h5"}
-tables = {label: mcmc.observe(path) for label, path in files.items()}
+tables = {"classical": mcmc.observe(classical), "flow + Metropolis": mcmc.observe(neural)}
 lf.plot.observables(tables, ("energy", "magnetization", "vortex_density", "helicity_modulus"))
 
 # %% [markdown]
