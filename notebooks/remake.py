@@ -35,11 +35,9 @@ def execute(source: Path, seconds: float = SECONDS) -> Any:
     import jupytext
     from nbclient import NotebookClient
 
-    (FOLDER.parent / "data").mkdir(exist_ok=True)  # where the notebooks put their files
     notebook = jupytext.read(source)
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    # The kernel, and the shell lines of the notebooks, must find this Python and this source tree.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # The kernel must find this source tree.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER.parent), os.environ.get("PYTHONPATH", "")])
     NotebookClient(notebook, timeout=int(seconds), resources={"metadata": {"path": str(FOLDER)}}).execute()
     # Times and machine-made names would change at every remake, and progress bars are no reading.
