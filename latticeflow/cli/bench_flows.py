@@ -121,6 +121,12 @@ def _add_published(subjects: Any) -> None:
     published.add_argument(
         "--objectives", type=options.words, metavar="A,B", help="objectives by name (default: the paper's six)"
     )
+    published.add_argument(
+        "--draws",
+        type=options.integers,
+        metavar="N,N",
+        help="draws of the ensembles that train, at each temperature (default 1000; with --full 5120)",
+    )
     published.add_argument("--seeds", type=int, default=1, help="trainings by each objective (default 1)")
     published.add_argument("--steps", type=int, help="steps of each training (default 20000; with --full 160000)")
     published.add_argument(
@@ -252,7 +258,8 @@ def run_published(arguments: argparse.Namespace) -> int:
     assert steps is not None
     plan = replace(plan, training=replace(plan.training, steps=steps))
     block = arguments.block or max(1, steps // 40)
-    cases = experiment.published_cases(draws, sizes, arguments.objectives or experiment.PAPER_OBJECTIVES)
+    objectives = arguments.objectives or experiment.PAPER_OBJECTIVES
+    cases = experiment.published_cases(arguments.draws or [draws], sizes, objectives)
     record = arguments.rows or arguments.out / "published.jsonl"
     device = choose_device(arguments.device)
     if device.type == "cpu":

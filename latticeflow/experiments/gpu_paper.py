@@ -42,7 +42,7 @@ def train_paper(
     """
     folder = out / f"paper-{draws}"
     folder.mkdir(exist_ok=True)
-    cases = published.published_cases(draws, PAPER_SIZES, objectives)
+    cases = published.published_cases([draws], PAPER_SIZES, objectives)
     stop = Stop(max_minutes=max(0.0, end - time.monotonic()) / 60)
     with ThreadPoolExecutor(1) as pool:
         made = pool.submit(published.make_ensembles, PAPER, folder, [draws], stop)
@@ -61,5 +61,5 @@ def train_paper(
                 seeds,
                 device,
                 stop,
-                lambda row: record("paper", draws=draws, **row),
+                lambda row: record("paper", **row),
             )

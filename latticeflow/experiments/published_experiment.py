@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -109,9 +109,11 @@ class _Block(Stop):
         return self._left < 0 or self._other.asked(seconds)
 
 
-def published_cases(draws: int, sizes: dict[str, Any], objectives: Sequence[str] = PAPER_OBJECTIVES) -> list[Case]:
-    """The paper's flow by its objectives."""
-    return [Case("realnvp", name, draws, sizes) for name in objectives]
+def published_cases(
+    draws: Sequence[int], sizes: dict[str, Any], objectives: Sequence[str] = PAPER_OBJECTIVES
+) -> list[Case]:
+    """The paper's flow by its objectives, on ensembles of so many draws a temperature."""
+    return [Case("realnvp", name, n, sizes) for n in draws for name in objectives]
 
 
 def run_published(
@@ -162,7 +164,7 @@ def run_published(
         for stage in range(block, plan.training.steps + block, block):
             stage = min(stage, plan.training.steps)
             for seed, case in itertools.product(range(seeds), cases):
-                row = {"objective": case.objective, "seed": seed, "steps": stage, "sizes": case.sizes}
+                row = _row(case, seed, stage)
                 if key_of_row(row) in done:
                     continue
                 settings = replace(plan.training, objective=case.objective, seed=seed)
@@ -210,7 +212,18 @@ def _train_to(
 
 
 def _checkpoint_path(directory: Path, case: Case, seed: int) -> Path:
-    return directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-seed{seed}.pt"
+    return directory / f"{case.objective}-{'-'.join(map(str, case.sizes.values()))}-{case.draws}-seed{seed}.pt"
+
+
+def _row(case: Case, seed: int, steps: int) -> dict[str, Any]:
+    """The beginning of a row."""
+    return {
+        "objective": case.objective,
+        "seed": seed,
+        "steps": steps,
+        "sizes": case.sizes,
+        "draws": case.draws,
+    }
 
 
 def train_together(
@@ -278,7 +291,7 @@ class _Training:
 
     def lacks(self, stage: int, done: Collection[object]) -> bool:
         """Whether the run before ended between the checkpoint of a stage and its row."""
-        return self.trainer.step_number == stage and key_of_row(self._row(stage)) not in done
+        return self.trainer.step_number == stage and key_of_row(_row(self.case, self.seed, stage)) not in done
 
     def advance(self) -> bool:
         """Queue a step, unless enough are queued; whether it was the first, which takes its time."""
@@ -298,10 +311,7 @@ class _Training:
         checkpoint.save(self.path, trainer.served, training=trainer.state_dict())
         if trainer.step_number < stage and not self.note:
             return None
-        return self._row(stage) | {"seconds": round(trainer.seconds, 1), "note": self.note}
-
-    def _row(self, stage: int) -> dict[str, Any]:
-        return {"objective": self.case.objective, "seed": self.seed, "steps": stage, "sizes": self.case.sizes}
+        return _row(self.case, self.seed, stage) | {"seconds": round(trainer.seconds, 1), "note": self.note}
 
     def _look(self, look: Callable[[], object]) -> None:
         try:
@@ -342,12 +352,12 @@ def _evaluated(plan: Plan, directory: Path, flow: Flow) -> dict[str, Any]:
 
 def key_of_row(row: dict[str, Any]) -> tuple[Any, ...]:
     """What tells a row of the record from all others."""
-    return row["objective"], row["seed"], row["steps"], json.dumps(row["sizes"], sort_keys=True)
+    return row["objective"], row["seed"], row["steps"], json.dumps(row["sizes"], sort_keys=True), row["draws"]
 
 
 def _of(rows: Sequence[dict[str, Any]], cases: Sequence[Case]) -> list[dict[str, Any]]:
-    wanted = [(case.objective, case.sizes) for case in cases]
-    return [row for row in rows if (row["objective"], row["sizes"]) in wanted]
+    wanted = [(case.objective, case.sizes, case.draws) for case in cases]
+    return [row for row in rows if (row["objective"], row["sizes"], row["draws"]) in wanted]
 
 
 def is_flat(curve: Sequence[dict[str, Any]]) -> bool:
@@ -366,11 +376,19 @@ def is_flat(curve: Sequence[dict[str, Any]]) -> bool:
     return True
 
 
-def curves(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Rows by objective and seed, each in order of steps."""
-    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+class Curve(NamedTuple):
+    """What tells a training from the others of its size."""
+
+    objective: str
+    draws: int
+    seed: int
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> dict[Curve, list[dict[str, Any]]]:
+    """Rows by training, each in order of steps."""
+    found: dict[Curve, list[dict[str, Any]]] = {}
     for row in sorted(rows, key=lambda row: row["steps"]):
-        found.setdefault((row["objective"], row["seed"]), []).append(row)
+        found.setdefault(Curve(row["objective"], row["draws"], row["seed"]), []).append(row)
     return found
 
 
@@ -381,25 +399,34 @@ def critic_gains(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         rows: of one size.
 
     Returns:
-        For every pair that was trained to equally many steps, at the most steps that the most seeds have: both names,
-        ``steps``, ``seeds``, and for each of `GAINS` the mean difference and its standard error over seeds (None for
-        one seed). NLL as a difference of natural logarithms, because it spans decades.
+        For every pair that was trained on the same ensemble to equally many steps, at the most steps that the most
+        seeds have: both names, ``draws`` of the ensemble, ``steps``, ``seeds``, and for each of `GAINS` the mean
+        difference and its standard error over seeds (None for one seed). NLL as a difference of natural logarithms,
+        because it spans decades.
     """
     found, gains = curves(rows), []
-    for objective in dict.fromkeys(row["objective"] for row in rows):
+    for objective, draws in _groups(rows):
         partner = without_critic(objective)
         if partner is None:
             continue
         common: dict[int, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-        for (name, seed), curve in found.items():
-            others = {row["steps"]: row for row in found.get((partner, seed), ())}
-            for row in curve if name == objective else ():
+        for each, curve in found.items():
+            if (each.objective, each.draws) != (objective, draws):
+                continue
+            others = {row["steps"]: row for row in found.get(each._replace(objective=partner), ())}
+            for row in curve:
                 if row["steps"] in others and None not in (row["nll"], others[row["steps"]]["nll"]):
                     common.setdefault(row["steps"], []).append((row, others[row["steps"]]))
         if not common:
             continue
         steps = max(common, key=lambda steps: (len(common[steps]), steps))
-        gain: dict[str, Any] = {"objective": objective, "partner": partner, "steps": steps, "seeds": len(common[steps])}
+        gain: dict[str, Any] = {
+            "objective": objective,
+            "partner": partner,
+            "draws": draws,
+            "steps": steps,
+            "seeds": len(common[steps]),
+        }
         for name in GAINS:
             scale = np.log if name == "nll" else np.asarray
             differences = np.array([scale(one[name]) - scale(other[name]) for one, other in common[steps]])
@@ -407,6 +434,11 @@ def critic_gains(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             gain[name] = float(differences.mean()), error
         gains.append(gain)
     return gains
+
+
+def _groups(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Objectives and draws of the ensembles, each once."""
+    return [*dict.fromkeys((row["objective"], row["draws"]) for row in rows)]
 
 
 def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
@@ -434,33 +466,39 @@ def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
         "that no training has seen. Overlaps and EMD (in units of J) are those of the chain; *missed* is the share of "
         "the ensemble in kinds of vortex number, winding or magnetisation that the flow hardly ever draws, at the "
         "worst temperature. *flat*: of how many seeds the curves of NLL and acceptance have become horizontal: their "
-        f"means over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}. In brackets the "
-        "standard deviation over seeds. The file of rows beside this one holds the curves.",
+        f"means over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}; *draws*: of the "
+        "ensemble that trains, per temperature. In brackets the standard deviation over seeds. The file of rows beside "
+        "this one holds the curves.",
         "",
-        "| objective | seeds | steps | flat | " + " | ".join(MEASURES.values()) + " |",
-        "|" + "---|" * (4 + len(MEASURES)),
+        "| objective | draws | seeds | steps | flat | " + " | ".join(MEASURES.values()) + " |",
+        "|" + "---|" * (5 + len(MEASURES)),
     ]
-    for objective in dict.fromkeys(row["objective"] for row in rows):
-        mine = [curve for (name, _), curve in found.items() if name == objective]
+    for objective, draws in _groups(rows):
+        mine = [curve for each, curve in found.items() if (each.objective, each.draws) == (objective, draws)]
         steps = min(curve[-1]["steps"] for curve in mine)
         ends = [next(row for row in curve if row["steps"] == steps) for curve in mine]
         flat = sum(is_flat(curve) for curve in mine)
         shown = [_spread([row[name] for row in ends]) for name in MEASURES]
-        lines.append(f"| {objective} | {len(mine)} | {steps} | {flat} of {len(mine)} | " + " | ".join(shown) + " |")
+        head = f"| {objective} | {draws} | {len(mine)} | {steps} | {flat} of {len(mine)} | "
+        lines.append(head + " | ".join(shown) + " |")
     anchor = [f"{PUBLISHED[name]:g}" if name in PUBLISHED else "" for name in MEASURES]
-    lines.append("| advnf, published at full size | | 160000 | | " + " | ".join(anchor) + " |")
+    lines.append(f"| advnf, published at full size | {FULL_DRAWS} | | 160000 | | " + " | ".join(anchor) + " |")
     if gains := critic_gains(rows):
         lines += [
             "",
             "What the critic changes, seed by seed at equally many steps, mean and standard error over seeds; of NLL "
             "the difference of natural logarithms:",
             "",
-            "| with critic | without | steps | seeds | " + " | ".join(GAINS.values()) + " |",
-            "|" + "---|" * (4 + len(GAINS)),
+            "| with critic | without | draws | steps | seeds | " + " | ".join(GAINS.values()) + " |",
+            "|" + "---|" * (5 + len(GAINS)),
         ]
         for gain in gains:
             shown = [f"{gain[name][0]:+.3g}" + _error(gain[name][1]) for name in GAINS]
-            head = f"| {gain['objective']} | {gain['partner']} | {gain['steps']} | {gain['seeds']} | "
+            head = (
+                "| "
+                + " | ".join(str(gain[name]) for name in ("objective", "partner", "draws", "steps", "seeds"))
+                + " | "
+            )
             lines.append(head + " | ".join(shown) + " |")
     return "\n".join(lines) + "\n"
 

@@ -25,7 +25,7 @@ PLAN = replace(
     temperatures=(0.8, 1.6),
     test_draws=40,
 )
-CASES = published_cases(20, {"couplings": 2, "filters": 2}, ("reverse_kl", "advnf_reverse"))
+CASES = published_cases([20], {"couplings": 2, "filters": 2}, ("reverse_kl", "advnf_reverse"))
 
 
 class During(Stop):
@@ -54,7 +54,7 @@ def test_trainings_take_turns_and_go_on_bit_for_bit(tmp_path):
     assert strip(run_published(PLAN, CASES, tmp_path / "part", record, block=2)) == strip(whole)
     assert len({row["nll"] for row in whole}) == 4
     text = experiment.published_text(whole, PLAN)
-    assert "| advnf_reverse | 1 | 4 | 0 of 1 |" in text
+    assert "| advnf_reverse | 20 | 1 | 4 | 0 of 1 |" in text
     assert "0.3187" in text
     record.write_text("nonsense\n")
     with pytest.raises(InputError, match="line 1 is not a row"):
@@ -87,18 +87,23 @@ def test_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(experiment, "REDUCED_DRAWS", 20)
     words = ["bench", "published", "--out", str(tmp_path), "--objectives", "forward_kl", "--block", "4"]
     assert main([*words, "--device", "cpu"]) == 0
-    assert "| forward_kl | 1 | 4 |" in capsys.readouterr().out
-    assert "| forward_kl | 1 | 4 |" in (tmp_path / "published.md").read_text()
+    assert "| forward_kl | 20 | 1 | 4 |" in capsys.readouterr().out
+    assert "| forward_kl | 20 | 1 | 4 |" in (tmp_path / "published.md").read_text()
+    assert main([*words, "--device", "cpu", "--draws", "10,20"]) == 0  # what is there is not trained again
+    out = capsys.readouterr().out
+    assert "| forward_kl | 10 | 1 | 4 |" in out
+    assert "| forward_kl | 20 | 1 | 4 |" in out
 
 
 def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path):
-    def row(objective, seed, steps, acceptance, nll=50.0):
+    def row(objective, seed, steps, acceptance, nll=50.0, draws=1000):
         values = dict.fromkeys(experiment.MEASURES, 0.0) | {"acceptance": acceptance, "nll": nll}
         return {
             "objective": objective,
             "seed": seed,
             "steps": steps,
             "sizes": {"couplings": 24, "filters": 8},
+            "draws": draws,
             **values,
         }
 
@@ -110,10 +115,12 @@ def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path
     assert gain["acceptance"] == pytest.approx((0.1, 0.01 / 3**0.5))  # not the scatter between seeds, 0.1
     assert gain["nll"] == pytest.approx((-0.6931, 0.0), abs=1e-4)
     text = experiment.published_text(rows, PLAN)
-    assert "| advnf_reverse | reverse_kl | 10 | 3 | -0.693 ± 0 | +0.1 ± 0.006 |" in text
+    assert "| advnf_reverse | reverse_kl | 1000 | 10 | 3 | -0.693 ± 0 | +0.1 ± 0.006 |" in text
     (gain,) = experiment.critic_gains([rows[0], rows[3]])
     assert gain["acceptance"] == (pytest.approx(0.09), None)
     assert experiment.critic_gains(rows[:3]) == []
+    other = row("advnf_reverse", 1, 10, 0.9, draws=50)
+    assert experiment.critic_gains([*rows[:3], other]) == []  # without an objective's partner on the same ensemble
     figure = flow_figures.published_curves(rows, ["reverse_kl", "advnf_reverse"])
     thick = [line for line in figure.axes[0].lines if line.get_label() in ("reverse_kl", "advnf_reverse")]
     assert [line.get_ydata()[0] for line in thick] == pytest.approx([0.3, 0.4])
@@ -155,7 +162,7 @@ def test_side_by_side_every_training_comes_to_every_point_and_one_that_diverges_
     monkeypatch.setattr(experiment, "CapturedTrainer", _StandIn)
     settings = TrainingSettings(steps=4, batch_temperatures=2, batch_draws=4, critic=PUBLISHED_CRITIC)
     plan = Plan(settings, temperatures=(0.5, 1.0), test_draws=10)
-    cases = experiment.published_cases(20, {"couplings": 2, "filters": 2}, ["advnf", "reverse_kl"])
+    cases = experiment.published_cases([20], {"couplings": 2, "filters": 2}, ["advnf", "reverse_kl"])
     experiment.make_ensembles(plan, tmp_path, [20], Stop())
     record = Record(tmp_path / "rows.jsonl", experiment.key_of_row)
 
