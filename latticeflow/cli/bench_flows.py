@@ -245,6 +245,7 @@ def run_published(arguments: argparse.Namespace) -> int:
     import torch
 
     from latticeflow.experiments import published_experiment as experiment
+    from latticeflow.experiments.grid import Record
     from latticeflow.flows.device import choose_device
     from mcmc.runtime.progress import Progress
     from mcmc.runtime.stop import Stop
@@ -277,7 +278,8 @@ def run_published(arguments: argparse.Namespace) -> int:
             stop=stop,
             report=lambda row: progress.advance(1, f"{row['objective']} {row['steps']}"),
         )
-    text = experiment.published_text(rows, plan)
+    held = Record(record, experiment.key_of_row).rows if record.exists() else []
+    text = experiment.published_text([row for row in held if row["sizes"] == sizes], plan)  # of earlier commands, too
     with whole_file(record.with_suffix(".md")) as draft:
         draft.write_text(text, encoding="utf-8")
     print(text)

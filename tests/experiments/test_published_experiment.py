@@ -89,7 +89,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert main([*words, "--device", "cpu"]) == 0
     assert "| forward_kl | 20 | 1 | 4 |" in capsys.readouterr().out
     assert "| forward_kl | 20 | 1 | 4 |" in (tmp_path / "published.md").read_text()
-    assert main([*words, "--device", "cpu", "--draws", "10,20"]) == 0  # what is there is not trained again
+    assert main([*words, "--device", "cpu", "--draws", "10"]) == 0  # shown beside what is there
     out = capsys.readouterr().out
     assert "| forward_kl | 10 | 1 | 4 |" in out
     assert "| forward_kl | 20 | 1 | 4 |" in out

@@ -55,11 +55,14 @@ def _couplings(kind: type[Coupling], pairs: int, parameters: int) -> Callable[[i
     return build
 
 
-def _glow(d: int, c: int, width: int) -> DensityFlow:
-    layers: list[Layer] = []
-    for moved in _halves(d, 2):
-        layers += [ActNorm(d), InvertibleLinear(d), AffineCoupling(moved, d, c, parameters=2, width=width)]
-    return LayeredFlow(layers, d, c)
+def _glow(pairs: int) -> Callable[[int, int, int], DensityFlow]:
+    def build(d: int, c: int, width: int) -> DensityFlow:
+        layers: list[Layer] = []
+        for moved in _halves(d, pairs):
+            layers += [ActNorm(d), InvertibleLinear(d), AffineCoupling(moved, d, c, parameters=2, width=width)]
+        return LayeredFlow(layers, d, c)
+
+    return build
 
 
 def _autoregressive(inverted: bool) -> Callable[[int, int, int], DensityFlow]:
@@ -81,7 +84,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "nice": Architecture("NICE", "arXiv:1410.8516", _couplings(AdditiveCoupling, 3, 1)),
     "realnvp": Architecture("RealNVP", "arXiv:1605.08803", _couplings(AffineCoupling, 3, 2)),
-    "glow": Architecture("Glow", "arXiv:1807.03039", _glow, largest=256),
+    "realnvp16": Architecture("RealNVP, 16 couplings", "arXiv:1605.08803", _couplings(AffineCoupling, 8, 2)),
+    "glow": Architecture("Glow", "arXiv:1807.03039", _glow(2), largest=256),
+    "glow12": Architecture("Glow, 12 couplings", "arXiv:1807.03039", _glow(6), largest=256),
     "maf": Architecture("MAF", "arXiv:1705.07057", _autoregressive(False), largest=256),
     "iaf": Architecture("IAF", "arXiv:1606.04934", _autoregressive(True), largest=4),
     "spline": Architecture(
