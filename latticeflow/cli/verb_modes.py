@@ -175,6 +175,7 @@ def execute(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace, cells: list[Trial], rows: Rows, doublings: int) -> None:
     """Print the table, and write and draw it where asked for."""
     from latticeflow.laboratory.report import summary
+    from mcmc.runtime.text import columns
 
     wanted = {*cells}
     found = [row for row in rows.rows if (row["target"], row["method"], row["seed"]) in wanted]
@@ -190,11 +191,17 @@ def _show(arguments: argparse.Namespace, cells: list[Trial], rows: Rows, doublin
     if arguments.json:
         print(json.dumps({"rows": found, "means": [each.as_json() for each in means]}, indent=1))
         return
-    print(f"{'target':14}{'method':28}{'runs':>5}" + "".join(f"{title:>12}" for title in COLUMNS.values()))
-    for each in means:
-        runs = f"{each.runs}" if not each.diverged else f"{each.runs}-{each.diverged}"
-        values = "".join(f"{summary.spread(each.values.get(name)):>12}" for name in COLUMNS)
-        print(f"{each.target:14}{each.method:28}{runs:>5}{values}")
+    for target in dict.fromkeys(each.target for each in means):
+        body = [
+            [
+                each.method,
+                f"{each.runs}" if not each.diverged else f"{each.runs}-{each.diverged}",
+                *(summary.spread(each.values.get(name)) for name in COLUMNS),
+            ]
+            for each in means
+            if each.target == target
+        ]
+        print(f"{target}:", columns(["method", "runs", *COLUMNS.values()], body, names=1, width=80), "", sep="\n")
     if any(each.diverged for each in means):
         print("runs as 5-2: of five runs two diverged, and are not in the means")
 
@@ -208,6 +215,7 @@ def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Ef
     from mcmc import InputError
     from mcmc.runtime.progress import Progress
     from mcmc.runtime.stop import Stop, Stopped
+    from mcmc.runtime.text import columns
 
     given = [name for name in ("table", "rows", "report", "plot") if getattr(arguments, name)]
     if given:
@@ -230,11 +238,12 @@ def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Ef
     if arguments.json:
         print(json.dumps(found, indent=1))
     else:
-        print(f"{'target':14}{'method':28}{'seed':>5}" + "".join(f"{title:>12}" for title in SPIN_COLUMNS.values()))
+        body = []
         for each in found:
             values = each["mean"]
-            shown = "diverged" if values is None else "".join(f"{values[name]:>12.4g}" for name in SPIN_COLUMNS)
-            print(f"{lattices[each['target']].name:14}{each['method']:28}{each['seed']:>5}{shown}")
+            shown = [f"{values[name]:.4g}" if values else "diverged" for name in SPIN_COLUMNS]
+            body.append([lattices[each["target"]].name, each["method"], str(each["seed"]), *shown])
+        print(columns(["target", "method", "seed", *SPIN_COLUMNS.values()], body, names=2, width=80))
     return options.stopped(stop, len(found) == len(cells), "the same command")
 
 

@@ -21,6 +21,7 @@ from mcmc.analysis.statistics import Estimate
 from mcmc.analysis.table import Table
 from mcmc.analysis.thermodynamics import observe
 from mcmc.runtime.stop import Stop
+from mcmc.runtime.text import columns
 from mcmc.sampling.generate import generate_file
 from mcmc.sampling.settings import Settings
 from mcmc.storage.ensemble import Ensemble
@@ -127,19 +128,17 @@ def _finish(complete: bool, stop: Stop) -> None:
 
 
 def demo_text(result: Result) -> str:
-    """The result for a terminal, one line a temperature."""
-    titles = {"energy": "energy", "magnetization": "magnetization", "vortex_density": "vortex density"}
-    head = f"{'':>26}" + "".join(f"{titles[name]:^33}" for name in OBSERVABLES)
-    units = f"{'T':>6}{'accept':>8}{'ESS r':>6}{'ESS f':>6}" + f"{'flow':>14}{'reference':>13}{'sigma':>6}" * 3
-    lines = [head, units]
+    """The result for a terminal: every observable from both sides, and how good the flow's proposals are."""
+    head = ["", *(title for name in OBSERVABLES for title in (name.replace("_", " "), "", "")), "", "", ""]
+    units = ["T", *["flow", "reference", "sigma"] * len(OBSERVABLES), "accept", "ESS rev", "ESS fwd"]
     deviations = [result.deviation(name) for name in OBSERVABLES]
+    lines = []
     for t, row in enumerate(result.quality):
-        line = f"{row.temperature:6.3f}{row.acceptance:8.3f}{row.ess_reverse:6.2f}{row.ess_forward:6.2f}"
+        line = [f"{row.temperature:.3f}"]
         for name, deviation in zip(OBSERVABLES, deviations, strict=True):
-            a, b = result.flow.rows[t][name], result.reference.rows[t][name]
-            line += f"{a!s:>14}{b!s:>13}{deviation[t]:6.1f}"
-        lines.append(line)
-    return "\n".join(lines)
+            line += [str(result.flow.rows[t][name]), str(result.reference.rows[t][name]), f"{deviation[t]:.1f}"]
+        lines.append([*line, f"{row.acceptance:.3f}", f"{row.ess_reverse:.2f}", f"{row.ess_forward:.2f}"])
+    return columns(head, [units, *lines], names=1, width=80)
 
 
 def verdict(result: Result) -> str:

@@ -26,6 +26,7 @@ from mcmc.analysis.free_energy import log_partition
 from mcmc.analysis.free_energy_ladder import thermodynamic_length
 from mcmc.analysis.mbar import Mbar
 from mcmc.analysis.statistics import Estimate
+from mcmc.runtime.text import columns, wrapped
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -154,16 +155,23 @@ def _log_partitions(flow: Flow, temperatures: Sequence[float], seconds: float, s
 
 def curve_text(rows: Sequence[CurveGain]) -> str:
     """The measurement for a terminal."""
-    lines = [f"{'':21}{'error of u per site':^24}{'':8}{'error of c per site':^24}"]
-    heads = "".join(f"{head:>12}" for head in ("with flow", "alone"))
-    lines.append(f"{'system':14}{'T':>7}{heads}{'gain':>8}{heads}{'gain':>8}{'pull':>7}")
-    for row in rows:
-        lines.append(
-            f"{row.system:14}{row.temperature:7.3f}{row.energy_error:12.2g}{row.energy_error_alone:12.2g}"
-            f"{row.energy_gain:8.3g}{row.specific_heat_error:12.2g}{row.specific_heat_error_alone:12.2g}"
-            f"{row.specific_heat_gain:8.3g}{row.pull:7.1f}"
-        )
-    lines.append("gain: time of Markov chains alone over that of chains and flow together, for the same error")
+    head = ["T", "u with flow", "u alone", "gain", "c with flow", "c alone", "gain", "pull"]
+    lines = []
+    for system in dict.fromkeys(row.system for row in rows):
+        cells = [
+            [
+                f"{row.temperature:.3f}",
+                *(f"{error:.2g}" for error in (row.energy_error, row.energy_error_alone)),
+                f"{row.energy_gain:.3g}",
+                *(f"{error:.2g}" for error in (row.specific_heat_error, row.specific_heat_error_alone)),
+                f"{row.specific_heat_gain:.3g}",
+                f"{row.pull:.1f}",
+            ]
+            for row in rows
+            if row.system == system
+        ]
+        lines += [f"{system}: errors of energy u and specific heat c per site", columns(head, cells)]
+    lines.append(wrapped("gain: time of Markov chains alone over that of chains and flow together, for the same error"))
     return "\n".join(lines)
 
 

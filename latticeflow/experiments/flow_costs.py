@@ -29,6 +29,7 @@ from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import Lattice, generate, model_from_name
+from mcmc.runtime.text import columns
 
 RANGE = (0.05, 2.05)
 _MOST_SITES = 2**19
@@ -190,14 +191,13 @@ _COLUMNS = {
 
 def costs_text(found: Sequence[Cost]) -> str:
     """The costs for a terminal; columns that no row fills are left out."""
-    columns = {title: how for title, how in _COLUMNS.items() if any(getattr(row, how[0]) is not None for row in found)}
-    widths = {title: max(len(title), 7) + 2 for title in columns}
-    lines = [f"{'flow':12}" + "".join(f"{title:>{widths[title]}}" for title in columns)]
-    for row in found:
-        values = {title: getattr(row, field) for title, (field, _) in columns.items()}
-        cells = {t: "-" if value is None else format(value, columns[t][1]) for t, value in values.items()}
-        lines.append(f"{row.flow:12}" + "".join(f"{cells[title]:>{widths[title]}}" for title in columns))
-    return "\n".join(lines)
+    shown = {title: how for title, how in _COLUMNS.items() if any(getattr(row, how[0]) is not None for row in found)}
+    cells = [
+        ["-" if (value := getattr(row, field)) is None else format(value, form) for field, form in shown.values()]
+        for row in found
+    ]
+    head = ["flow", *shown]
+    return columns(head, [[row.flow, *line] for row, line in zip(found, cells, strict=True)], names=2, width=80)
 
 
 def _time(work: Callable[[], Any], seconds: float, device: str) -> float:

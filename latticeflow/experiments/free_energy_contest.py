@@ -26,6 +26,7 @@ from mcmc.analysis.free_energy_ladder import Absolute, absolute, rungs
 from mcmc.analysis.statistics import estimate
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.runtime.text import columns, wrapped
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -328,36 +329,31 @@ def gains(rows: Sequence[FreeEnergyResult], training_seconds: float) -> list[Gai
 
 def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str:
     """The measurement for a terminal."""
-    lines = [f"{'':27}{'error of f per site, by':^72}{'gain in f':^20}{'gain in s':^20}"]
-    heads = ("weights", "bridge", "MBAR", "integral", "annealed", "populations")
-    lines.append(
-        f"{'system':14}{'T':>7}{'pull':>6}"
-        + "".join(f"{head:>12}" for head in heads)
-        + "".join(f"{head:>10}" for head in ("all T", "one T", "all T", "one T"))
-        + f"{'break-even':>12}"
-    )
+    titles = ("weights", "bridge", "MBAR", "integral", "annealed", "populations")
     by_place = {(gain.system, gain.temperature): gain for gain in found}
-    for system, T in dict.fromkeys((row.system, row.temperature) for row in rows):
-        here = {row.method: row for row in rows if (row.system, row.temperature) == (system, T)}
-        errors = "".join(
-            f"{here[method].free_energy_error:12.2g}" if method in here else " " * 12 for method in METHODS
-        )
-        if not (gain := by_place.get((system, T))):  # no flow
-            lines.append(f"{system:14}{T:7.3f}{'':6}{errors}")
-            continue
-        ratios = (gain.free_energy, gain.free_energy_alone, gain.entropy, gain.entropy_alone)
-        lines.append(
-            f"{system:14}{T:7.3f}{gain.pull:6.1f}{errors}"
-            + "".join(f"{ratio:10.3g}" for ratio in ratios)
-            + f"{gain.pays_below:12.2g}"
-        )
+    lines = []
     for system in dict.fromkeys(row.system for row in rows):
+        errors, gained = [], []
+        for T in dict.fromkeys(row.temperature for row in rows if row.system == system):
+            here = {row.method: row for row in rows if (row.system, row.temperature) == (system, T)}
+            cells = [f"{here[method].free_energy_error:.2g}" if method in here else "" for method in METHODS]
+            gain = by_place.get((system, T))  # None without a flow
+            errors.append([f"{T:.3f}", f"{gain.pull:.1f}" if gain else "", *cells])
+            if gain:
+                ratios = (gain.free_energy, gain.free_energy_alone, gain.entropy, gain.entropy_alone)
+                gained.append([f"{T:.3f}", *(f"{ratio:.3g}" for ratio in ratios), f"{gain.pays_below:.2g}"])
+        lines += [f"{system}: error of f per site, by", columns(["T", "pull", *titles], errors)]
+        if gained:
+            head = ["T", "f, all T", "f, one T", "s, all T", "s, one T", "break-even"]
+            lines += [f"{system}: gain in f and in s", columns(head, gained)]
         spent = {row.method: row.seconds for row in rows if row.system == system}
         times = ", ".join(f"{method} {value:.1f} s" for method, value in spent.items())
-        lines.append(f"{system}, all temperatures: {times}")
+        lines += [wrapped(f"{system}, all temperatures: {times}"), ""]
     lines.append(
-        "gain: time of the better classical method over that of the better flow method for the same error; "
-        "break-even: error of f at all T below which the flow is faster with its training counted, too"
+        wrapped(
+            "gain: time of the better classical method over that of the better flow method for the same error; "
+            "break-even: error of f at all T below which the flow is faster with its training counted, too"
+        )
     )
     return "\n".join(lines)
 

@@ -20,6 +20,7 @@ from mcmc.analysis.statistics import Estimate, derived, estimate
 from mcmc.models import observables
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
+from mcmc.runtime.text import columns, wrapped
 from mcmc.sampling.rng import key
 from mcmc.sampling.samplers import find_sampler
 from mcmc.sampling.settings import Settings
@@ -344,18 +345,24 @@ def balance(rows: Sequence[Rate], training_seconds: float) -> list[Balance]:
 def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
     """The measurement for a terminal."""
     titles = ("e", "m^2", "n_v", "c", "helic.", "sign")
-    width = max((14, *(len(row.system) + 1 for row in rows)))
-    head = f"{'system':{width}}{'method':16}{'T':>7}" + "".join(f"{title:>10}" for title in titles)
-    lines = [f"{'':{width + 23}}{'effective draws a second':^60}{'tau_int in draws':^48}"]
-    lines.append(head + "".join(f"{title:>8}" for title in titles) + "  both signs")
-    for row in sorted(rows, key=lambda row: (row.system, row.temperature)):
-        rates = "".join(f"{'' if math.isnan(rate) else f'{rate:.0f}':>10}" for rate in row.rates)
-        taus = "".join(
-            f"{'' if math.isnan(tau) else f'{tau:.2f}':>7}{' ' if sure else '?'}"
-            for tau, sure in zip(row.tau_int, row.sure, strict=True)
-        )
-        signs = "" if math.isnan(row.both_signs) else f"{row.both_signs:8.0%}"
-        lines.append(f"{row.system:{width}}{row.method:16}{row.temperature:7.3f}{rates}{taus}{signs}".rstrip())
+    lines = []
+    for system in sorted({row.system for row in rows}):
+        here = sorted((row for row in rows if row.system == system), key=lambda row: row.temperature)
+        names = [[row.method, f"{row.temperature:.3f}"] for row in here]
+        rates = [["" if math.isnan(rate) else f"{rate:.0f}" for rate in row.rates] for row in here]
+        taus = [
+            [
+                "" if math.isnan(tau) else f"{tau:.2f}{' ' if sure else '?'}"
+                for tau, sure in zip(row.tau_int, row.sure, strict=True)
+            ]
+            for row in here
+        ]
+        signs = ["" if math.isnan(row.both_signs) else f"{row.both_signs:.0%}" for row in here]
+        lines += [f"{system}: effective draws a second"]
+        lines += [columns(["method", "T", *titles], [a + b for a, b in zip(names, rates, strict=True)], names=2)]
+        lines += [f"{system}: tau_int in draws"]
+        body = [[*a, *b, c] for a, b, c in zip(names, taus, signs, strict=True)]
+        lines += [columns(["method", "T", *titles, "both signs"], body, names=2), ""]
     for each in balances:
         after = ""
         if math.isfinite(each.break_even):
@@ -364,7 +371,7 @@ def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
         elif math.isinf(each.break_even):
             after = "; counting its training, it is never faster"
         gain = f"{each.neural} is {each.speedup:.3g} times as fast as {each.best}, the best without a flow{after}"
-        lines.append(f"{each.system}, {each.observable.replace('_', ' ')}: {gain}")
+        lines.append(wrapped(f"{each.system}, {each.observable.replace('_', ' ')}: {gain}"))
     if not all(flag for row in rows for flag in row.sure):
         lines.append("? chains too short for their autocorrelation: its time may be longer, the rate lower")
     return "\n".join(lines)

@@ -11,23 +11,51 @@ from typing import Any
 from mcmc.errors import InputError
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], *, gap: str = "  ") -> str:
+def columns(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    gap: str = "  ",
+    names: int = 0,
+    width: int | None = None,
+) -> str:
     """A table with right-aligned columns.
 
     Args:
         head: titles of the columns.
         rows: as many cells each.
         gap: between columns.
+        names: so many columns name the row: they are aligned to the left, and stand in every part of a divided table.
+        width: a longer table is divided: columns that do not fit follow below. None divides no table.
 
     Example:
         >>> print(columns(["T", "energy"], [["0.5", "-1.74(2)"], ["10", "-0.1"]]))
           T    energy
         0.5  -1.74(2)
          10      -0.1
+        >>> print(columns(["flow", "ms", "draws/s"], [["spline", "12", "7,000"]], names=1, width=14))
+        flow    ms
+        spline  12
+        <BLANKLINE>
+        flow    draws/s
+        spline    7,000
     """
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
-    return "\n".join(gap.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    parts: list[list[int]] = [[]]
+    for k in range(names, len(head)):
+        taken = sum(widths[j] + len(gap) for j in [*range(names), *parts[-1]]) + widths[k]
+        if width is not None and taken > width and parts[-1]:
+            parts.append([])
+        parts[-1].append(k)
+    tables = []
+    for part in parts:
+        cells = [
+            [line[k].ljust(widths[k]) if k < names else line[k].rjust(widths[k]) for k in [*range(names), *part]]
+            for line in lines
+        ]
+        tables.append("\n".join(gap.join(each).rstrip() for each in cells))
+    return "\n\n".join(tables)
 
 
 def wrapped(text: str, width: int = 80) -> str:
