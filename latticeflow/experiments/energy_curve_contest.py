@@ -26,7 +26,7 @@ from mcmc.analysis.free_energy import log_partition
 from mcmc.analysis.free_energy_ladder import thermodynamic_length
 from mcmc.analysis.mbar import Mbar
 from mcmc.analysis.statistics import Estimate
-from mcmc.runtime.text import columns, wrapped
+from mcmc.runtime.text import columns
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
@@ -171,7 +171,7 @@ def curve_text(rows: Sequence[CurveGain]) -> str:
             if row.system == system
         ]
         lines += [f"{system}: errors of energy u and specific heat c per site", columns(head, cells)]
-    lines.append(wrapped("gain: time of Markov chains alone over that of chains and flow together, for the same error"))
+    lines.append("gain: time of Markov chains alone over that with a flow, for the same error")
     return "\n".join(lines)
 
 

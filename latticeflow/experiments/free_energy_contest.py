@@ -347,7 +347,7 @@ def results_text(rows: Sequence[FreeEnergyResult], found: Sequence[Gain]) -> str
             head = ["T", "f, all T", "f, one T", "s, all T", "s, one T", "break-even"]
             lines += [f"{system}: gain in f and in s", columns(head, gained)]
         spent = {row.method: row.seconds for row in rows if row.system == system}
-        times = ", ".join(f"{method} {value:.1f} s" for method, value in spent.items())
+        times = "; ".join(f"{method} {value:.1f} s" for method, value in spent.items())
         lines += [wrapped(f"{system}, all temperatures: {times}"), ""]
     lines.append(
         wrapped(

@@ -359,10 +359,12 @@ def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
         ]
         signs = ["" if math.isnan(row.both_signs) else f"{row.both_signs:.0%}" for row in here]
         lines += [f"{system}: effective draws a second"]
-        lines += [columns(["method", "T", *titles], [a + b for a, b in zip(names, rates, strict=True)], names=2)]
+        lines += [
+            columns(["method", "T", *titles], [a + b for a, b in zip(names, rates, strict=True)], names=2, width=80)
+        ]
         lines += [f"{system}: tau_int in draws"]
         body = [[*a, *b, c] for a, b, c in zip(names, taus, signs, strict=True)]
-        lines += [columns(["method", "T", *titles, "both signs"], body, names=2), ""]
+        lines += [columns(["method", "T", *titles, "both signs"], body, names=2, width=80), ""]
     for each in balances:
         after = ""
         if math.isfinite(each.break_even):
@@ -373,5 +375,5 @@ def rates_text(rows: Sequence[Rate], balances: Sequence[Balance]) -> str:
         gain = f"{each.neural} is {each.speedup:.3g} times as fast as {each.best}, the best without a flow{after}"
         lines.append(wrapped(f"{each.system}, {each.observable.replace('_', ' ')}: {gain}"))
     if not all(flag for row in rows for flag in row.sure):
-        lines.append("? chains too short for their autocorrelation: its time may be longer, the rate lower")
+        lines.append("? chains too short for their autocorrelation time: it may be longer, rates lower")
     return "\n".join(lines)

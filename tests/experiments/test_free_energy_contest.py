@@ -89,8 +89,11 @@ def test_every_method_is_exact_by_the_command_line(tmp_path, capsys):
 def test_the_table_says_what_was_measured():
     errors = {"weights": 0.02, "bridge": 0.01, "mbar": 0.04, "integral": 0.05}
     text = results_text(rows(**errors), gains(rows(**errors), math.nan))
-    assert len(text.splitlines()) == 2 + 2 + 1 + 1
-    assert "16" in text.splitlines()[2]
+    errors_of_f, _, gained = text.partition(": gain in f and in s\n")
+    assert len(errors_of_f.splitlines()) == 2 + 2 + 1  # and the name of the system
+    assert "0.02" in errors_of_f.splitlines()[2]
+    assert "16" in gained.splitlines()[1]
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_no_time_is_refused(tmp_path, capsys):
