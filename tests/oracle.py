@@ -38,12 +38,19 @@ class Charges:
             n: bond[self.zero + n - m[None, :] + m[:, None]] * ring[self.zero + m][None, :]
             for n in range(-cut, cut + 1)
         }
-        weights = np.empty(len(w))
-        for k, state in enumerate(w):
-            chain = link[state[0]]
-            for n in state[1:]:
-                chain = chain @ link[n]
-            weights[k] = np.trace(chain)
+        # Each weight is the trace of a product of Lx of them: products of both halves of the row, then all pairs.
+        ones, size = np.eye(len(m))[None], len(m) ** 2
+        first, second = ones, ones
+        each = np.array([link[n] for n in range(-cut, cut + 1)])
+        for _ in range(Lx // 2):
+            first = (first[:, None] @ each).reshape(-1, len(m), len(m))
+        for _ in range(Lx - Lx // 2):
+            second = (second[:, None] @ each).reshape(-1, len(m), len(m))
+        weights = (first.reshape(-1, size) @ second.transpose(0, 2, 1).reshape(-1, size).T).ravel()
+        # Of all steps of a row, the last of which follows from the others.
+        self.reach = 2 * cut + 1
+        grid = np.stack(np.meshgrid(*[np.arange(-self.reach, self.reach + 1)] * (Lx - 1), indexing="ij"), -1)
+        self.table = self.row(np.concatenate([grid, -grid.sum(-1, keepdims=True)], -1)).ravel()
         self.states = {q: w[w.sum(1) == q] for q in range(-cut, cut + 1)}
         self.weights = {q: weights[w.sum(1) == q] for q in range(-cut, cut + 1)}
 
@@ -54,22 +61,23 @@ class Charges:
 
     def matrix(self, q: int, q_next: int, insertions: tuple[tuple[int, ...], ...]) -> np.ndarray:
         """Transfer matrix between rows of charge q and q_next, summed over charges inserted into the row between."""
-        reach = 2 * self.cut + 1
-        grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * (self.Lx - 1), indexing="ij"), -1)
-        table = self.row(np.concatenate([grid, -grid.sum(-1, keepdims=True)], -1))
-        total = 0.0
-        for inserted in insertions:
-            steps = self.states[q][:, None] - self.states[q_next][None] + np.array(inserted)
-            total = total + table[tuple(np.moveaxis(steps[..., :-1] + reach, -1, 0))]
+        # The place of a row's steps in the table is linear in them.
+        strides = (2 * self.reach + 1) ** np.arange(self.Lx - 1)[::-1]
+        start, end = (self.states[n][:, :-1] @ strides for n in (q, q_next))
+        places = start[:, None] - end[None] + self.reach * strides.sum()
+        total = sum(self.table[places + np.array(inserted[:-1]) @ strides] for inserted in insertions)
         return total * self.weights[q_next][None, :]
 
 
 def log_partition(model: Model, Lx: int, Ly: int, beta: float, cut: int) -> tuple[float, np.ndarray]:
     """ln Z with all angles integrated over 2 pi, and the weight of each conserved charge q."""
     charges = Charges(model, Lx, Ly, beta, cut)
-    sectors = np.array(
-        [np.trace(np.linalg.matrix_power(charges.matrix(q, q, ((0,) * Lx,)), Ly)) for q in range(-cut, cut + 1)]
-    )
+    weight = []
+    for q in range(cut + 1):
+        T = charges.matrix(q, q, ((0,) * Lx,))
+        half = np.linalg.matrix_power(T, Ly // 2)
+        weight.append(np.sum(half * (half @ T if Ly % 2 else half).T))  # the trace of T ** Ly
+    sectors = np.array([*weight[:0:-1], *weight])  # theta -> -theta changes the sign of q
     Z = sectors.sum()
     return float(np.log(Z) + charges.log_scale + Lx * Ly * np.log(2 * np.pi)), sectors / Z
 
