@@ -24,7 +24,7 @@ laboratory-quick: setup
 	$(BIN)/latticeflow modes --table --quick
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """The documentation: its examples run, it names everything public, its pages link to what exists."""
 
+import contextlib
 import functools
 import http.server
 import os
@@ -53,22 +54,30 @@ def test_the_reference_names_everything_public(package):
     assert not set(missing) - {"Model", "plot", "InputError"}
 
 
-# All that look at the site run in one process, which builds it once.
-on_the_site = pytest.mark.xdist_group("site")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
+@pytest.fixture
+def site(tmp_path):
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
-    folder = tmp_path_factory.mktemp("site")
+    folder = tmp_path / "site"
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"]
     done = subprocess.run([*command, DOCS, folder], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-@on_the_site
-def test_links_and_anchors_lead_somewhere(site):
+def test_the_built_site(site, tmp_path, subtests):
+    """One test, so that one process builds the site, once."""
+    with subtests.test("links and anchors lead somewhere"):
+        links_and_anchors_lead_somewhere(site)
+    with subtests.test("no sentence is taken for a type"):
+        no_sentence_is_taken_for_a_type(site)
+    with serve(site) as server:
+        with subtests.test("search finds the helicity modulus in a browser"):
+            search_finds_the_helicity_modulus(server, tmp_path)
+        with subtests.test("pages show formulas and no script complains"):
+            pages_show_formulas_and_no_script_complains(server, tmp_path)
+
+
+def links_and_anchors_lead_somewhere(site):
     pages = {path: path.read_text() for path in site.rglob("*.html")}
     anchors = {path: set(re.findall(r'id="([^"]+)"', text)) for path, text in pages.items()}
     broken = []
@@ -85,8 +94,7 @@ def test_links_and_anchors_lead_somewhere(site):
     assert len(pages) > 20
 
 
-@on_the_site
-def test_no_sentence_is_taken_for_a_type(site):
+def no_sentence_is_taken_for_a_type(site):
     """Of properties and attributes, what stands before a colon is shown as the type."""
     for package in ("mcmc", "latticeflow"):
         page = (site / "reference" / f"{package}.html").read_text()
@@ -95,8 +103,8 @@ def test_no_sentence_is_taken_for_a_type(site):
         assert not [each for each in words if not re.fullmatch(r"[\w.]+(\[[\w., |\[\]]*\])?( \| None)?", each)]
 
 
-@pytest.fixture(scope="module")
-def server(site):
+@contextlib.contextmanager
+def serve(site):
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda self, *words: None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(site))) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -119,8 +127,7 @@ def browse(url, profile):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@on_the_site
-def test_search_finds_the_helicity_modulus_in_a_browser(server, tmp_path):
+def search_finds_the_helicity_modulus(server, tmp_path):
     page, complaints = browse(f"{server}/search.html?q=helicity", tmp_path)
     assert complaints == []
     assert "conventions" in re.findall(r'class="search.*', page, re.DOTALL)[0]
@@ -128,8 +135,7 @@ def test_search_finds_the_helicity_modulus_in_a_browser(server, tmp_path):
     assert "reference/conventions.html" not in nothing.partition("search-results")[2]
 
 
-@on_the_site
-def test_pages_show_formulas_and_no_script_complains(server, tmp_path):
+def pages_show_formulas_and_no_script_complains(server, tmp_path):
     page, complaints = browse(f"{server}/reference/conventions.html", tmp_path)
     assert complaints == []
     assert "<math" in page
