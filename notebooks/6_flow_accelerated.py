@@ -65,7 +65,7 @@ lf.plot.observables(tables, ("energy", "magnetization", "vortex_density", "helic
 # configurations falls exponentially with the number of sites. But
 # $q = q(\mathrm{coarse})\, q(\mathrm{fine} \mid \mathrm{coarse})$, so a step may keep the coarse spins and redraw the
 # fine ones; the Metropolis test then contains only the redrawn factors.
-# A redraw that keeps the 25 groups which make up the coarse 8x8 grid is nearly always accepted:
+# A redraw that keeps the 29 groups which make up the coarse 8x8 grid is nearly always accepted:
 
 # %%
 from latticeflow.flows.transfer import double

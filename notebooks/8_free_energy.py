@@ -25,7 +25,7 @@ table = lf.importance(flow, grid[::3], draws=2000)
 table.select(observables=["energy", "free_energy", "entropy"])
 
 # %% [markdown]
-# Five digits from 2,000 draws. Three independent checks follow.
+# Five to seven digits from 2,000 draws. Three independent checks follow.
 
 # %% [markdown]
 # ## 1. High temperatures: the series

@@ -108,8 +108,10 @@ def serve(site):
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda self, *words: None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(site))) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
 
 
 def browse(url, profile):
