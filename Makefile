@@ -23,8 +23,9 @@ demo-quick: setup
 laboratory-quick: setup
 	$(BIN)/latticeflow modes --table --quick
 
+# Three processes keep two cores busy: many tests wait for others that they start.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 lint: setup
 	$(BIN)/ruff check

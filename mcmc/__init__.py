@@ -22,10 +22,11 @@ from mcmc.models.terms import Term
 if TYPE_CHECKING:
     from mcmc.analysis.correlations import correlation_function
     from mcmc.analysis.kosterlitz_thouless import transition
+    from mcmc.analysis.observable_registry import Observable, register_observable
     from mcmc.analysis.reweighting import Reweighting
     from mcmc.analysis.statistics import Estimate, autocorrelation, derived, estimate, independent
     from mcmc.analysis.table import Table
-    from mcmc.analysis.thermodynamics import Observable, observe, register_observable
+    from mcmc.analysis.thermodynamics import observe
     from mcmc.sampling.generate import generate
     from mcmc.sampling.merge import merge
     from mcmc.sampling.samplers import Sampler, Update, register_sampler
@@ -40,7 +41,7 @@ _HOMES = {
     "Ensemble": "storage.ensemble",
     "Estimate": "analysis.statistics",
     "MemoryEnsemble": "storage.memory_ensemble",
-    "Observable": "analysis.thermodynamics",
+    "Observable": "analysis.observable_registry",
     "Reweighting": "analysis.reweighting",
     "Sampler": "sampling.samplers",
     "Table": "analysis.table",
@@ -55,7 +56,7 @@ _HOMES = {
     "merge": "sampling.merge",
     "observe": "analysis.thermodynamics",
     "open": "storage.ensemble",
-    "register_observable": "analysis.thermodynamics",
+    "register_observable": "analysis.observable_registry",
     "register_sampler": "sampling.samplers",
     "transition": "analysis.kosterlitz_thouless",
     "verify": "storage.verify",

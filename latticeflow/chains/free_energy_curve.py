@@ -17,8 +17,8 @@ from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.flow import Flow
 from mcmc import InputError
 from mcmc.analysis.control_variates import with_known_free_energies
+from mcmc.analysis.observable_registry import System
 from mcmc.analysis.table import Row, Table
-from mcmc.analysis.thermodynamics import System
 from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.choices import strict
 from mcmc.sampling.rng import key

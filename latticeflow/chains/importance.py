@@ -18,9 +18,10 @@ from latticeflow.flows.checkpoint import open_flow
 from latticeflow.flows.weights import ess_reverse
 from mcmc import InputError
 from mcmc.analysis.free_energy import from_weights, weighted_entropy
+from mcmc.analysis.observable_registry import Moments, Observable, System, observables_of
 from mcmc.analysis.statistics import DRAWS_PER_TAU, Estimate, derived
 from mcmc.analysis.table import Row, Table
-from mcmc.analysis.thermodynamics import Moments, Observable, System, measure, observables_of
+from mcmc.analysis.thermodynamics import measure
 from mcmc.runtime.choices import strict
 from mcmc.runtime.progress import Progress
 

@@ -66,9 +66,10 @@ def execute(arguments: argparse.Namespace) -> None:
         raise InputError("a crossing needs two or more sizes: give a file for each")
     from mcmc.analysis.crossings import crossings
     from mcmc.analysis.kosterlitz_thouless import transition
+    from mcmc.analysis.observable_registry import OBSERVABLES, chosen
     from mcmc.analysis.reweighting import Reweighting
     from mcmc.analysis.table import write_csv
-    from mcmc.analysis.thermodynamics import OBSERVABLES, chosen, observe
+    from mcmc.analysis.thermodynamics import observe
     from mcmc.runtime.progress import Progress
     from mcmc.runtime.whole_file import require_replaceable
     from mcmc.storage.ensemble import Ensemble

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from latticeflow.quality.comparison import Comparison
     from mcmc.analysis.reweighting import Curve
-    from mcmc.analysis.thermodynamics import Table
+    from mcmc.analysis.table import Table
     from mcmc.models.presets import Model
 
 __all__ = ["autocorrelations", "comparison", "curves", "histograms", "observables", "save", "spins"]

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mcmc.analysis.observable_registry import chosen
 from mcmc.analysis.reweighting import LEAST_SHARE, Reweighting
 from mcmc.analysis.statistics import format_uncertainty
-from mcmc.analysis.thermodynamics import chosen
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 

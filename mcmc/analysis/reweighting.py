@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from mcmc.analysis.mbar import Linearised, Mbar
+from mcmc.analysis.observable_registry import Moments, System, chosen
 from mcmc.analysis.statistics import Estimate, jackknife_error
-from mcmc.analysis.thermodynamics import Moments, System, chosen, read_moments
+from mcmc.analysis.thermodynamics import read_moments
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
@@ -239,7 +240,7 @@ class Reweighting:
         """An observable at any temperatures.
 
         Args:
-            name: of the observable, see `mcmc.analysis.thermodynamics.observables_of`.
+            name: of the observable, see `mcmc.analysis.observable_registry.observables_of`.
             temperatures: in units of J / k_B, (n,). Look at ``trusted`` of the result before believing them.
 
         Raises:
@@ -256,7 +257,7 @@ class Reweighting:
         """An observable as a function of temperature, without errors: for finding zeros and crossings.
 
         Args:
-            name: of the observable, see `mcmc.analysis.thermodynamics.observables_of`.
+            name: of the observable, see `mcmc.analysis.observable_registry.observables_of`.
 
         Raises:
             InputError: unknown observable.
@@ -268,7 +269,7 @@ class Reweighting:
         """The temperature at which an observable is largest.
 
         Args:
-            name: of the observable, see `mcmc.analysis.thermodynamics.observables_of`.
+            name: of the observable, see `mcmc.analysis.observable_registry.observables_of`.
             between: where to look; None takes the whole range of the drawn temperatures.
 
         Raises:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mcmc.analysis.crossings import Crossing, crossings
+from mcmc.analysis.observable_registry import OBSERVABLES
 from mcmc.analysis.reweighting import Reweighting
-from mcmc.analysis.thermodynamics import OBSERVABLES
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY, fully_frustrated, triangular

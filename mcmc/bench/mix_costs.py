@@ -18,8 +18,9 @@ from mcmc.models.presets import XY
 from mcmc.sampling import rng
 from mcmc.sampling.mixes import CANDIDATES, TEMPERATURES, Taus
 from mcmc.sampling.moves import SwendsenWang
-from mcmc.sampling.replicas import Replicas, choose_strips
+from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler
+from mcmc.sampling.strip_layout import choose_strips
 
 
 def _replicas(size: int, temperatures: tuple[float, ...], chains: int) -> Replicas:

@@ -26,8 +26,9 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.sampling import rng
 from mcmc.sampling.moves import Metropolis
-from mcmc.sampling.replicas import Replicas, choose_strips
+from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler
+from mcmc.sampling.strip_layout import choose_strips
 
 TEMPERATURE = 0.9
 _SETTINGS = """

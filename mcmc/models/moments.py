@@ -14,7 +14,7 @@ from mcmc.models.terms import Model
 
 
 def basic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
-    """The moments of every configuration from which all of `mcmc.analysis.thermodynamics.OBSERVABLES` follow.
+    """The moments of every configuration from which all of `mcmc.analysis.observable_registry.OBSERVABLES` follow.
 
     Args:
         theta: angles in [-pi, pi), (..., Ly, Lx).

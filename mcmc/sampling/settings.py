@@ -17,16 +17,10 @@ from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.arguments import whole_number
 from mcmc.sampling.mixes import cheapest
-from mcmc.sampling.replicas import (
-    LEAST_HEIGHT,
-    chains_at_no_cost,
-    choose_strips,
-    fits,
-    lowest_temperature,
-    too_cold,
-)
+from mcmc.sampling.replicas import lowest_temperature, too_cold
 from mcmc.sampling.samplers import Sampler, find_sampler
 from mcmc.sampling.streams import DESCRIPTIONS, LATEST
+from mcmc.sampling.strip_layout import LEAST_HEIGHT, chains_at_no_cost, choose_strips, fits
 from mcmc.storage.provenance import origin
 
 LEAST_CHAINS = 4
@@ -55,7 +49,7 @@ class Settings:
         streams: version of the rule that names random streams, see `mcmc.sampling.streams`; None takes the latest, or
             that of the file which is gone on with.
         strips: lanes of a vector that hold one lattice, 1, 2, 4, 8 or 16, see `mcmc.kernels.strips`; None chooses by
-            the lattice and the number of replicas, see `mcmc.sampling.replicas.choose_strips`.
+            the lattice and the number of replicas, see `mcmc.sampling.strip_layout.choose_strips`.
 
     Raises:
         InputError: naming the value and the remedy.

@@ -119,7 +119,7 @@ def thermalise(
         steps: how many; 0 returns ordered chains, unchecked.
         threads: how many to use.
         name: of the sampler, for messages.
-        strips: lanes of each chain, see `mcmc.sampling.replicas.choose_strips`.
+        strips: lanes of each chain, see `mcmc.sampling.strip_layout.choose_strips`.
 
     Returns:
         The T * C chains, and what was found, arrays (T * C,): ``disagreement`` of the starts at the chain's

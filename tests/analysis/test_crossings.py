@@ -151,5 +151,5 @@ def test_known_transitions_can_be_gone_on_with(tmp_path):
         sides = [*each.draws]
         assert sides == sorted(sides)
         lattice = Lattice(*(sides[0],) * each.dimensions)
-        assert each.observable in mcmc.analysis.thermodynamics.observables_of(each.model(lattice), lattice)
+        assert each.observable in mcmc.analysis.observable_registry.observables_of(each.model(lattice), lattice)
     assert presets.triangular(-1.0) == CASES["triangular"].model(Lattice(3, 3))

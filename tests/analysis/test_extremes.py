@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, Lattice
+from mcmc.analysis.observable_registry import OBSERVABLES, Observable, System
 from mcmc.analysis.reweighting import Reweighting
 from mcmc.analysis.statistics import derived, estimate
 from mcmc.analysis.table import Table
-from mcmc.analysis.thermodynamics import OBSERVABLES, Observable, System, simulate, tabulate
+from mcmc.analysis.thermodynamics import simulate, tabulate
 from mcmc.sampling.settings import Settings
 
 HARMONIC = 0.5 * (1 - 1 / 64)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, Lattice
-from mcmc.analysis.thermodynamics import OBSERVABLES, System, measure, thermodynamics
+from mcmc.analysis.observable_registry import OBSERVABLES, System
+from mcmc.analysis.thermodynamics import measure, thermodynamics
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 

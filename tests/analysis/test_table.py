@@ -9,10 +9,11 @@ import pytest
 
 import mcmc
 from mcmc import InputError
+from mcmc.analysis.observable_registry import OBSERVABLES, Observable, register_observable
 from mcmc.analysis.reweighting import Reweighting
 from mcmc.analysis.statistics import Estimate, independent
 from mcmc.analysis.table import legend, write_csv
-from mcmc.analysis.thermodynamics import OBSERVABLES, Observable, measure, read_moments, register_observable
+from mcmc.analysis.thermodynamics import measure, read_moments
 
 T = (0.5, 0.9, 1.4)
 

@@ -9,8 +9,9 @@ import pytest
 
 from latticeflow.cli import main
 from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.analysis.observable_registry import observables_of
 from mcmc.analysis.table import Table
-from mcmc.analysis.thermodynamics import measure, observables_of, observe, simulate, tabulate, thermodynamics
+from mcmc.analysis.thermodynamics import measure, observe, simulate, tabulate, thermodynamics
 from mcmc.sampling.settings import Settings
 from mcmc.sampling.simulation import Simulation
 from mcmc.storage.block import Block

@@ -8,10 +8,11 @@ import pytest
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.sampling import rng
 from mcmc.sampling.moves import OverRelaxation
-from mcmc.sampling.replicas import Replicas, choose_strips, fits, strip_neighbours
+from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler
 from mcmc.sampling.settings import Settings, settings_from_dict, settings_to_dict
 from mcmc.sampling.simulation import Simulation
+from mcmc.sampling.strip_layout import choose_strips, fits, strip_neighbours
 from tests.kernels.test_kernels import CASES, averages, truth
 from tests.oracle import exact
 from tests.sampling.test_samplers import REFLECTED  # noqa: F401  (named in a test below)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mcmc import XY, ExtendedXY, InputError, Lattice, wrap
-from mcmc.analysis.thermodynamics import measure, observables_of, thermodynamics
+from mcmc.analysis.observable_registry import observables_of
+from mcmc.analysis.thermodynamics import measure, thermodynamics
 from mcmc.models import observables
 
 SCALARS = {

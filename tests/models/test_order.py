@@ -9,7 +9,8 @@ import pytest
 
 import mcmc
 from mcmc import XY, ExtendedXY, InputError, Lattice, Model, Term, wrap
-from mcmc.analysis.thermodynamics import chosen, measure, observables_of
+from mcmc.analysis.observable_registry import chosen, observables_of
+from mcmc.analysis.thermodynamics import measure
 from mcmc.models import observables, order, presets
 
 SQUARE = Lattice(6, 4)

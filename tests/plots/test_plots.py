@@ -5,9 +5,10 @@ import pytest
 
 from latticeflow.plots import figures as plots
 from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.analysis.observable_registry import OBSERVABLES
 from mcmc.analysis.reweighting import Curve
 from mcmc.analysis.table import Table
-from mcmc.analysis.thermodynamics import OBSERVABLES, measure, thermodynamics
+from mcmc.analysis.thermodynamics import measure, thermodynamics
 
 
 def table(model, seed):

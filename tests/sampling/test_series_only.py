@@ -125,7 +125,7 @@ def test_a_registered_function_of_configurations_is_left_out_with_a_note(files):
             mcmc.observe(files[1], observables=["corner"])
         assert "corner" in mcmc.observe(files[0]).observables
     finally:
-        mcmc.analysis.thermodynamics.OBSERVABLES.remove("corner")
+        mcmc.analysis.observable_registry.OBSERVABLES.remove("corner")
 
 
 def test_other_programs_read_numbers_that_are_none(files):
