@@ -7,6 +7,9 @@
 
 # %%
 # %matplotlib inline
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import latticeflow as lf
@@ -80,8 +83,9 @@ flow = lf.train(
 flow
 
 # %%
-flow.save("../data/own.pt")
-flow = lf.load("../data/own.pt", device="cpu")
+path = Path(tempfile.mkdtemp()) / "own.pt"  # or a name in a folder of yours
+flow.save(path)
+flow = lf.load(path, device="cpu")
 
 # %% [markdown]
 # ## Evaluate it on draws that it has not seen

@@ -21,7 +21,8 @@ for L in (8, 16):
     mcmc.generate(mcmc.XY(), size=L, temperatures=grid, draws=500, out=folder / f"xy{L}.h5", resume=True).close()
 
 ensembles = {L: mcmc.open(folder / f"xy{L}.h5") for L in (8, 16)}
-print(ensembles[16])
+for ensemble in ensembles.values():
+    print(ensemble.path.name, ensemble.theta().shape)  # temperature, chain, draw, y, x
 
 # %%
 tables = {L: mcmc.observe(ensemble) for L, ensemble in ensembles.items()}
