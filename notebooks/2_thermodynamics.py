@@ -3,7 +3,7 @@
 #
 # From files to figures: two lattice sizes over a grid of temperatures, checked against what is known exactly at both
 # ends, then smooth curves and peak positions from all draws together. With `out` the draws go to a file; with `resume`
-# a second call goes on with a file that exists, so this cell may be stopped and run again.
+# a second call goes on with a file that exists.
 
 # %%
 # %matplotlib inline

@@ -82,9 +82,9 @@ for kept, rate in report["redraw_acceptance"].items():
 # ## Is it worth it?
 #
 # Not for energies and vortices: a vectorised heat bath makes an independent draw in less time than any network of
-# this size makes a proposal. The table holds every way to use the flow (its proposals as a chain, weighted without a
-# chain, with a redraw or a local sweep after each) beside every classical sampler; the two columns of numbers are
-# effective draws a second, and the autocorrelation times behind them.
+# this size makes a proposal. The tables hold every way to use the flow (its proposals as a chain, weighted without a
+# chain, with a redraw or a local sweep after each) beside every classical sampler: first effective draws a second, then
+# the autocorrelation times behind them.
 
 # %%
 from latticeflow.experiments import head_to_head

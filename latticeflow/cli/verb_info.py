@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latticeflow.cli import options
-from mcmc.runtime.text import bytes_in_words
+from mcmc.runtime.text import bytes_in_words, wrapped
 
 if TYPE_CHECKING:
     from mcmc.storage.ensemble import Ensemble
@@ -126,7 +126,12 @@ def screen(ensemble: Ensemble) -> list[str]:
     }
     head = f"{ensemble.path}: {attributes['format']}, version {attributes['format_version']}, "
     size = ensemble.path.stat().st_size
-    return [head + f"{bytes_in_words(size)}", *(f"  {name:<13} {text}" for name, text in rows.items() if text)]
+    lines = {name: f"  {name:<13} {text}" for name, text in rows.items() if text}
+    # Names of files and commands stay as they are.
+    lines |= {
+        name: wrapped(lines[name], indent=16) for name in ("settings", "versions", "thermalised") if name in lines
+    }
+    return [head + f"{bytes_in_words(size)}", *lines.values()]
 
 
 def _thermalisation(report: dict[str, Any]) -> str:

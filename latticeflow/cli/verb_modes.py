@@ -250,15 +250,18 @@ def _compare_spins(arguments: argparse.Namespace, cells: list[Trial], effort: Ef
 def _print_names() -> None:
     from latticeflow.laboratory import METHODS
     from latticeflow.laboratory.targets import TARGETS, build_target
+    from mcmc.runtime.text import wrapped
 
     print("densities:")
     for name in TARGETS:
         target = build_target(name)
         given = ", conditional" if target.condition_size else ""
         print(f"  {name:28}{target.mode_count} modes in {target.dimension} dimensions{given}")
-    print("methods:")
-    for method in METHODS.values():
-        print(f"  {method.name:28}{method.group:10} {method.title} ({method.source})")
+    for group in dict.fromkeys(method.group for method in METHODS.values()):
+        print(f"methods, {group}:")
+        for method in METHODS.values():
+            if method.group == group:
+                print(wrapped(f"  {method.name:28}  {method.title} ({method.source})", indent=32))
 
 
 def _check_folder(path: Path | None) -> None:

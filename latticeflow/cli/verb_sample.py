@@ -92,6 +92,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
     from latticeflow.chains.sample import review, sample, verdict
+    from mcmc.analysis.statistics import format_uncertainty
     from mcmc.runtime.stop import Stop
     from mcmc.runtime.text import columns, wrapped
 
@@ -118,7 +119,9 @@ def _chains(arguments: argparse.Namespace, device: torch.device) -> int:
                 plain = [{k: v if math.isfinite(v) else None for k, v in row._asdict().items()} for row in rows]
                 print(json.dumps({"rows": plain, "report": ensemble.report(), "verdict": verdict(rows)}, indent=1))
             else:
-                cells = [[f"{getattr(row, name):.4g}" for name in COLUMNS] for row in rows]
+                cells = [[f"{getattr(row, name):.4g}" for name in COLUMNS if name != "free_energy"] for row in rows]
+                for line, row in zip(cells, rows, strict=True):
+                    line.append(format_uncertainty(row.free_energy, row.free_energy_error))
                 print(columns([*COLUMNS.values()], cells), wrapped(LEGEND), wrapped(verdict(rows)), sep="\n\n")
     return options.stopped(stop, complete)
 

@@ -63,7 +63,7 @@ def verdict(rows: Sequence[FlowQuality], draws: int) -> Verdict:
     steps = 2 * worst.tau_int_predicted
     at = f"at its worst temperature, T = {worst.temperature:.4g},"
     if steps <= 1 / GOOD:
-        return Verdict("good", f"good: {at} an independent draw takes {steps:.2g} steps of the chain")
+        return Verdict("good", f"good: {at} an independent draw takes {steps:.1f} steps of the chain")
     if steps <= 1 / USABLE:
         total = math.ceil(INDEPENDENT * steps / 100) * 100
         return Verdict(

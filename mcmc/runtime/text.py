@@ -58,9 +58,15 @@ def columns(
     return "\n\n".join(tables)
 
 
-def wrapped(text: str, width: int = 80) -> str:
-    """A sentence in lines of at most ``width`` characters; words and numbers stay whole."""
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+def wrapped(text: str, width: int = 80, *, indent: int = 0) -> str:
+    """A sentence in lines of at most ``width`` characters; words and numbers stay whole.
+
+    Args:
+        text: the sentence.
+        width: of a line.
+        indent: spaces before every line but the first.
+    """
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def counted(number: int, noun: str) -> str:

@@ -117,7 +117,7 @@ def test_any_name_of_a_file(tmp_path):
     assert done.returncode == 0, done.stderr
     assert b"4 x 4" in done.stdout
     assert b'"lattice"' in done.stdout
-    assert done.stdout.count(b": sound, 5 draws") == 2
+    assert done.stdout.count(b": sound, 5 draws") == 3
     csv, plot, page = (merged[:-3] + suffix for suffix in (b".csv", b".pdf", b".html"))
     how = {"variables": {"PYTHONIOENCODING": "ascii"}}
     files = (merged, path, other)
