@@ -28,14 +28,14 @@ def _add_flow(subjects: Any) -> None:
         "flow",
         run_flow,
         "time to build, training steps, draws a second, memory and quality of flows, by lattice size",
-        "latticeflow bench flow --flows multiscale,xy8.pt --sizes 8,16,32,64,128",
+        "latticeflow bench flow --flows multiscale,xy8,xy32.pt --sizes 8,16,32,64,128",
     )
     flow.set_defaults(verb="bench flow")
     flow.add_argument(
         "--flows",
         type=options.words,
         metavar="A,B",
-        help="kinds of flow, and files of trained ones, which are evaluated too (default: all kinds)",
+        help="kinds of flow, and files or names of trained ones, which are evaluated too (default: all kinds)",
     )
     flow.add_argument(
         "--test-draws",
@@ -185,11 +185,14 @@ def run_flow(arguments: argparse.Namespace) -> None:
     options.require_torch()
     from latticeflow.experiments import flow_costs
     from latticeflow.flows import FLOWS
+    from latticeflow.flows.checkpoint import shipped
     from latticeflow.flows.device import choose_device, describe
     from mcmc.runtime.progress import Progress
 
     device = choose_device(arguments.device)
-    flows = [Path(name) if name.endswith(".pt") else name for name in arguments.flows or tuple(FLOWS)]
+    included = shipped()
+    names = arguments.flows or tuple(FLOWS)
+    flows = [Path(name) if name.endswith(".pt") or name in included else name for name in names]
     found = []
     files = sum(isinstance(flow, Path) for flow in flows)
     with Progress("measuring", (len(flows) - files) * len(arguments.sizes) + files, unit="flow") as progress:

@@ -23,7 +23,7 @@ from latticeflow.flows.checkpoint import open_flow
 from mcmc import InputError
 from mcmc.analysis.control_variates import with_known_free_energies
 from mcmc.analysis.free_energy import log_partition
-from mcmc.analysis.free_energy_ladder import thermodynamic_length
+from mcmc.analysis.free_energy_ladder import energy_scale, thermodynamic_length
 from mcmc.analysis.mbar import Mbar
 from mcmc.analysis.statistics import Estimate
 from mcmc.runtime.text import columns
@@ -81,8 +81,8 @@ def curve_contest(
 
     Args:
         flow: a flow, or the path or name of one.
-        temperatures: of the curve, so close that energies overlap; None takes them from 0.4 J on, as far as the flow's
-            range goes, one standard deviation of the energy apart.
+        temperatures: of the curve, so close that energies overlap; None takes them from 0.4 times the energy scale on, as far as
+            the flow's range goes, one standard deviation of the energy apart.
         seconds: for each way.
         seed: root of the random streams.
         device: where the flow computes; Markov chains use as many threads as torch has.
@@ -94,8 +94,8 @@ def curve_contest(
     if not seconds > 0:
         raise InputError(f"seconds = {seconds} must be positive")
     flow = open_flow(flow, device)
-    N, J = flow.lattice.N, abs(flow.model.couplings["J"]) or 1.0
-    low = max(flow.temperatures[0], 0.4 * J)
+    N = flow.lattice.N
+    low = max(flow.temperatures[0], 0.4 * energy_scale(flow.model, flow.lattice))
     T = sorted(set(temperatures or grid_of_overlapping_energies(flow, low, flow.temperatures[1])))
     _chain_energies(flow, T, 0.0, seed)  # whatever happens once
     energies = _chain_energies(flow, T, seconds, int(key(seed, 0)[0]))

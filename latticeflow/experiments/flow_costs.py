@@ -79,7 +79,8 @@ def costs(
     """Measure every flow on every square lattice, each in a process of its own, whose memory is its alone.
 
     Args:
-        flows: names of `latticeflow.flows.FLOWS`, and files of trained flows, which bring their model and size.
+        flows: names of `latticeflow.flows.FLOWS`; and, as paths, files of trained flows or names of included ones,
+            which bring their model and size.
         sizes: sides.
         model: ``"xy"`` or ``"exy"``, with unit couplings.
         draws: per temperature in a batch, of 32 temperatures.
@@ -115,7 +116,6 @@ def measure(
     flow = build_flow(kind, system, lattice, limits, **sizes)
     build = time.monotonic() - started
     flow = (trained or flow).to(device)
-    quality = _quality(flow, test_draws) if trained is not None else {}
     configurations = 32 * draws
     T = torch.linspace(*flow.temperatures, configurations, device=device)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def measure(
     # Any angles do: the time does not depend on them.
     whole = None if configurations * lattice.N > _MOST_SITES else _step(flow, "log_variance", draws, seconds, device)
     on_sites = _step(flow, "forward_kl_sites", draws, seconds, device) if isinstance(flow, Multiscale) else None
-    waves = isinstance(flow, Multiscale) and flow.model.rotation and SpinWaves(flow.model, lattice).stable
+    peak = (_peak_bytes(device) - before) / 1e6  # before draws are kept for the evaluation
     return Cost(
         flow=name.stem if isinstance(name, Path) else name,
         size=str(lattice),
@@ -135,10 +135,18 @@ def measure(
         sites_step_milliseconds=on_sites,
         configurations=configurations,
         draws_per_second=1 / drawing,
-        peak_megabytes=(_peak_bytes(device) - before) / 1e6,
-        ceiling=harmonic_ceiling(flow.model, lattice).acceptance if waves else None,
-        **quality,
+        peak_megabytes=peak,
+        ceiling=_ceiling(flow),
+        **({} if trained is None else _quality(flow, test_draws)),
     )
+
+
+def _ceiling(flow: Flow) -> float | None:
+    """Of the flow's own schedule; None where there is none, or no spin waves."""
+    if not (isinstance(flow, Multiscale) and flow.model.rotation and SpinWaves(flow.model, flow.lattice).stable):
+        return None
+    seen, finer = flow.sizes["seen"], flow.sizes["finer"]
+    return harmonic_ceiling(flow.model, flow.lattice, seen=seen, finer=finer).acceptance
 
 
 def _step(flow: Flow, objective: str, draws: int, seconds: float, device: str) -> float:

@@ -49,8 +49,8 @@ SHIPPED = {8: "xy8", 16: "xy16", 32: "xy16", 64: "xy16"}
 """By the side of the lattice."""
 TARGET = 1e-6
 """Error per site at which a flow's draws end."""
-MOST_VARIANCE = 1.5
-"""Of ln w; beyond it the mean weight would need too many draws."""
+MOST_VARIANCE = 2.5
+"""Of ln w; beyond it the mean weight, whose variance is exp(this) - 1 or so, would need too many draws."""
 ALIKE = (16, 2.0)
 """Side and temperature from which on f does not depend on the side."""
 CHAINS = 4

@@ -9,6 +9,7 @@ from latticeflow.cli import main
 from latticeflow.experiments.energy_curve_contest import curve_contest, curve_text, grid_of_overlapping_energies
 from latticeflow.flows import checkpoint
 from mcmc import XY, InputError
+from mcmc.models import presets
 from tests import oracle
 from tests.flows.test_flows import make
 
@@ -50,3 +51,10 @@ def test_the_grid_has_overlapping_energies():
 def test_no_time_is_refused():
     with pytest.raises(InputError, match="seconds = 0 must be positive"):
         curve_contest("xy8", seconds=0)
+
+
+def test_models_without_a_coupling_by_the_name_of_J_have_a_curve():
+    flow = make("multiscale", presets.fully_frustrated(4), 4, 4, disturb=0.0)
+    rows = curve_contest(flow, seconds=0.05)
+    assert rows[0].temperature == max(flow.temperatures[0], 0.4)
+    assert all(abs(row.pull) < 5 for row in rows)

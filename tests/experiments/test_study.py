@@ -12,6 +12,7 @@ from latticeflow.experiments import objectives_study as study
 from latticeflow.experiments import objectives_table as study_table
 from latticeflow.experiments.objectives_study import Case, Plan, objective_cells, without_critic
 from latticeflow.flows import FLOWS, build_flow, checkpoint
+from latticeflow.flows.harmonic_ceiling import harmonic_ceiling
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, InputError, Lattice
 from mcmc.runtime.stop import Stop
@@ -148,13 +149,21 @@ def test_costs_are_those_of_the_flow():
 
 
 def test_a_trained_flow_is_evaluated_beside_its_costs(tmp_path):
-    flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16)
+    flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16, finer=True)
     checkpoint.save(tmp_path / "xy4.pt", flow, {})
     cost = flow_costs.measure(tmp_path / "xy4.pt", 0, "xy", 2, 0.05, 40, "cpu", 1)
     assert (cost.size, cost.parameters) == ("4x4", flow.parameter_count)
     assert 0 < cost.acceptance_minimum < cost.acceptance <= 1
     assert 0 < cost.ess_forward <= 1
+    assert cost.ceiling == harmonic_ceiling(XY(), Lattice(4, 4), finer=True).acceptance
+    assert cost.ceiling > harmonic_ceiling(XY(), Lattice(4, 4)).acceptance
     assert "acceptance" in flow_costs.costs_text([cost])
+
+
+def test_included_flows_are_measured_by_name(capsys):
+    assert main(["bench", "flow", "--flows", "xy8", "--seconds", "0.01", "--test-draws", "4", "--batch-draws", "1"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split()[:2] == ["xy8", "8x8"]
 
 
 @pytest.mark.slow
