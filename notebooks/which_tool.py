@@ -6,18 +6,27 @@ The measurements, one core each, on an otherwise idle machine (`FLOW` in turn ea
     latticeflow bench free-energy  --flows FLOW --temperatures 0.1,0.5,0.9,1.2,1.6,2.0 --seconds 6 --device cpu --json
     latticeflow bench energy-curve --flows FLOW --seconds 10 --device cpu --json
 
-and where no flow is shipped, such as of fully frustrated XY on 16x16,
+also of flows that are not included, made as `data/flows/commands.md` says, at temperatures about their transitions
+
+    fully frustrated XY 8x8 at 0.3,0.45,0.8 (free energies also at 1.2), EXY K = -1 8x8 at 0.3,0.6,1.2,
+    XY 4x4x4 and 8x8x8 at 1.5,2.2,3 (free energies also at 1.1)
+
+and where there is no flow, such as of fully frustrated XY on 16x16,
 
     latticeflow bench head-to-head --without-flow --model fully_frustrated --size 16 --temperatures 0.3,0.45,0.8 ...
     latticeflow bench free-energy  --without-flow --model fully_frustrated --size 16 --temperatures 0.3,0.45,0.8 ...
 
 Then `python notebooks/which_tool.py`. A list of files that these commands have written can be given for each of the
 tables: `python notebooks/which_tool.py --head-to-head A.json B.json --free-energy ... --energy-curve ...` stores them.
+The table itself may be the first of them: a file replaces the systems that an earlier one has measured, too.
 """
 
 import argparse
 import json
 from pathlib import Path
+
+from latticeflow.experiments.head_to_head import system_name
+from latticeflow.flows.checkpoint import load_flow, shipped
 
 TABLES = Path(__file__).parent / "tables"
 PAGE = TABLES.parents[1] / "docs" / "how-to" / "which-tool-measured.md"
@@ -40,15 +49,19 @@ def verdict(ratios, better, worse):
     return f"alike ({better}, {span(ratios)})"
 
 
+def sampled(rows, T):
+    """Rows of one temperature, without samplers of which a chain has kept to one sign of a broken symmetry."""
+    return [row for row in rows if row["temperature"] == T and row["both_signs"] in (None, 1.0)]
+
+
 def rates(rows, name):
     """Effective draws a second of the best classical sampler over those of the best use of the flow, by temperature."""
     found = []
     for T in sorted({row["temperature"] for row in rows}):
         best = {True: 0.0, False: 0.0}
-        for row in rows:
-            if row["temperature"] == T:
-                neural = row["method"] in NEURAL
-                best[neural] = max(best[neural], row["effective_draws_per_second"].get(name) or 0.0)
+        for row in sampled(rows, T):
+            neural = row["method"] in NEURAL
+            best[neural] = max(best[neural], row["effective_draws_per_second"].get(name) or 0.0)
         found.append(best[False] / best[True])
     return found
 
@@ -62,9 +75,15 @@ def by_rates(rows, name):
         return verdict(rates(rows, name), "chains", "flow")
     best = []
     for T in sorted({row["temperature"] for row in rows}):
-        here = [row for row in rows if row["temperature"] == T and row["both_signs"] in (None, 1.0)]
-        best.append(max(here, key=lambda row: row["effective_draws_per_second"].get(name) or 0.0)["method"])
+        best.append(max(sampled(rows, T), key=lambda row: row["effective_draws_per_second"].get(name) or 0.0)["method"])
     return f"`{'`, `'.join(dict.fromkeys(best))}`"
+
+
+def by_signs(rows):
+    """The same for the sign that a broken symmetry leaves open."""
+    if any(row["both_signs"] is None for row in rows):
+        return "no symmetry is broken"
+    return by_rates(rows, "sign_of_order")
 
 
 def signs(rows):
@@ -120,9 +139,14 @@ def page(tables):
         "free energy, one temperature": lambda system: error(system, "free_energy_alone", "free_energy_error"),
         "entropy, many temperatures": lambda system: error(system, "entropy", "entropy_error"),
     }
-    broken = {"chains that saw both signs of the order": lambda system: signs(of("head-to-head", "rows", system))}
+    broken = {"sign of the broken order": lambda system: by_signs(of("head-to-head", "rows", system))}
+    kept = {"chains that saw both signs of the order": lambda system: signs(of("head-to-head", "rows", system))}
     by_chains = {name: free_energies[f"{name}, many temperatures"] for name in ("free energy", "entropy")}
+    flows = [load_flow(path, device="cpu") for path in shipped().values()]
+    of_included = {system_name(flow.model, flow.lattice) for flow in flows}
     with_flow = [system for system in systems if of("free-energy", "gains", system)]
+    included = [system for system in with_flow if system in of_included]
+    others = [system for system in with_flow if system not in of_included]
     without = [system for system in systems if system not in with_flow]
     best = {gain["classical"].removeprefix("classical, ") for gain in tables["free-energy"]["gains"]}
     lines = [
@@ -131,21 +155,30 @@ def page(tables):
         "How the answers of {doc}`which-tool` were found. `python notebooks/which_tool.py` makes this page from the",
         "tables beside it, and names the commands that measure them.",
         "",
-        "## Systems with a flow",
+        "## Included flows",
         "",
         "Each cell names the faster way and how many times faster it is for the same error, over the temperatures",
         "measured. *Chains* are Markov chains, *both* are Markov chains whose energies are made more precise by the",
         "flow's free energies; training is not counted. The best classical ways to a free energy were",
-        f"{' and '.join(sorted(best))}.",
+        f"{' and '.join(sorted(best))}. *Many temperatures* shares a ladder between all that were asked for, *one",
+        "temperature* asks for a single one.",
         "",
-        *_table(with_flow, {**rates_of, **curves, **free_energies}),
+        *_table(included, {**rates_of, **curves, **free_energies}),
         "",
-        "## Systems without a flow",
+        "## Other flows",
+        "",
+        "Trained for some minutes each, and not included ({doc}`../background/benchmarks`). A sampler of which a chain",
+        "kept to one sign of a broken symmetry, here of the chirality, has not sampled and is left out. These flows",
+        "are symmetric under the change of all signs, so that both are drawn equally often.",
+        "",
+        *_table(others, {**rates_of, **broken, **curves, **free_energies}),
+        "",
+        "## Without a flow",
         "",
         "The fastest sampler; where it depends on the temperature, from low to high. For free energies the fastest",
         "way, with the error per site that it reached in the time given.",
         "",
-        *_table(without, {**rates_of, **broken, **by_chains}),
+        *_table(without, {**rates_of, **kept, **by_chains}),
         "",
     ]
     lines += [f"- {note}" for note in tables["head-to-head"]["notes"]]
@@ -167,9 +200,11 @@ def store(name, paths, notes):
     for path in paths:
         found = json.loads(Path(path).read_text())
         joined["device"] = found["device"]
+        again = {row["system"] for row in found["rows"]}
         for key in ("rows", "gains", "balance"):
-            if key in found:
-                joined.setdefault(key, []).extend(found[key])
+            kept = [row for row in joined.get(key, []) if row["system"] not in again]
+            if key in joined or key in found:
+                joined[key] = kept + found.get(key, [])
     FILES[name].write_text(json.dumps(joined, indent=1) + "\n")
 
 

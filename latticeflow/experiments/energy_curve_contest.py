@@ -81,7 +81,7 @@ def curve_contest(
 
     Args:
         flow: a flow, or the path or name of one.
-        temperatures: of the curve, so close that energies overlap; None takes them from 0.4 times the energy scale on, as far as
+        temperatures: of the curve, so close that energies overlap; None takes them from 0.4 energy scales on, as far as
             the flow's range goes, one standard deviation of the energy apart.
         seconds: for each way.
         seed: root of the random streams.

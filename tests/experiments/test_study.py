@@ -161,7 +161,8 @@ def test_a_trained_flow_is_evaluated_beside_its_costs(tmp_path):
 
 
 def test_included_flows_are_measured_by_name(capsys):
-    assert main(["bench", "flow", "--flows", "xy8", "--seconds", "0.01", "--test-draws", "4", "--batch-draws", "1"]) == 0
+    few = ["--seconds", "0.01", "--test-draws", "4", "--batch-draws", "1"]
+    assert main(["bench", "flow", "--flows", "xy8", *few]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.split()[:2] == ["xy8", "8x8"]
 
