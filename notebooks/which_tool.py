@@ -148,7 +148,7 @@ def page(tables):
     included = [system for system in with_flow if system in of_included]
     others = [system for system in with_flow if system not in of_included]
     without = [system for system in systems if system not in with_flow]
-    best = {gain["classical"].removeprefix("classical, ") for gain in tables["free-energy"]["gains"]}
+    best = sorted({gain["classical"].removeprefix("classical, ") for gain in tables["free-energy"]["gains"]})
     lines = [
         "# Which tool, measured",
         "",
@@ -160,8 +160,8 @@ def page(tables):
         "Each cell names the faster way and how many times faster it is for the same error, over the temperatures",
         "measured. *Chains* are Markov chains, *both* are Markov chains whose energies are made more precise by the",
         "flow's free energies; training is not counted. The best classical ways to a free energy were",
-        f"{' and '.join(sorted(best))}. *Many temperatures* shares a ladder between all that were asked for, *one",
-        "temperature* asks for a single one.",
+        f"{', '.join(best[:-1])} and {best[-1]}. *Many temperatures*: all of those measured are wanted, and one ladder",
+        "serves them all; *one temperature*: only that one is wanted.",
         "",
         *_table(included, {**rates_of, **curves, **free_energies}),
         "",
@@ -169,7 +169,7 @@ def page(tables):
         "",
         "Trained for some minutes each, and not included ({doc}`../background/benchmarks`). A sampler of which a chain",
         "kept to one sign of a broken symmetry, here of the chirality, has not sampled and is left out. These flows",
-        "are symmetric under the change of all signs, so that both are drawn equally often.",
+        "do not change when all angles are reversed, so that they draw both signs equally often.",
         "",
         *_table(others, {**rates_of, **broken, **curves, **free_energies}),
         "",

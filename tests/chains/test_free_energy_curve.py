@@ -4,14 +4,20 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import ive
 
 from latticeflow.chains.free_energy_curve import COLUMNS, free_energy
 from latticeflow.chains.importance import importance
+from latticeflow.chains.neural_mcmc import propose
 from latticeflow.cli import main
 from latticeflow.flows import checkpoint
-from mcmc import XY, ExtendedXY, InputError
+from mcmc import XY, ExtendedXY, InputError, Lattice
+from mcmc.analysis.free_energy import log_partition
+from mcmc.analysis.statistics import estimate
 from mcmc.analysis.table import Table
+from mcmc.sampling.settings import Settings
+from mcmc.sampling.simulation import Simulation
 from tests import oracle
 from tests.helpers import make
 
@@ -147,3 +153,42 @@ def test_bad_input():
             free_energy(flow, bad)
     with pytest.raises(InputError, match="flow or the path of one"):
         free_energy(None)
+
+
+def carried_to_ring_exchange_alone(name, T, blocks, proposals):
+    """ln Z / N of a flow of J = K = 1, less the integral of d ln Z / d J = <sum of cosines> / T down to J = 0."""
+    flow = checkpoint.load_flow(name, device="cpu")
+    N, side = flow.lattice.N, flow.lattice.Lx
+    log_weight = propose(flow, T, proposals, generator=torch.Generator().manual_seed(1)).log_weight
+    of_flow = log_partition(log_weight)
+    value, variance = of_flow.value / N, (of_flow.error / N) ** 2
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    for k, (J, weight) in enumerate(zip((nodes + 1) / 2, weights / 2, strict=True)):
+        settings = Settings(ExtendedXY(float(J), 1.0), Lattice(side, side), (T,), chains=16, seed=100 + k)
+        simulation = Simulation(settings)
+        bonds = np.concatenate([-XY().energy(simulation.block(64).theta[0]) for _ in range(blocks)], axis=-1)
+        found = estimate(bonds / N)
+        value -= weight * found.value / T
+        variance += (weight * found.error / T) ** 2
+    return value, variance**0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "T", "blocks", "proposals"),
+    [
+        ("exy8", 2.0, 8, 2048),
+        *(pytest.param(*case, 600, 20000, marks=pytest.mark.slow) for case in (("exy8", 1.0), ("exy8", 2.0))),
+        *(pytest.param(*case, 250, 15000, marks=pytest.mark.slow) for case in (("exy16", 1.0), ("exy16", 2.0))),
+    ],
+)
+def test_free_energies_of_included_flows_lead_to_the_exact_one_without_bonds(name, T, blocks, proposals):
+    """EXY with J = 0 is exactly solvable at any size, see `tests.oracle.ring_exchange`."""
+    value, error = carried_to_ring_exchange_alone(name, T, blocks, proposals)
+    side, cut = (8, 3) if name == "exy8" else (16, 2)
+    exact, other = (
+        oracle.ring_exchange(side, side, beta, cut)["log_partition"] / side**2 for beta in (1 / T, 1.02 / T)
+    )
+    print(f"{name}, T = {T:g}: {value:.6f}({error:.6f}), exact {exact:.6f}, z {(value - exact) / error:.2f}")
+    assert abs(value - exact) < 5 * error
+    assert error < 5e-4
+    assert abs(value - other) > 5 * error
