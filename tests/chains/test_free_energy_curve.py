@@ -176,7 +176,7 @@ def carried_to_ring_exchange_alone(name, T, blocks, proposals):
 @pytest.mark.parametrize(
     ("name", "T", "blocks", "proposals"),
     [
-        ("exy8", 2.0, 8, 2048),
+        ("exy8", 2.0, 6, 1024),
         *(pytest.param(*case, 600, 20000, marks=pytest.mark.slow) for case in (("exy8", 1.0), ("exy8", 2.0))),
         *(pytest.param(*case, 250, 15000, marks=pytest.mark.slow) for case in (("exy16", 1.0), ("exy16", 2.0))),
     ],

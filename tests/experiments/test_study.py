@@ -149,22 +149,22 @@ def test_costs_are_those_of_the_flow():
 
 
 def test_a_trained_flow_is_evaluated_beside_its_costs(tmp_path):
-    flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16, finer=True)
+    flow = build_flow("multiscale", XY(), Lattice(4, 4), (0.3, 2.05), width=16)
     checkpoint.save(tmp_path / "xy4.pt", flow, {})
     cost = flow_costs.measure(tmp_path / "xy4.pt", 0, "xy", 2, 0.05, 40, "cpu", 1)
     assert (cost.size, cost.parameters) == ("4x4", flow.parameter_count)
     assert 0 < cost.acceptance_minimum < cost.acceptance <= 1
     assert 0 < cost.ess_forward <= 1
-    assert cost.ceiling == harmonic_ceiling(XY(), Lattice(4, 4), finer=True).acceptance
-    assert cost.ceiling > harmonic_ceiling(XY(), Lattice(4, 4)).acceptance
     assert "acceptance" in flow_costs.costs_text([cost])
 
 
-def test_included_flows_are_measured_by_name(capsys):
+def test_included_flows_are_measured_by_name_beside_the_ceiling_of_their_own_schedule(capsys):
     few = ["--seconds", "0.01", "--test-draws", "4", "--batch-draws", "1"]
-    assert main(["bench", "flow", "--flows", "xy8", *few]) == 0
-    line = capsys.readouterr().out.splitlines()[-1]
-    assert line.split()[:2] == ["xy8", "8x8"]
+    assert main(["bench", "flow", "--flows", "xy8", *few, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["flow"], row["size"]) == ("xy8", "8x8")
+    assert row["ceiling"] == harmonic_ceiling(XY(), Lattice(8, 8), finer=True).acceptance
+    assert row["ceiling"] > harmonic_ceiling(XY(), Lattice(8, 8)).acceptance
 
 
 @pytest.mark.slow
