@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -158,13 +159,19 @@ def test_a_trained_flow_is_evaluated_beside_its_costs(tmp_path):
     assert "acceptance" in flow_costs.costs_text([cost])
 
 
-def test_included_flows_are_measured_by_name_beside_the_ceiling_of_their_own_schedule(capsys):
-    few = ["--seconds", "0.01", "--test-draws", "4", "--batch-draws", "1"]
-    assert main(["bench", "flow", "--flows", "xy8", *few, "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert (row["flow"], row["size"]) == ("xy8", "8x8")
-    assert row["ceiling"] == harmonic_ceiling(XY(), Lattice(8, 8), finer=True).acceptance
-    assert row["ceiling"] > harmonic_ceiling(XY(), Lattice(8, 8)).acceptance
+def test_the_ceiling_is_that_of_the_flows_own_schedule():
+    ceiling = flow_costs._ceiling(checkpoint.load_flow("xy8", device="cpu"))
+    assert ceiling == harmonic_ceiling(XY(), Lattice(8, 8), finer=True).acceptance
+    assert ceiling > harmonic_ceiling(XY(), Lattice(8, 8)).acceptance
+
+
+def test_included_flows_are_measured_by_name(monkeypatch, capsys):
+    cost = flow_costs.Cost("xy8", "8x8", 1, 0.1, 1.0, 1.0, 32, 1.0, 1.0, None)
+    asked = []
+    monkeypatch.setattr(flow_costs, "costs", lambda flows, *_, **__: asked.extend(flows) or [cost])
+    assert main(["bench", "flow", "--flows", "multiscale,xy8,own.pt"]) == 0
+    assert asked == ["multiscale", Path("xy8"), Path("own.pt")]
+    assert "xy8" in capsys.readouterr().out
 
 
 @pytest.mark.slow
