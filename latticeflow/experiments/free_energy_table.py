@@ -35,6 +35,7 @@ from mcmc.analysis.mbar import Mbar
 from mcmc.analysis.statistics import block_means, format_uncertainty
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
+from mcmc.runtime.stop import run_script
 from mcmc.runtime.whole_file import require_replaceable, whole_file
 from mcmc.sampling.rng import key
 from mcmc.sampling.settings import Settings
@@ -316,4 +317,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

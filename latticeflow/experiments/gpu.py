@@ -42,6 +42,7 @@ from latticeflow.experiments.gpu_trainings import (
 from latticeflow.flows.device import choose_device, describe
 from latticeflow.training.objectives import objective_from_name
 from mcmc import InputError, model_from_name
+from mcmc.runtime.stop import run_script
 
 _SPEED_SECONDS = 1.0
 _LAST_SECONDS = 50.0
@@ -185,4 +186,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

@@ -29,6 +29,7 @@ from latticeflow.flows import Multiscale
 from latticeflow.flows.checkpoint import load_flow
 from latticeflow.flows.schedule import coarse_to_fine
 from mcmc import InputError
+from mcmc.runtime.stop import run_script
 
 
 class GroupVariance(NamedTuple):
@@ -138,4 +139,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_script(main)

@@ -20,6 +20,7 @@ from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY, fully_frustrated, triangular
 from mcmc.models.terms import Model
+from mcmc.runtime.stop import run_script
 from mcmc.sampling.generate import generate
 
 CHAINS = 16
@@ -170,4 +171,4 @@ def _show(case: Case, arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -14,6 +14,7 @@ from mcmc.analysis.statistics import estimate
 from mcmc.bench.sizes import sizes
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
+from mcmc.runtime.stop import run_script
 from mcmc.sampling import rng
 from mcmc.sampling.moves import HeatBath, OverRelaxation, Wolff
 from mcmc.sampling.replicas import Replicas
@@ -70,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ from mcmc.analysis.statistics import estimate
 from mcmc.bench.sizes import sizes
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
+from mcmc.runtime.stop import run_script
 from mcmc.sampling import rng
 from mcmc.sampling.mixes import CANDIDATES, TEMPERATURES, Taus
 from mcmc.sampling.moves import SwendsenWang
@@ -75,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from mcmc.analysis.statistics import estimate
 from mcmc.errors import InputError
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
+from mcmc.runtime.stop import run_script
 from mcmc.sampling import rng
 from mcmc.sampling.moves import Metropolis
 from mcmc.sampling.replicas import Replicas
@@ -186,4 +187,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

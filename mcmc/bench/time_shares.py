@@ -17,7 +17,7 @@ from mcmc.bench.sizes import sizes
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.runtime.progress import Progress
-from mcmc.runtime.stop import Stop
+from mcmc.runtime.stop import Stop, run_script
 from mcmc.runtime.threads import available_threads
 from mcmc.sampling import rng
 from mcmc.sampling.generate import fill
@@ -123,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from mcmc.errors import InputError
 
@@ -69,6 +70,21 @@ def ended_by_exception() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def run_script(main: Callable[[], int | None]) -> NoReturn:
+    """Run the command of a module as a program, which a signal ends in one line and at once.
+
+    Args:
+        main: returns the exit status; None is 0.
+    """
+    try:
+        with ended_by_exception():
+            raise SystemExit(main())
+    except Ended as error:
+        print(f"stopped by {error.name}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(128 + error.number)  # threads that still compute would keep the process
 
 
 def _break_in(exception: BaseException, number: int) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from mcmc.runtime import stop
 from mcmc.runtime.progress import Progress
 from mcmc.runtime.stop import SIGNALS, Stop, Stopped
+from tests.processes import ROOT
 
 
 def send(number) -> None:
@@ -55,3 +58,25 @@ def test_progress_without_a_stream(monkeypatch, tmp_path, stream):
     with Progress("sampling", 3) as progress:
         progress.advance(3)
     assert progress.done == 3
+
+
+def test_a_signal_ends_a_script_in_one_line_though_a_thread_computes():
+    code = (
+        "import os, signal, threading, time\n"
+        "from mcmc.runtime.stop import run_script\n"
+        "def main():\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    print('a result')\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n"
+        "run_script(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 128 + signal.SIGINT
+    assert (done.stdout, done.stderr) == ("a result\n", "stopped by SIGINT\n")
+
+
+@pytest.mark.parametrize(("status", "code"), [("None", 0), ("3", 3)])
+def test_a_script_ends_with_its_status(status, code):
+    script = f"from mcmc.runtime.stop import run_script; run_script(lambda: {status})"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=50).returncode == code
