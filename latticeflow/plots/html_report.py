@@ -39,7 +39,7 @@ table { margin: 0.8rem 0; border-collapse: collapse; font-variant-numeric: tabul
 td, th { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { cursor: pointer; } .facts td, .facts th { text-align: left; white-space: normal; cursor: default; }
 .warning { border-left: 4px solid #d55e00; padding: 0.3rem 0.8rem; margin: 0.4rem 0; background: #d55e0018; }
-figure { margin: 1rem 0; } img { max-width: 100%; background: white; } pre { overflow-x: auto; font-size: 0.85rem; }
+figure { margin: 1rem 0; } img { max-width: 100%; background: white; }
 @media (max-width: 40rem) { img { max-width: none; width: 44rem; } }
 """
 
@@ -116,7 +116,7 @@ def _observables(table: Table) -> str:
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return (
         f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        f"<pre>{html.escape(legend(names, 105))}</pre>"
+        f"<p>{html.escape(legend(names))}</p>"
     )
 
 
