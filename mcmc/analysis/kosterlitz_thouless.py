@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mcmc.analysis.observable_registry import OBSERVABLES
 from mcmc.analysis.statistics import format_uncertainty
 from mcmc.analysis.table import Table
 from mcmc.errors import InputError
@@ -71,12 +72,25 @@ class _Size(NamedTuple):
         return 2 if len(self.T) >= 4 else 1
 
 
+def _require_helicity(table: Table) -> None:
+    """Refuse a table without a helicity modulus: the model has none, or it was not measured."""
+    if "helicity_modulus" in table.observables:
+        return
+    if reason := OBSERVABLES["helicity_modulus"].obstacle(table.model, table.lattice, table.chains):
+        raise InputError(
+            f"a Kosterlitz-Thouless transition is read from the helicity modulus, which makes no sense for "
+            f"{table.model}: {reason}; look where curves of several sizes cross instead, such as the binder_cumulant"
+        )
+    raise InputError("the table has no helicity_modulus, from which the transition is read: observe it too")
+
+
 def crossing(table: Table) -> float:
     """Where the helicity modulus of one size crosses 2 T / pi, by linear interpolation: above the transition.
 
     Raises:
-        InputError: it does not cross within the table's temperatures.
+        InputError: it does not cross within the table's temperatures, or the table has none.
     """
+    _require_helicity(table)
     order = np.argsort(table.temperatures)
     T = table.temperatures[order]
     excess = table["helicity_modulus"].values[order] - 2 * T / math.pi
@@ -110,17 +124,18 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
         subleading: keep the logarithm of the logarithm; see `approach`.
 
     Raises:
-        InputError: fewer than two sizes, lattices that are not square, different models, or too few
-            temperatures or draws.
+        InputError: fewer than two sizes, lattices that are not square, different models, no helicity modulus, or
+            too few temperatures or draws.
     """
     from scipy.optimize import least_squares
 
     for table in tables:
         if not isinstance(table, Table):
             raise InputError(f"the transition is fitted to tables, such as observe makes; got {type(table).__name__}")
+        _require_helicity(table)
     if len({table.lattice for table in tables}) < max(2, len(tables)):
         raise InputError("the transition needs ensembles of at least two sizes, each size once")
-    if any(table.lattice.Lx != table.lattice.Ly for table in tables) or len({table.model for table in tables}) > 1:
+    if any(table.lattice.dimensions != 2 or table.lattice.Lx != table.lattice.Ly for table in tables) or len({table.model for table in tables}) > 1:
         raise InputError("the transition needs square lattices of one model with the same couplings")
     largest = max(tables, key=lambda table: table.lattice.N)
     # With any C of order one: good enough to tell which temperatures are near.

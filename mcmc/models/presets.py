@@ -97,7 +97,13 @@ def random_field(size: Size, h: float = 1.0, *, seed: int = 0) -> Model:
 
 
 def anisotropy(q: int, h: float = 1.0, *, dimensions: int = 2) -> Model:
-    """A q-fold anisotropy, E = -h sum_i cos(q theta_i)."""
+    """A q-fold anisotropy, E = -h sum_i cos(q theta_i).
+
+    Raises:
+        InputError: q is not a positive integer.
+    """
+    if q != int(q) or q < 1:
+        raise InputError(f"q = {q} must be a positive integer")
     return Model((Term((q,), ((0,) * _dimensions(dimensions),), h, name=f"h{q}"),), "anisotropy")
 
 

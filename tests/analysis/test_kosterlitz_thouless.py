@@ -1,6 +1,7 @@
 """The transition fit: on made-up tables that obey the formula, and what it refuses."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,16 +10,17 @@ from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.analysis.kosterlitz_thouless import approach, crossing, transition
 from mcmc.analysis.statistics import Estimate
 from mcmc.analysis.table import Table
+from mcmc.models import presets
 
 T0, C = 0.893, 0.3
 
 
-def table(L, temperatures, rng, *, noise=3e-4, model=None, Ly=None):
+def table(L, temperatures, rng, *, noise=3e-4, model=None, Ly=None, name="helicity_modulus"):
     """Helicity moduli that follow the formula, bent by a slope and a curvature that grow with L."""
     T = np.asarray(temperatures)
     Y = T * (approach(math.log(L), C) - (1.5 + 0.2 * math.log(L)) * (T - T0) - 3 * (T - T0) ** 2)
     Y = Y + noise * rng.normal(size=len(T))
-    rows = [{"helicity_modulus": Estimate(float(y), noise, 1.0, 0.1, 1000)} for y in Y]
+    rows = [{name: Estimate(float(y), noise, 1.0, 0.1, 1000)} for y in Y]
     return Table(model or XY(), Lattice(L, Ly or L), T, rows, np.ones((len(T), 2)), 1)
 
 
@@ -63,6 +65,9 @@ def test_bad_input():
         transition([table(16, near, rng), table(16, near, rng)])
     with pytest.raises(InputError, match="square"):
         transition([table(16, near, rng), table(32, near, rng, Ly=16)])
+    cube = replace(table(16, near, rng), lattice=Lattice(16, 16, 16))
+    with pytest.raises(InputError, match="square"):
+        transition([cube, table(8, near, rng)])
     with pytest.raises(InputError, match="one model"):
         transition([table(16, near, rng), table(32, near, rng, model=ExtendedXY())])
     with pytest.raises(InputError, match="does not cross"):
@@ -71,3 +76,17 @@ def test_bad_input():
         transition([table(16, near + 0.2, rng), table(32, near, rng)])
     with pytest.raises(InputError, match="without errors"):
         transition([table(16, near, rng, noise=0.0), table(32, near, rng)])
+
+
+@pytest.mark.parametrize("model", [XY() + presets.field(0.3), presets.clock(6, h=0.5), presets.gauge_glass(16)])
+def test_models_without_a_helicity_modulus_are_told_why(model):
+    without = table(16, np.linspace(0.86, 0.96, 6), np.random.default_rng(4), model=model, name="energy")
+    for read in (lambda: crossing(without), lambda: transition([without, without])):
+        with pytest.raises(InputError, match=r"makes no sense for .*: .*binder_cumulant") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_helicity_modulus_that_was_not_measured():
+    with pytest.raises(InputError, match="observe it too"):
+        crossing(table(16, np.linspace(0.86, 0.96, 6), np.random.default_rng(4), name="energy"))
