@@ -135,7 +135,10 @@ def transition(tables: Sequence[Table], *, window: float = 0.06, subleading: boo
         _require_helicity(table)
     if len({table.lattice for table in tables}) < max(2, len(tables)):
         raise InputError("the transition needs ensembles of at least two sizes, each size once")
-    if any(table.lattice.dimensions != 2 or table.lattice.Lx != table.lattice.Ly for table in tables) or len({table.model for table in tables}) > 1:
+    if (
+        any(table.lattice.dimensions != 2 or table.lattice.Lx != table.lattice.Ly for table in tables)
+        or len({table.model for table in tables}) > 1
+    ):
         raise InputError("the transition needs square lattices of one model with the same couplings")
     largest = max(tables, key=lambda table: table.lattice.N)
     # With any C of order one: good enough to tell which temperatures are near.

@@ -87,8 +87,9 @@ class Term:
         except ValueError:
             array = np.array(None)
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            shown = f"of shape {array.shape}" if array.ndim else f"= {given!r}"
-            raise InputError(f"{name} {self.name} {shown} must be a finite number, or an array of them")
+            if array.ndim:
+                raise InputError(f"{name} {self.name}, an array {array.shape}, must hold finite numbers alone")
+            raise InputError(f"{name} {self.name} = {given!r} must be a finite number, or an array of them")
         size = np.abs(array[array != 0])
         if name == "coupling" and size.size and not (size.min() > 1 / _LARGEST and size.max() < _LARGEST):
             text = f"coupling {self.name} = {given!r} must be 0, or of a size from {1 / _LARGEST:g} to {_LARGEST:g}"
