@@ -41,7 +41,18 @@ KERNELS: tuple[tuple[Model, Sampler], ...] = tuple(
 )
 """Every move by itself; lines along both axes."""
 CHAINS: tuple[tuple[Model, str], ...] = (
-    *((_XY(), name) for name in ("metropolis", "heat_bath", "over_relaxation", "auto", "wolff", "swendsen_wang")),
+    *(
+        (_XY(), name)
+        for name in (
+            "metropolis",
+            "heat_bath",
+            "over_relaxation",
+            "auto",
+            "auto_clusters_every_step",
+            "wolff",
+            "swendsen_wang",
+        )
+    ),
     *((ExtendedXY(), name) for name in ("heat_bath", "over_relaxation", "auto", "plaquette_cluster")),
 )
 """Samplers whose independent draws are priced."""

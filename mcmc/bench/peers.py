@@ -26,6 +26,7 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import XY
 from mcmc.runtime.stop import run_script
 from mcmc.sampling import rng
+from mcmc.sampling.mixes import cheapest
 from mcmc.sampling.moves import Metropolis
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler
@@ -164,8 +165,8 @@ def updates(size: int, seconds: float = 1.0, rounds: int = 5) -> Comparison:
 
 
 def costs(size: int, seconds: float = 10.0, runs: int = 24) -> Iterator[Comparison]:
-    """Microseconds for an independent value of the energy and of abs(m), by `auto` and by the peer's Wolff."""
-    sampler = SAMPLERS["auto"]
+    """Microseconds for an independent value of the energy and of abs(m), by what `auto` is and by the peer's Wolff."""
+    sampler = SAMPLERS[cheapest(size, [TEMPERATURE])]
     spent, _ = _own_series(size, sampler, 100)
     spent, series = _own_series(size, sampler, max(2000, int(seconds / spent)))
     rate, _ = peer_run(size, "wolff", 200, 1, 200)

@@ -1,10 +1,10 @@
 """Which sampler ``auto`` is for the XY model: with clusters or without, by measured costs.
 
 An independent value costs 2 tau steps. ``python -m mcmc.bench.mix_costs`` measured the autocorrelation times and the
-time of steps below (Intel Xeon with AVX-512, two cores that others used too, 2026-11-26; ratios of times are good to
-some 20 %). The times of the magnetisation at L = 64, T = 0.9, which scattered between 4.3 and 6.1 from run to run, are
-means over several runs; L = 256 had 4 chains a temperature. Between sizes and temperatures logarithms are interpolated,
-beyond the largest size they are extrapolated.
+time of steps below (Intel Xeon with AVX-512, two cores, 2026-11-26 and 27). The times of steps are those of an otherwise
+idle machine. Autocorrelation times are of single runs, good to some 20 %: those of the magnetisation at L = 64, T = 0.9,
+which scattered between 4.3 and 6.1 from run to run, are means over several runs; L = 256 had 4 chains a temperature.
+Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ TEMPERATURES = (0.5, 0.9, 1.1, 1.5)
 """Of the table, in units of the coupling."""
 CLUSTERS_EVERY = 4
 """Steps of ``auto_clusters`` from one update of all clusters to the next."""
-CANDIDATES = ("auto", "auto_clusters")
+UPDATES_OF_CLUSTERS = {"auto": 0.0, "auto_clusters": 1 / CLUSTERS_EVERY, "auto_clusters_every_step": 1.0}
+"""By sampler, how often a step updates all clusters."""
+CANDIDATES = tuple(UPDATES_OF_CLUSTERS)
 """Names of samplers that ``auto`` may be; clusters alone do not mix where it is cold, and cost more."""
 
 
@@ -42,35 +44,39 @@ class Costs(NamedTuple):
 
 COSTS = {
     16: Costs(
-        8.8,
-        13.6,
+        8.9,
+        6.2,
         {
             "auto": (Taus(1.1, 1.1), Taus(1.5, 1.4), Taus(3.0, 3.0), Taus(1.3, 0.8)),
             "auto_clusters": (Taus(1.0, 1.1), Taus(1.4, 1.1), Taus(2.5, 2.5), Taus(1.1, 0.8)),
+            "auto_clusters_every_step": (Taus(0.9, 0.9), Taus(1.1, 1.0), Taus(2.2, 1.9), Taus(0.9, 0.7)),
         },
     ),
     64: Costs(
-        10.4,
-        12.2,
+        9.0,
+        4.5,
         {
             "auto": (Taus(1.2, 2.5), Taus(1.9, 4.8), Taus(3.2, 6.6), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 2.1), Taus(1.6, 2.9), Taus(2.7, 3.8), Taus(1.2, 0.7)),
+            "auto_clusters_every_step": (Taus(1.0, 2.0), Taus(1.4, 1.6), Taus(1.9, 1.6), Taus(1.0, 0.6)),
         },
     ),
     128: Costs(
         7.9,
-        12.8,
+        4.4,
         {
             "auto": (Taus(1.1, 8.2), Taus(1.9, 14.1), Taus(2.9, 6.5), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.1, 5.0), Taus(1.8, 5.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
+            "auto_clusters_every_step": (Taus(1.0, 2.9), Taus(1.4, 2.6), Taus(1.7, 1.4), Taus(1.0, 0.6)),
         },
     ),
     256: Costs(
-        8.3,
-        13.9,
+        7.7,
+        4.9,
         {
             "auto": (Taus(1.3, 35.0), Taus(1.9, 27.5), Taus(2.9, 7.1), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 9.7), Taus(1.8, 10.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
+            "auto_clusters_every_step": (Taus(1.0, 4.2), Taus(1.4, 2.8), Taus(1.8, 1.1), Taus(0.9, 0.6)),
         },
     ),
 }
@@ -104,7 +110,7 @@ def costs(sampler: str, size: float, temperature: float, fill: float = 1.0) -> t
     x = max(0.0, float(np.log(size / sizes[below]) / np.log(sizes[below + 1] / sizes[below])))
     energy, magnetization = 2 * np.exp(logs[below] + x * (logs[below + 1] - logs[below]))
     known = COSTS[min(sizes, key=lambda each: abs(np.log(size / each)))]
-    step = known.local / fill + (known.clusters / CLUSTERS_EVERY if sampler == "auto_clusters" else 0.0)
+    step = known.local / fill + known.clusters * UPDATES_OF_CLUSTERS[sampler]
     return float(energy * step), float(magnetization * step)
 
 
@@ -118,7 +124,7 @@ def cheapest(size: float, temperatures: Sequence[float], fill: float = 1.0) -> s
 
     Example:
         >>> cheapest(16, [0.9]), cheapest(128, [0.9])
-        ('auto', 'auto_clusters')
+        ('auto', 'auto_clusters_every_step')
     """
     means = {
         name: float(np.mean([np.log(max(costs(name, size, T, fill))) for T in temperatures])) for name in CANDIDATES

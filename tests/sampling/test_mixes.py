@@ -19,8 +19,8 @@ def run(side, temperatures=(0.9,), model=None, **changes):
     ("settings", "name"),
     [
         (run(16), "auto"),
-        (run(256), "auto_clusters"),
-        (run(256, (1.8,), XY(2.0)), "auto_clusters"),
+        (run(256), "auto_clusters_every_step"),
+        (run(256, (1.8,), XY(2.0)), "auto_clusters_every_step"),
         (run(256, (0.05, 0.1)), "auto"),  # spin waves need no clusters
         (run(256, model=ExtendedXY()), "auto"),  # there are none
         (run(256, model=XY(-1.0)), "auto"),
@@ -56,4 +56,4 @@ def test_costs_follow_the_table():
                 if name == "auto":
                     assert np.allclose(costs(name, size, T), 2 * measured.local * np.array(tau))
     assert costs("auto", 1024, 0.9)[1] > costs("auto", 256, 0.9)[1]
-    assert cheapest(1024, [0.9]) == cheapest(256, [0.9]) == "auto_clusters"
+    assert cheapest(1024, [0.9]) == cheapest(64, [0.9]) == "auto_clusters_every_step"
