@@ -18,9 +18,9 @@ Intel Xeon with AVX-512 that others used too, 2026-11-26; short single runs, unc
     swendsen_wang                                 189 / 148   925 / 669    3906 / 2583
     heat bath, 3 over-relaxations, swendsen_wang  95 / 88     566 / 618    3220 / 3235
 
-These figures are older than the vectors of `mcmc.kernels.swendsen_wang`, by which clusters take a third of the time. Now
-``auto_clusters_every_step``, the local moves and an update of all clusters in every step, keeps the best of both: its
-autocorrelation times hardly grow with the lattice. `mcmc.sampling.mixes` has the table, also of ``auto_clusters``,
+These figures are older than the vectors of `mcmc.kernels.swendsen_wang`, by which clusters take a third of the time.
+Now ``auto_clusters_every_step``, the local moves and an update of all clusters in every step, keeps the best of both:
+its autocorrelation times hardly grow with the lattice. `mcmc.sampling.mixes` has the table, also of ``auto_clusters``,
 clusters in every fourth step.
 
 In three dimensions clusters pay later: processor time in microseconds for an independent energy / m^2 / second-moment
