@@ -53,6 +53,13 @@ def table(rows):
         "of $e$, $e^2$, $m^2$, the square of the nematic order and $\\cos^2$ of the first angle; and the negative\n"
         "control, the deviation of $e$ from what couplings 2 % larger would give."
     )
+    errors = [row["error"] for row in rows]
+    small = sum(each < 1.5e-4 for each in errors)
+    summary += (
+        f"\n\nErrors of $e$ run from {min(errors):.1e} to {max(errors):.1e}; {small} rows have less than 1.5e-4.\n"
+        f"Clusters and symmetry moves have the largest. The smallest deviation of the negative control is "
+        f"{min(row['control'] for row in rows):.0f}."
+    )
     found = {(row["model"], row["move"]) for row in rows}
     lacking = [f"{name} by {move}" for name, move in (each.values for each in supported()) if (name, move) not in found]
     if lacking:
