@@ -38,7 +38,7 @@ class Costs(NamedTuple):
     local: float
     """Nanoseconds a site of a step of local moves, vectors full."""
     clusters: float
-    """Nanoseconds a site of one update of all clusters."""
+    """Nanoseconds a site of one update of all clusters within a step, with its call and its copies."""
     taus: dict[str, tuple[Taus, ...]]
     """By sampler, at each of `TEMPERATURES`."""
 
@@ -46,7 +46,7 @@ class Costs(NamedTuple):
 COSTS = {
     16: Costs(
         8.9,
-        6.2,
+        21.5,
         {
             "auto": (Taus(1.1, 1.1), Taus(1.5, 1.4), Taus(3.0, 3.0), Taus(1.3, 0.8)),
             "auto_clusters": (Taus(1.0, 1.1), Taus(1.4, 1.1), Taus(2.5, 2.5), Taus(1.1, 0.8)),
@@ -55,7 +55,7 @@ COSTS = {
     ),
     64: Costs(
         9.0,
-        4.5,
+        15.0,
         {
             "auto": (Taus(1.2, 2.5), Taus(1.9, 4.8), Taus(3.2, 6.6), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 2.1), Taus(1.6, 2.9), Taus(2.7, 3.8), Taus(1.2, 0.7)),
@@ -64,7 +64,7 @@ COSTS = {
     ),
     128: Costs(
         7.9,
-        4.4,
+        10.2,
         {
             "auto": (Taus(1.1, 8.2), Taus(1.9, 14.1), Taus(2.9, 6.5), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.1, 5.0), Taus(1.8, 5.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
@@ -73,7 +73,7 @@ COSTS = {
     ),
     256: Costs(
         7.7,
-        4.9,
+        11.0,
         {
             "auto": (Taus(1.3, 35.0), Taus(1.9, 27.5), Taus(2.9, 7.1), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 9.7), Taus(1.8, 10.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),

@@ -56,4 +56,4 @@ def test_costs_follow_the_table():
                 if name == "auto":
                     assert np.allclose(costs(name, size, T), 2 * measured.local * np.array(tau))
     assert costs("auto", 1024, 0.9)[1] > costs("auto", 256, 0.9)[1]
-    assert cheapest(1024, [0.9]) == cheapest(64, [0.9]) == "auto_clusters_every_step"
+    assert cheapest(1024, [0.9]) == cheapest(128, [0.9]) == "auto_clusters_every_step"
