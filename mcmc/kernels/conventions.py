@@ -10,7 +10,7 @@ WIDTH = 16
 """Replicas in a vector, one float32 each: 512 bits."""
 OFFSETS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 """Columns of a table of neighbours, as (dx, dy): east, west, south, north, then the diagonals SE, NE, SW, NW."""
-HEAT_BATH, METROPOLIS, OVER_RELAXATION, LINES, TWIST = range(5)
+HEAT_BATH, METROPOLIS, OVER_RELAXATION, LINES, TWIST, SWENDSEN_WANG = range(6)
 """Kernels that `mcmc.kernels.steps` runs in one call, by number."""
 STRIPS = (1, 2, 4, 8, 16)
 """Into how many strips a lattice may be cut, one a lane; see `mcmc.kernels.strips`."""
@@ -87,3 +87,5 @@ class BlockArrays(NamedTuple):
     Lx: int
     strips: int
     """Lanes of a replica; see `mcmc.kernels.strips`."""
+    replicas: int
+    """How many there are, without the padding."""

@@ -442,6 +442,35 @@ def _scatter(typing: Any, base: Any, index: Any, value: Any) -> Any:
     return types.void(base, U32, Lanes(base.dtype)), emit
 
 
+@intrinsic
+def _transpose(typing: Any, source: Any, start: Any, step: Any, target: Any, begin: Any, pitch: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        base, start, step, into, begin, pitch = args
+
+        def at(first: Any, apart: Any, number: int) -> Any:
+            return builder.add(first, builder.mul(apart, ir.Constant(apart.type, number)))
+
+        def merged(a: Any, b: Any, places: list[int]) -> Any:
+            return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), places))
+
+        rows = [builder.load(_lanes_at(builder, sig.args[0], base, at(start, step, k)), align=4) for k in range(WIDTH)]
+        apart = 1
+        while apart < WIDTH:
+            # Numbers that differ in this bit of the row and of the lane change places.
+            for k in range(WIDTH):
+                if not k & apart:
+                    a, b = rows[k], rows[k | apart]
+                    low = [WIDTH + lane - apart if lane & apart else lane for lane in range(WIDTH)]
+                    high = [WIDTH + lane if lane & apart else lane + apart for lane in range(WIDTH)]
+                    rows[k], rows[k | apart] = merged(a, b, low), merged(a, b, high)
+            apart *= 2
+        for k, row in enumerate(rows):
+            builder.store(row, _lanes_at(builder, sig.args[3], into, at(begin, pitch, k)), align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), emit
+
+
 @helper
 def _flat(array: Any) -> Any:
     return array.reshape(-1)
@@ -483,6 +512,14 @@ def _all_within(array: Any, index: Any) -> None:
         raise IndexError("a kernel reaches beyond its array")
 
 
+@helper
+def _checked_transpose(source: Any, start: Any, step: Any, target: Any, begin: Any, pitch: Any) -> None:
+    for k in range(WIDTH):
+        _within(source, start + k * step)
+        _within(target, begin + k * pitch)
+    _transpose(_pointer(source), start, step, _pointer(target), begin, pitch)
+
+
 # The checked build keeps the arrays, whose lengths it asserts: see `mcmc.kernels`.
 pointer: Any = _flat if CHECKED else _pointer
 """``pointer(array)``: address of a contiguous array's first number, which `load`, `store` and ``p[i]`` take.
@@ -499,3 +536,5 @@ gather: Any = _checked_gather if CHECKED else _gather
 """``gather(p, index)``: the numbers ``p[k]`` for every lane k of ``index``, which is below 2^31."""
 scatter: Any = _checked_scatter if CHECKED else _scatter
 """``scatter(p, index, lanes)``: write lanes to the places ``p[k]``; of equal ones the last lane's stays."""
+transpose: Any = _checked_transpose if CHECKED else _transpose
+"""``transpose(p, start, step, q, begin, pitch)``: ``q[begin + s * pitch + k] = p[start + k * step + s]``, k, s < 16."""

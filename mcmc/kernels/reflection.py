@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import philox
+from mcmc.kernels.lanes import pointer, transpose
 
 F = np.float32
 _LOW = np.uint64(0xFFFFFFFF)
@@ -44,23 +45,36 @@ def take(x, y, W, r, px, py, strips, length, pitch):
     """Copy replica r of a block, in ``strips`` lanes, to px, py; rows of ``length`` sites start every ``pitch``."""
     rows = len(px) // (pitch * strips)
     for row in range(rows):
+        first, i = row * length * W + r * strips, 0
+        if strips == 16:
+            for i in range(0, length - 15, 16):
+                transpose(pointer(x), first + i * W, W, pointer(px), row * pitch + i, rows * pitch)
+                transpose(pointer(y), first + i * W, W, pointer(py), row * pitch + i, rows * pitch)
+            i = length // 16 * 16
         for s in range(strips):
-            k, j = row * length * W + r * strips + s, (s * rows + row) * pitch
-            for i in range(length):
-                px[j + i], py[j + i] = x[k + i * W], y[k + i * W]
+            k, j = first + s, (s * rows + row) * pitch
+            for c in range(i, length):
+                px[j + c], py[j + c] = x[k + c * W], y[k + c * W]
 
 
 @njit(cache=True)
 def put(x, y, W, r, px, py, strips, length, pitch):
-    """Copy px, py back as `take` brought them, with lengths made one again."""
+    """Copy px, py back as `take` brought them, with lengths made one again, in px, py as well."""
     rows = len(px) // (pitch * strips)
+    for i in range(len(px)):
+        scale = F(1.5) - F(0.5) * (px[i] * px[i] + py[i] * py[i])
+        px[i], py[i] = px[i] * scale, py[i] * scale
     for row in range(rows):
+        first, i = row * length * W + r * strips, 0
+        if strips == 16:
+            for i in range(0, length - 15, 16):
+                transpose(pointer(px), row * pitch + i, rows * pitch, pointer(x), first + i * W, W)
+                transpose(pointer(py), row * pitch + i, rows * pitch, pointer(y), first + i * W, W)
+            i = length // 16 * 16
         for s in range(strips):
-            k, j = row * length * W + r * strips + s, (s * rows + row) * pitch
-            for i in range(length):
-                a, b = px[j + i], py[j + i]
-                scale = F(1.5) - F(0.5) * (a * a + b * b)
-                x[k + i * W], y[k + i * W] = a * scale, b * scale
+            k, j = first + s, (s * rows + row) * pitch
+            for c in range(i, length):
+                x[k + c * W], y[k + c * W] = px[j + c], py[j + c]
 
 
 @njit(cache=True)

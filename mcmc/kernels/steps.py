@@ -6,7 +6,16 @@ import numpy as np
 from numba import typeof, types
 
 from mcmc.kernels.calls import Caller, Kernel, entry
-from mcmc.kernels.conventions import HEAT_BATH, LINES, METROPOLIS, OVER_RELAXATION, TWIST, BlockArrays, Square
+from mcmc.kernels.conventions import (
+    HEAT_BATH,
+    LINES,
+    METROPOLIS,
+    OVER_RELAXATION,
+    SWENDSEN_WANG,
+    TWIST,
+    BlockArrays,
+    Square,
+)
 from mcmc.kernels.field import sites
 from mcmc.kernels.heat_bath import heat_bath
 from mcmc.kernels.lines import lines
@@ -14,9 +23,17 @@ from mcmc.kernels.measure import angles, moments, term_moments
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
 from mcmc.kernels.strips import copy_row
+from mcmc.kernels.swendsen_wang import clusters
 from mcmc.kernels.twist import twist
 
-SWEEPS = {HEAT_BATH: heat_bath, METROPOLIS: metropolis, OVER_RELAXATION: over_relaxation, LINES: lines, TWIST: twist}
+SWEEPS = {
+    HEAT_BATH: heat_bath,
+    METROPOLIS: metropolis,
+    OVER_RELAXATION: over_relaxation,
+    LINES: lines,
+    TWIST: twist,
+    SWENDSEN_WANG: clusters,
+}
 """Kernels by their number. Each is called with
 
 - ``block``: `BlockArrays`.
@@ -82,7 +99,7 @@ class Steps:
         """
         lines = np.empty((len(program), 6), np.int64)
         for row, (kernel, *rest) in zip(lines, program.tolist(), strict=True):
-            together = kernel == TWIST or (kernel == LINES and rest[-1] == 0)
+            together = kernel in (TWIST, SWENDSEN_WANG) or (kernel == LINES and rest[-1] == 0)
             row[:] = self._address(_SWEEP, SWEEPS[kernel]), together, *rest
         numbers = numbers_per_step, step, draws, thin
         return self._run(lines, width, accepted, numbers, draws if with_moments else 0, draws if with_angles else 0)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, philox, uniform
-from mcmc.kernels.calls import entry, helper
+from mcmc.kernels.calls import Kernel, entry, helper
 from mcmc.kernels.lanes import (
     any_lane,
     bits,
@@ -186,12 +186,9 @@ def _project(px, py, component, rx, ry, Lx, Ly):
         values[row + Lx] = values[row]
 
 
-@entry
-def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, numbers_per_step, number, flipped):
-    """Make ``steps`` steps of every replica, in place.
-
-    For the arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
-    """
+@njit(cache=True)
+def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps, flipped):
+    """Make ``steps`` updates of every replica, which use the random moves ``first``, ``first + stride``, ..."""
     W = len(beta)
     vectors = Ly * ((Lx + 15) // 16)
     size = 16 * vectors
@@ -202,8 +199,8 @@ def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, nu
         lane = r * strips
         key = keys.reshape(4, W)[:, lane].astype(np.uint64)
         take(x, y, W, r, px, py, strips, Lx, size // Ly)
-        for n in range(step, step + steps):
-            move = np.uint64(n * numbers_per_step + number)
+        for n in range(steps):
+            move = first + np.uint64(n * stride)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
             _project(px, py, component, rx, ry, Lx, Ly)
             _draw_bonds(component, F(2.0) * beta[lane] * J, key, move + np.uint64(1), right, below, coins, Lx, Ly)
@@ -211,3 +208,21 @@ def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, nu
             _join_rest(right, below, label, upper, count, Lx, Ly)
             flipped[lane] += _turn(label, coins, px, py, component, rx, ry, Lx, Ly)
         put(x, y, W, r, px, py, strips, Lx, size // Ly)
+
+
+@entry
+def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, numbers_per_step, number, flipped):
+    """Make ``steps`` steps of every replica, in place.
+
+    For the arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
+    """
+    first = np.uint64(step * numbers_per_step + number)
+    _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, numbers_per_step, steps, flipped)
+
+
+@Kernel
+def clusters(block, width, axis, move, accepted, order):
+    """Update all clusters once, in place, in a step with other moves; for the arguments see `mcmc.kernels.steps`."""
+    Lx, strips, J = block.Lx, block.strips, block.interaction.J
+    Ly = len(block.interaction.neighbours) * strips // Lx
+    _advance(block.x, block.y, block.beta, block.keys, J, Lx, Ly, block.replicas, strips, move, 1, 1, accepted)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from mcmc.kernels import conventions
-from mcmc.kernels.conventions import Square
+from mcmc.kernels.conventions import Interaction, Square
 from mcmc.models.lattice import Lattice
 from mcmc.models.order import periods
 from mcmc.models.presets import Model
@@ -46,6 +46,10 @@ class Move(ABC):
     def number(self) -> int:
         """The first of the step's random moves that this one takes if that is free."""
         return 0
+
+    def kernel_for(self, interaction: Interaction) -> int | None:
+        """Its number in `mcmc.kernels.conventions` where `mcmc.kernels.steps` makes it together with others."""
+        return None
 
     def obstacle(self, model: Model, lattice: Lattice) -> str:
         """Why this move cannot sample a model on a lattice, with the remedy; empty if it can."""
@@ -100,9 +104,13 @@ class KernelMove(Move):
     axis: int = 0
     strips: ClassVar[bool] = True
 
+    def kernel_for(self, interaction: Interaction) -> int | None:
+        """See `Move.kernel_for`."""
+        return self.kernel
+
     def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
         """See `Move.advance`."""
-        Program([(self, 1, 1, number)]).advance(block, step, steps, numbers_per_step)
+        Program([(self, 1, 1, number)], block.interaction).advance(block, step, steps, numbers_per_step)
 
 
 class Program:
@@ -110,11 +118,15 @@ class Program:
 
     Args:
         lines: moves with how often in a step, every how many steps, and their first random move.
+        interaction: of the blocks that they advance.
     """
 
-    def __init__(self, lines: Sequence[tuple[KernelMove, int, int, int]]):
+    def __init__(self, lines: Sequence[tuple[Move, int, int, int]], interaction: Interaction):
         self.moves = [line[0] for line in lines]
-        rows = [(move.kernel, times, every, number, move.axis) for move, times, every, number in lines]
+        rows = [
+            (move.kernel_for(interaction), times, every, number, getattr(move, "axis", 0))
+            for move, times, every, number in lines
+        ]
         self._lines = np.array(rows, np.int64)
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, numbers_per_step: int) -> None:
@@ -298,6 +310,10 @@ class SwendsenWang(Move):
     def obstacle(self, model: Model, lattice: Lattice) -> str:
         """Reflections of clusters need pairs of spins alone, and no direction of its own."""
         return _reflection_obstacle(model, lattice)
+
+    def kernel_for(self, interaction: Interaction) -> int | None:
+        """See `Move.kernel_for`."""
+        return conventions.SWENDSEN_WANG if isinstance(interaction, Square) else None
 
     def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
         """See `Move.advance`."""

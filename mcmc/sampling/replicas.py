@@ -107,6 +107,7 @@ class ReplicaBlock:
                 None if isinstance(self.interaction, Square) else self.owned,
                 self.lattice.Lx,
                 self.strips,
+                self.size,
             )
         )
 

@@ -51,6 +51,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mcmc.errors import InputError
+from mcmc.kernels.conventions import Interaction
 from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model
 from mcmc.runtime.registry import Registry
@@ -106,8 +107,6 @@ class _Plan(NamedTuple):
 
     segments: list[Program | _Placed]
     """In turn: moves that one call of a kernel makes together, or one that is called by itself."""
-    numbers: int
-    """Random moves that a step owns."""
     at_once: bool
     """Whether the segment, then the only one, makes many steps in one call."""
 
@@ -170,16 +169,36 @@ class Sampler:
         return all(isinstance(move, KernelMove) for move in self.moves)
 
     @cached_property
-    def _plan(self) -> _Plan:
-        placed = _place(self.updates)
+    def _placed(self) -> list[_Placed]:
+        return _place(self.updates)
+
+    @cached_property
+    def numbers(self) -> int:
+        """Random moves that a step owns."""
+        return max([LEAST_NUMBERS, *(each.number + each.times * each.move.numbers for each in self._placed)])
+
+    @cached_property
+    def _plans(self) -> dict[type, _Plan]:
+        return {}
+
+    def _plan(self, interaction: Interaction) -> _Plan:
+        kind = type(interaction)
+        if kind not in self._plans:
+            self._plans[kind] = self._planned(interaction)
+        return self._plans[kind]
+
+    def _planned(self, interaction: Interaction) -> _Plan:
+        def together(placed: _Placed) -> bool:
+            # Alone, a move that is not only a kernel may do better by many steps of its own.
+            return placed.move.kernel_for(interaction) is not None and (len(self.updates) > 1 or self.vectors)
+
         segments: list[Program | _Placed] = []
-        for together, group in groupby(placed, lambda each: isinstance(each.move, KernelMove)):
-            lines: list[Any] = [*group]
-            segments += [Program(lines)] if together else lines
+        for compiled, group in groupby(self._placed, together):
+            lines = [*group]
+            segments += [Program(lines, interaction)] if compiled else lines
         first = segments[0]
         at_once = len(segments) == 1 and (isinstance(first, Program) or first.times == first.every == 1)
-        numbers = max([LEAST_NUMBERS, *(each.number + each.times * each.move.numbers for each in placed)])
-        return _Plan(segments, numbers, at_once)
+        return _Plan(segments, at_once)
 
     def check(self, model: Model, lattice: Lattice) -> None:
         """Refuse a model that a move cannot sample.
@@ -207,10 +226,10 @@ class Sampler:
             step: number of the first step since the start of the run.
             steps: how many.
         """
-        segments, numbers, at_once = self._plan
+        (segments, at_once), numbers = self._plan(block.interaction), self.numbers
         n, end = step, step + steps
         while n < end:
-            count = end - n if at_once else self._steps_together(n, end)
+            count = end - n if at_once else _steps_together(segments, n, end)
             last = n if at_once else n + count - 1  # the only one of them in which other moves act
             for segment in segments:
                 if isinstance(segment, Program):
@@ -222,14 +241,6 @@ class Sampler:
                         segment.move.advance(block, last, steps_each, numbers_per_step=numbers, number=number)
             n += count
 
-    def _steps_together(self, n: int, end: int) -> int:
-        """How many steps from step n on the first segment can make in one call, before another one acts."""
-        first, *rest = self._plan.segments
-        if not isinstance(first, Program) or any(isinstance(segment, Program) for segment in rest):
-            return 1
-        due = min(-n % segment.every for segment in rest if not isinstance(segment, Program))
-        return min(due + 1, end - n)
-
     def run(
         self, block: ReplicaBlock, step: int, draws: int, thin: int, angles: bool
     ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -238,10 +249,10 @@ class Sampler:
         Returns:
             None where a step is not one call of a kernel.
         """
-        segments, numbers, at_once = self._plan
+        segments, at_once = self._plan(block.interaction)
         program = segments[0]
         if at_once and isinstance(program, Program):
-            return program.measure(block, step, draws, thin, numbers, angles)
+            return program.measure(block, step, draws, thin, self.numbers, angles)
         return None
 
     def describe(self) -> list[dict[str, Any]]:
@@ -258,6 +269,15 @@ class Sampler:
     def default_thermalise(self, lattice: Lattice) -> int:
         """Steps before the first draw: some fifty autocorrelation times of m^2."""
         return 400 + self.thermalisation * max(lattice.shape)
+
+
+def _steps_together(segments: Sequence[Program | _Placed], n: int, end: int) -> int:
+    """How many steps from step n on the first segment can make in one call, before another one acts."""
+    first, *rest = segments
+    if not isinstance(first, Program) or any(isinstance(segment, Program) for segment in rest):
+        return 1
+    due = min(-n % segment.every for segment in rest if not isinstance(segment, Program))
+    return min(due + 1, end - n)
 
 
 def _place(updates: Sequence[Update]) -> list[_Placed]:

@@ -173,6 +173,21 @@ def test_single_spin_moves_leave_the_density_alone(kappa):
         assert stationarity(_reluctant, kappa)[0] > 5e-3
 
 
+def test_a_square_of_numbers_is_transposed():
+    from numba import njit
+
+    @njit
+    def transposed(a, b):
+        lanes.transpose(lanes.pointer(a), 3, 17, lanes.pointer(b), 5, 19)
+
+    a, b = np.arange(300, dtype=np.float32), np.full(320, -1, np.float32)
+    expected = b.copy()
+    for k in range(16):
+        expected[5 + k :][: 16 * 19 : 19] = a[3 + 17 * k :][:16]
+    transposed(a, b)
+    np.testing.assert_array_equal(b, expected)
+
+
 def test_lanes_by_index_and_mask():
     from numba import njit
 

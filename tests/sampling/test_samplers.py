@@ -79,7 +79,7 @@ def numbers(sampler):
 def test_no_two_moves_of_a_step_share_random_numbers(sampler):
     used = numbers(sampler)
     assert sum(map(len, used)) == len(set().union(*used))
-    assert max(set().union(*used), default=0) < sampler._plan.numbers
+    assert max(set().union(*used), default=0) < sampler.numbers
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,30 @@ def test_steps_made_by_one_call_are_those_made_one_by_one(others):
     for _ in range(29):
         single.advance(sampler, 1)
     np.testing.assert_array_equal(together.spins, single.spins)
-    assert sampler._steps_together(1, 100) == (8 if len(others) == 1 else 3)
-    assert sampler._steps_together(8, 100) == 1
+    segments = sampler._plan(together.blocks[0].interaction).segments
+    assert samplers._steps_together(segments, 1, 100) == (8 if len(others) == 1 else 3)
+    assert samplers._steps_together(segments, 8, 100) == 1
+
+
+class Apart(SwendsenWang):
+    """The same updates, each by a call of its own."""
+
+    def kernel_for(self, interaction):
+        return None
+
+
+@pytest.mark.parametrize(("sides", "replicas", "strips"), [((6, 4), 5, 1), ((16, 16), 3, 4), ((18, 32), 2, 16)])
+def test_clusters_within_one_call_are_those_made_by_themselves(sides, replicas, strips):
+    keys = np.array([rng.key(1, k) for k in range(replicas)])
+    both = []
+    for clusters in (SwendsenWang(), Apart()):
+        made = Replicas(XY(), Lattice(*sides), np.linspace(0.7, 1.5, replicas), keys, strips=strips)
+        sampler = Sampler((HeatBath(), Update(clusters, every=2), OverRelaxation()))
+        series = made.run(sampler, 3, 2)
+        both.append((series, made.spins, made.accepted["swendsen_wang"]))
+    for within, apart in zip(*both, strict=True):
+        np.testing.assert_array_equal(within, apart)
+    assert (made.accepted["swendsen_wang"] > 0).all()
 
 
 def test_auto_grows_clusters_in_large_cubes_alone():
