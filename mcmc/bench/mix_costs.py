@@ -47,18 +47,18 @@ def autocorrelation_times(size: int, sampler: str, steps: int, chains: int = 16)
         yield Taus(*taus)
 
 
-def step_times(size: int, seconds: float = 0.5) -> tuple[float, float]:
-    """Nanoseconds a site of a step of local moves, and what an update of all clusters adds to it, vectors full."""
-    r = _replicas(size, (0.9,), 16)
+def step_times(size: int, chains: int = 16, seconds: float = 0.5) -> tuple[float, float]:
+    """Nanoseconds a site of a step of local moves, and what an update of all clusters adds to it."""
+    r = _replicas(size, (0.9,), chains)
     found = []
     for sampler in (SAMPLERS["auto"], SAMPLERS["auto_clusters_every_step"]):
         r.advance(sampler, 2)
-        steps, best = max(1, int(seconds * 2e7 / r.lattice.N / 16)), np.inf
+        steps, best = max(1, int(seconds * 2e7 / r.lattice.N / chains)), np.inf
         for _ in range(7):
             start = time.process_time()
             r.advance(sampler, steps)
             best = min(best, (time.process_time() - start) / steps)
-        found.append(best * 1e9 / r.lattice.N / 16)
+        found.append(best * 1e9 / r.lattice.N / chains)
     return found[0], found[1] - found[0]
 
 

@@ -37,7 +37,8 @@ class Term:
     Args:
         charges: the integers n_k, none of them 0.
         offsets: the d_k, as (dx, dy) or (dx, dy, dz), one for each charge, none twice.
-        coupling: J in units of energy, a number or an array over the sites, (Ly, Lx) or (Lz, Ly, Lx).
+        coupling: J in units of energy, a number or an array over the sites, (Ly, Lx) or (Lz, Ly, Lx); an array of equal
+            numbers is that number, on lattices of any size.
         phase: A in radians, a number or an array.
         name: of the coupling, in messages and tables; terms that share one are of one kind.
 

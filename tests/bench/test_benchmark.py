@@ -10,10 +10,12 @@ import pytest
 from latticeflow.cli import main
 from mcmc import XY
 from mcmc.bench import kernel_speed as benchmark
+from mcmc.bench import model_speed
 from mcmc.bench.cube_costs import MIXES, draw_costs
 from mcmc.bench.sizes import sizes
 from mcmc.bench.time_shares import time_shares
 from mcmc.kernels.naive import naive_metropolis
+from mcmc.sampling.interactions import interaction_of
 from mcmc.sampling.moves import OverRelaxation
 from mcmc.sampling.samplers import Sampler, Update
 from tests.oracle import exact
@@ -35,6 +37,14 @@ def test_rates_are_work_over_time():
     single = benchmark._updates(r, once, 0.2)
     double = benchmark._updates(r, fourfold, 0.2)
     assert 2 < single / double < 8
+
+
+def test_other_models_are_timed_beside_xy():
+    found = dict(model_speed.measure(seconds=1e-4, rounds=1))
+    assert [*found] == [case.name for case in model_speed.cases()]
+    assert all(0.01 < ratio < 100 for name, each in found.items() if name != "XY" for ratio in each.values())
+    kinds = [type(interaction_of(case.model, case.lattice)).__name__ for case in model_speed.cases()]
+    assert kinds == ["Square", "Bonds", "Table", "Square", "Bonds", "Bonds", "Bonds"]
 
 
 def test_clusters_cost_more_than_they_give_in_small_cubes():
