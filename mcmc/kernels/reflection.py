@@ -43,38 +43,44 @@ def mirror(word):
 @njit(cache=True)
 def take(x, y, W, r, px, py, strips, length, pitch):
     """Copy replica r of a block, in ``strips`` lanes, to px, py; rows of ``length`` sites start every ``pitch``."""
+    _take(x, W, r, px, strips, length, pitch)
+    _take(y, W, r, py, strips, length, pitch)
+
+
+@njit(cache=True)
+def _take(x, W, r, px, strips, length, pitch):
     rows = len(px) // (pitch * strips)
+    together = length // 16 * 16 if strips == 16 else 0
     for row in range(rows):
-        first, i = row * length * W + r * strips, 0
-        if strips == 16:
-            for i in range(0, length - 15, 16):
-                transpose(pointer(x), first + i * W, W, pointer(px), row * pitch + i, rows * pitch)
-                transpose(pointer(y), first + i * W, W, pointer(py), row * pitch + i, rows * pitch)
-            i = length // 16 * 16
+        first = row * length * W + r * strips
+        for i in range(0, together, 16):
+            transpose(pointer(x), first + i * W, W, pointer(px), row * pitch + i, rows * pitch)
         for s in range(strips):
-            k, j = first + s, (s * rows + row) * pitch
-            for c in range(i, length):
-                px[j + c], py[j + c] = x[k + c * W], y[k + c * W]
+            for i in range(together, length):
+                px[(s * rows + row) * pitch + i] = x[first + s + i * W]
 
 
 @njit(cache=True)
 def put(x, y, W, r, px, py, strips, length, pitch):
     """Copy px, py back as `take` brought them, with lengths made one again, in px, py as well."""
-    rows = len(px) // (pitch * strips)
     for i in range(len(px)):
         scale = F(1.5) - F(0.5) * (px[i] * px[i] + py[i] * py[i])
         px[i], py[i] = px[i] * scale, py[i] * scale
+    _put(x, W, r, px, strips, length, pitch)
+    _put(y, W, r, py, strips, length, pitch)
+
+
+@njit(cache=True)
+def _put(x, W, r, px, strips, length, pitch):
+    rows = len(px) // (pitch * strips)
+    together = length // 16 * 16 if strips == 16 else 0
     for row in range(rows):
-        first, i = row * length * W + r * strips, 0
-        if strips == 16:
-            for i in range(0, length - 15, 16):
-                transpose(pointer(px), row * pitch + i, rows * pitch, pointer(x), first + i * W, W)
-                transpose(pointer(py), row * pitch + i, rows * pitch, pointer(y), first + i * W, W)
-            i = length // 16 * 16
+        first = row * length * W + r * strips
+        for i in range(0, together, 16):
+            transpose(pointer(px), row * pitch + i, rows * pitch, pointer(x), first + i * W, W)
         for s in range(strips):
-            k, j = first + s, (s * rows + row) * pitch
-            for c in range(i, length):
-                x[k + c * W], y[k + c * W] = px[j + c], py[j + c]
+            for i in range(together, length):
+                x[first + s + i * W] = px[(s * rows + row) * pitch + i]
 
 
 @njit(cache=True)

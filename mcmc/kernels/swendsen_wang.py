@@ -156,7 +156,7 @@ def _join_rest(right, below, label, gone, count, Lx, Ly):
         scatter(label, old, new)
 
 
-@njit(cache=True)
+@helper
 def _turn(label, coins, px, py, component, rx, ry, Lx, Ly):
     """Reflect the clusters whose coins show 1; returns the number of their spins."""
     vectors = (Lx + 15) // 16
@@ -173,7 +173,7 @@ def _turn(label, coins, px, py, component, rx, ry, Lx, Ly):
     return total
 
 
-@njit(cache=True)
+@helper
 def _project(px, py, component, rx, ry, Lx, Ly):
     """Components along (rx, ry), in the layout that `_draw_bonds` takes."""
     vectors = (Lx + 15) // 16
@@ -186,7 +186,7 @@ def _project(px, py, component, rx, ry, Lx, Ly):
         values[row + Lx] = values[row]
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps, flipped):
     """Make ``steps`` updates of every replica, which use the random moves ``first``, ``first + stride``, ..."""
     W = len(beta)
@@ -194,10 +194,12 @@ def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps
     size = 16 * vectors
     px, py, component = np.zeros(size, F), np.zeros(size, F), np.zeros(size + 16 * Ly, F)
     right, below, west = np.empty(vectors, np.int64), np.empty(vectors, np.int64), np.empty(vectors, np.int64)
+    key = np.empty(4, np.uint64)
     coins, label, upper = np.empty(size, U), np.empty(size, U), np.empty(size + Lx + Ly + 16, U)
     for r in range(replicas):
         lane = r * strips
-        key = keys.reshape(4, W)[:, lane].astype(np.uint64)
+        for k in range(4):
+            key[k] = keys[k * W + lane]
         take(x, y, W, r, px, py, strips, Lx, size // Ly)
         for n in range(steps):
             move = first + np.uint64(n * stride)

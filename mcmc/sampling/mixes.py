@@ -4,8 +4,7 @@ An independent value costs 2 tau steps. ``python -m mcmc.bench.mix_costs`` measu
 time of steps below (Intel Xeon with AVX-512, two cores, 2026-11-26 and 27). The times of steps are those of an
 otherwise idle machine. Autocorrelation times are of single runs, good to some 20 %: those of the magnetisation at
 L = 64, T = 0.9, which scattered between 4.3 and 6.1 from run to run, are means over several runs; L = 256 had 4 chains
-a temperature.
-Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
+a temperature. Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ class Costs(NamedTuple):
     local: float
     """Nanoseconds a site of a step of local moves, vectors full."""
     clusters: float
-    """Nanoseconds a site of one update of all clusters within a step, with its call and its copies."""
+    """Nanoseconds a site that one update of all clusters adds to a step."""
     taus: dict[str, tuple[Taus, ...]]
     """By sampler, at each of `TEMPERATURES`."""
 
 
 COSTS = {
     16: Costs(
-        8.9,
-        21.5,
+        12.7,
+        17.8,
         {
             "auto": (Taus(1.1, 1.1), Taus(1.5, 1.4), Taus(3.0, 3.0), Taus(1.3, 0.8)),
             "auto_clusters": (Taus(1.0, 1.1), Taus(1.4, 1.1), Taus(2.5, 2.5), Taus(1.1, 0.8)),
@@ -54,8 +53,8 @@ COSTS = {
         },
     ),
     64: Costs(
-        9.0,
-        15.0,
+        9.3,
+        6.0,
         {
             "auto": (Taus(1.2, 2.5), Taus(1.9, 4.8), Taus(3.2, 6.6), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 2.1), Taus(1.6, 2.9), Taus(2.7, 3.8), Taus(1.2, 0.7)),
@@ -63,8 +62,8 @@ COSTS = {
         },
     ),
     128: Costs(
-        7.9,
-        10.2,
+        9.1,
+        5.8,
         {
             "auto": (Taus(1.1, 8.2), Taus(1.9, 14.1), Taus(2.9, 6.5), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.1, 5.0), Taus(1.8, 5.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
@@ -72,8 +71,8 @@ COSTS = {
         },
     ),
     256: Costs(
-        7.7,
-        11.0,
+        8.6,
+        7.8,
         {
             "auto": (Taus(1.3, 35.0), Taus(1.9, 27.5), Taus(2.9, 7.1), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 9.7), Taus(1.8, 10.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
