@@ -4,7 +4,7 @@ An independent value costs 2 tau steps. ``python -m mcmc.bench.mix_costs`` measu
 time of steps below (Intel Xeon with AVX-512, two cores, 2026-11-26 and 27). The times of steps are those of an
 otherwise idle machine. Autocorrelation times are of single runs, good to some 20 %: those of the magnetisation at
 L = 64, T = 0.9, which scattered between 4.3 and 6.1 from run to run, are means over several runs; L = 256 had 4 chains
-a temperature. Between sizes and temperatures logarithms are interpolated, beyond the largest size they are extrapolated.
+a temperature. Between sizes and temperatures logarithms are interpolated, beyond the largest size extrapolated.
 """
 
 from __future__ import annotations
