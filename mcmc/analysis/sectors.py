@@ -62,7 +62,7 @@ def sector_free_energies(
         reference: the sector whose free energy is 0.
 
     Returns:
-        For each temperature, F(k) - F(reference) by sector k, of sectors with `LEAST_DRAWS` draws at least.
+        For each temperature, F(k) - F(reference) by sector k, of all others with `LEAST_DRAWS` draws at least.
 
     Raises:
         InputError: the ensemble keeps no configurations, the sectors are not whole numbers of each of them, or the
@@ -73,7 +73,7 @@ def sector_free_energies(
         >>> ensemble = mcmc.generate("xy", size=4, temperatures=1.0, draws=500, thermalise=100)
         >>> cost = sector_free_energies(ensemble)[0]
         >>> sorted(cost)[:2], cost[1].value > 0
-        ([0, 1], True)
+        ([1, 2], True)
     """
     with opened(ensemble) as source:
         temperatures, model = source.temperatures.tolist(), source.model
