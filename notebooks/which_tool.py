@@ -11,7 +11,7 @@ also of flows that are not included, made as `data/flows/commands.md` says, at t
     fully frustrated XY 8x8 at 0.3,0.45,0.8 (free energies also at 1.2), EXY K = -1 8x8 at 0.3,0.6,1.2,
     XY 4x4x4 and 8x8x8 at 1.5,2.2,3 (free energies also at 1.1)
 
-and where there is no flow, such as of fully frustrated XY on 16x16,
+and for models without a flow, such as fully frustrated XY on 16x16,
 
     latticeflow bench head-to-head --without-flow --model fully_frustrated --size 16 --temperatures 0.3,0.45,0.8 ...
     latticeflow bench free-energy  --without-flow --model fully_frustrated --size 16 --temperatures 0.3,0.45,0.8 ...

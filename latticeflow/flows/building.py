@@ -9,7 +9,7 @@ from typing import Any
 from latticeflow.flows.flow import FLOWS, Flow
 from mcmc import InputError
 from mcmc.models.lattice import Size, as_lattice
-from mcmc.models.presets import Model
+from mcmc.models.presets import Model, require_known
 from mcmc.runtime.registry import nearest
 
 
@@ -65,6 +65,7 @@ def build_flow(
         'spline'
     """
     cls = find_flow(name)
+    require_known(model)
     lattice = as_lattice(lattice, model.dimensions)
     known = dict([*signature(cls).parameters.items()][3:])
     anything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in known.values())

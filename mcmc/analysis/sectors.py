@@ -1,7 +1,7 @@
 """Free energies of sectors: what a vortex pair, or a turn of the spins round the lattice, costs.
 
 A sector is the set of configurations that carry the same whole number, such as the number of their vortex pairs. Within
-one model its free energy follows from how often it is drawn, whoever draws:
+one model its free energy follows from how often an exact sampler draws it:
 
     F(k) - F(0) = -T ln( P(k) / P(0) ).
 """
@@ -28,23 +28,35 @@ LEAST_DRAWS = 10
 def vortex_pairs(theta: Any, model: Model | None = None) -> np.ndarray:
     """Number of vortex pairs, half of the sum of abs(q) over all plaquettes; ``(..., Ly, Lx) -> (...)``, int64.
 
+    Raises:
+        InputError: the lattice has three axes, where vortices are lines.
+
     Example:
         >>> int(vortex_pairs(np.zeros((4, 4))))
         0
     """
-    q = np.abs(np.rint(observables.vorticity(np.asarray(theta), model or XY())))
+    model = model or XY()
+    if model.dimensions != 2:
+        raise InputError("vortices come in pairs on lattices of two axes; on three axes they are lines")
+    q = np.abs(np.rint(observables.vorticity(np.asarray(theta), model)))
     return np.rint(q.sum((-2, -1)) / 2).astype(np.int64)
 
 
 def winding(theta: Any, model: Model | None = None, *, axis: int = 0) -> np.ndarray:
     """Turns of the spins round the torus along an axis, 0 for x, to the next whole number where vortices disturb it.
 
+    Raises:
+        InputError: the lattice has no such axis.
+
     Example:
         >>> theta = np.linspace(-np.pi, np.pi, 8, endpoint=False) * np.ones((4, 1))
         >>> int(winding(theta)), int(winding(theta, axis=1))
         (1, 0)
     """
-    return np.rint(observables.winding_numbers(np.asarray(theta), model or XY())[..., axis]).astype(np.int64)
+    model = model or XY()
+    if axis not in range(model.dimensions):
+        raise InputError(f"axis = {axis!r} must be one of 0 to {model.dimensions - 1}")
+    return np.rint(observables.winding_numbers(np.asarray(theta), model)[..., axis]).astype(np.int64)
 
 
 def sector_free_energies(
@@ -65,7 +77,7 @@ def sector_free_energies(
         For each temperature, F(k) - F(reference) by sector k, of all others with `LEAST_DRAWS` draws at least.
 
     Raises:
-        InputError: the ensemble keeps no configurations, the sectors are not whole numbers of each of them, or the
+        InputError: the ensemble keeps no configurations, the function fails, the sectors are not whole numbers of each of them, or the
             reference has too few draws at a temperature.
 
     Example:
@@ -75,13 +87,20 @@ def sector_free_energies(
         >>> sorted(cost)[:2], cost[1].value > 0
         ([1, 2], True)
     """
+    if not callable(sector):
+        raise InputError(f"sector must be a function of configurations and the model; got {sector!r}")
     with opened(ensemble) as source:
         temperatures, model = source.temperatures.tolist(), source.model
         shape = (len(temperatures), source.chains)
         parts = []
         for start in range(0, source.draws, n := source.rows_per_chunk("theta")):
             theta = source.theta(slice(start, start + n))
-            found = np.asarray(sector(theta, model))
+            try:
+                found = np.asarray(sector(theta, model))
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(f"the function of the sectors failed: {type(error).__name__}: {error}") from error
             if found.shape != theta.shape[:3] or found.dtype.kind not in "iu":
                 raise InputError(
                     f"sectors of shape {found.shape} and type {found.dtype} must be whole numbers of shape "

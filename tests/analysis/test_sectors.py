@@ -60,6 +60,10 @@ def test_pairs_and_turns_are_counted():
         (lambda theta, model: theta.mean((-2, -1)), 0, "whole numbers"),
         (lambda theta, model: np.zeros(3, int), 0, "one for each configuration"),
         (vortex_pairs, 9, "another reference of"),
+        (3, 0, "must be a function"),
+        (lambda theta, model: 1 / 0, 0, "failed: ZeroDivisionError"),
+        (lambda theta, model: winding(theta, model, axis=2), 0, "axis = 2"),
+        (lambda theta, model: vortex_pairs(theta, XY(dimensions=3)), 0, "they are lines"),
     ],
 )
 def test_what_is_refused(ensemble, sector, reference, words):
