@@ -77,8 +77,8 @@ def sector_free_energies(
         For each temperature, F(k) - F(reference) by sector k, of all others with `LEAST_DRAWS` draws at least.
 
     Raises:
-        InputError: the ensemble keeps no configurations, the function fails, the sectors are not whole numbers of each of them, or the
-            reference has too few draws at a temperature.
+        InputError: the ensemble keeps no configurations, the function fails, the sectors are not whole numbers of each
+            of them, or the reference has too few draws at a temperature.
 
     Example:
         >>> import mcmc
