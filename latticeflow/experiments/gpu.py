@@ -5,8 +5,8 @@
 First checks: draws and their densities agree with double precision on the CPU, so do gradients; equal seeds give equal
 bytes. Then speeds: draws a second and milliseconds a step, plainly and from captured graphs. Then trainings, side by
 side: chains of multiscale flows that grow from size to size, and the paper's experiment with all its objectives. Last,
-free energies by these flows, their evaluation on draws they have not seen as far as time allows, and one conditioner
-plain and compiled. Ensembles are made by the CPU meanwhile.
+their evaluation on draws they have not seen, the largest first, free energies by them as far as time allows, and one
+conditioner plain and compiled. Ensembles are made by the CPU meanwhile.
 
 Every result is a line of ``gpu.jsonl`` as soon as it is there, and every trained flow a checkpoint beside it: whatever
 cuts the run short, they stay. On a machine without a GPU ``--device cpu`` does the same, slowly.
@@ -99,12 +99,12 @@ def run_on_gpu(
             if paper_seeds and device.type == "cuda":
                 activities += [train_paper(record, out, device, end, paper_seeds, *which) for which in paper]
             side_by_side(record, activities)
-        for each in trained if device.type == "cuda" else ():
-            if each.flow.model == model_from_name("xy"):
-                measure_free_energies(record, out, each.flow)
-        for each in trained:
+        for each in reversed(trained):
             if device.type == "cpu" or time.monotonic() < deadline:
                 evaluate(record, each)
+        for each in reversed(trained) if device.type == "cuda" else ():
+            if each.flow.model == model_from_name("xy") and time.monotonic() < deadline:
+                measure_free_energies(record, out, each.flow)
         if device.type == "cuda" and deadline - time.monotonic() > 60:
             measure_compiled(record, device, seconds=_SPEED_SECONDS)
     finally:

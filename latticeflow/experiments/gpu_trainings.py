@@ -49,6 +49,10 @@ class Task(NamedTuple):
     objective: str = "log_variance"
     limits: tuple[float, float] = (0.05, 2.05)
     """Lowest and highest of 32 temperatures."""
+    hot: tuple[float, float] | None = None
+    """Where log w varies most: half of the temperatures to learn from lie here, and the other half everywhere."""
+    least_spacing: int = 1
+    """Nets of finer groups stay as they are."""
     kind: str = ""
     """Tells apart flows of one model with nets of different sizes."""
 
@@ -66,17 +70,25 @@ class Task(NamedTuple):
         """Of equal sides."""
         return Lattice(self.size, self.size)
 
+    def temperatures(self, part: str) -> np.ndarray:
+        """Of the ensemble to learn from, ``train``, or to evaluate by, ``test``."""
+        if part == "test" or self.hot is None:
+            return np.linspace(*self.limits, 32)
+        return np.union1d(np.linspace(*self.limits, 16), np.linspace(*self.hot, 16))
+
     def build_model(self) -> Model:
         """The model on this lattice."""
         return build_model(self.model, self.lattice)
 
 
+_HOT = (0.55, 1.35)
 CHAINS = (
     (
-        Task("xy", 8, 0.6, 64, learning_rate=1e-3),
-        Task("xy", 16, 1.2, 64, learning_rate=1e-3),
-        Task("xy", 32, 1.4, 16, learning_rate=2e-3),
-        Task("xy", 64, 0.8, 4),
+        Task("xy", 8, 0.4, 64, learning_rate=1e-3),
+        Task("xy", 16, 1.2, 64, learning_rate=1e-3, hot=_HOT),
+        Task("xy", 32, 1.5, 32, learning_rate=2e-3, hot=_HOT, least_spacing=8),
+        Task("xy", 32, 1.3, 32, learning_rate=1e-3, hot=_HOT, least_spacing=4),
+        Task("xy", 64, 1.0, 8, learning_rate=1e-3, hot=_HOT, least_spacing=16),
     ),
     (Task("exy", 8, 1.0, 128, learning_rate=1e-3), Task("exy", 16, 2.0, 64, learning_rate=1.5e-3)),
     (
@@ -117,7 +129,7 @@ class Ensembles:
                     generate,
                     task.build_model(),
                     size=task.size,
-                    temperatures=np.linspace(task.limits[0], task.limits[1], 32),
+                    temperatures=task.temperatures(part),
                     draws=count,
                     chains=4,
                     seed=seed,
@@ -133,7 +145,7 @@ class Ensembles:
 
     @staticmethod
     def _key(task: Task, part: str) -> tuple[Any, ...]:
-        return task.model, task.size, task.limits, part
+        return task.model, task.size, tuple(task.temperatures(part)), part
 
     def close(self) -> None:
         """Make no more."""
@@ -170,7 +182,8 @@ def train_chain(
         while not built.done():
             yield
         flow, start = built.result()
-        trainer = _trainer(task, flow.to(device), ensembles.get(task, "train"), until - now)
+        begin = copy.deepcopy(flow.to(device))
+        trainer = _trainer(task, flow, ensembles.get(task, "train"), until - now)
         captured = isinstance(trainer, CapturedTrainer)
         while trainer.fraction < 1 and time.monotonic() < until:
             if not captured:
@@ -180,9 +193,12 @@ def train_chain(
                 if trainer.step_number % 20 == 0:
                     trainer.check()
             yield
-        trained[task.name] = flow = trainer.snapshot() if captured else copy.deepcopy(trainer.served)
+        flow = trainer.snapshot() if captured else copy.deepcopy(trainer.served)
+        flow = _best_of([cast(Multiscale, each) for each in (flow, begin)], ensembles.get(task, "train"))
+        trained[task.name] = copy.deepcopy(flow).cpu()
         how = {"task": task.name, "start": start, "objective": task.objective, "batch_draws": task.draws}
-        how |= {"learning_rate": task.learning_rate, "steps": trainer.step_number, "seconds": trainer.seconds}
+        how |= {"learning_rate": task.learning_rate, "least_spacing": task.least_spacing}
+        how |= {"steps": trainer.step_number, "seconds": trainer.seconds}
         checkpoint.save(
             out / f"{task.name}.pt", flow, {"training": asdict(trainer.settings), "device": describe(device), **how}
         )
@@ -226,11 +242,16 @@ def starting_flow(
     alike = [each for each in found if each[0].sizes == found[0][0].sizes]
     if len(alike) == 1 or reference is None:
         return found[0]
-    theta = reference.theta().reshape(len(reference.temperatures), -1, *task.lattice.shape)
+    return _best_of([flow for flow, _ in alike], reference), " and ".join(source for _, source in alike)
+
+
+def _best_of(flows: Sequence[Multiscale], reference: Any) -> Multiscale:
+    """Of each group the best net, by some draws of an ensemble."""
+    first = flows[0]
+    theta = reference.theta().reshape(len(reference.temperatures), -1, *first.lattice.shape)
     some = theta[:, :: max(1, theta.shape[1] * theta[0, 0].size // _COMPARED_SITES)]
-    draws = torch.as_tensor(np.ascontiguousarray(some), dtype=torch.float32)
-    temperatures = torch.as_tensor(reference.temperatures, dtype=torch.float32)
-    return combine([flow for flow, _ in alike], draws, temperatures), " and ".join(source for _, source in alike)
+    draws = torch.as_tensor(np.ascontiguousarray(some), dtype=torch.float32, device=first.device)
+    return combine(flows, draws, torch.as_tensor(reference.temperatures, dtype=torch.float32, device=first.device))
 
 
 def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
@@ -239,6 +260,7 @@ def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
         minutes=seconds / 60,
         batch_draws=task.draws,
         learning_rate=task.learning_rate,
+        least_spacing=task.least_spacing,
         weights=WEIGHTS if task.objective == "log_variance" else {},
     )
     if flow.device.type == "cuda":

@@ -136,6 +136,9 @@ class Multiscale(Flow):
             halving.
         finer: draw fewer sites together where their independence costs most; see `schedule.coarse_to_fine`.
 
+    Attributes:
+        spacings: of each group, the lattice spacing of the sites known when its level began.
+
     Raises:
         InputError: a size is not positive.
     """
@@ -180,6 +183,7 @@ class Multiscale(Flow):
                 raise InputError(f"{size} = {value} of a multiscale flow must be at least 1")
         model = self.reduced_model
         schedule = coarse_to_fine(lattice, model, seen=seen, finer=finer)
+        self.spacings = tuple(group.spacing for group in schedule.groups)
         halves = [group.half_level for group in schedule.groups]
         # Fewer than the four sites of a 2x2 grid are next to nothing to keep.
         self._stages = tuple(g for g in range(3, len(halves)) if halves[g] != halves[g - 1])

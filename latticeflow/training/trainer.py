@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
-from latticeflow.flows import Flow
+from latticeflow.flows import Flow, Multiscale
 from latticeflow.flows.weights import acceptance_of_weights
 from latticeflow.training.critic import Critic, PublishedCritic, clip_weights, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
@@ -76,7 +76,8 @@ class Trainer:
         self.reparameterised = self.settings.gradient == "reparameterised"
         if self.reparameterised and not flow.reparameterised and self.objective.needs_draws:
             raise InputError(f"flow {flow.name!r} offers no reparameterised draws: train it by the score function")
-        self.optimiser = _optimiser(flow, self.settings)
+        self.parameters = _trained(flow, self.settings.least_spacing)
+        self.optimiser = _optimiser(self.parameters, self.settings)
         self.generator, self.picker = torch.Generator(flow.device), torch.Generator()
         self.critic: Critic | PublishedCritic | None = None
         if self.objective.adversarial:
@@ -139,13 +140,13 @@ class Trainer:
         loss, of_critic, log_w = self._losses()
         self.optimiser.zero_grad()
         loss.backward()
-        parameters = list(self.flow.parameters())
+        parameters = list(self.parameters)
         if of_critic is not None and self.critic is not None:
             self.critic_optimiser.zero_grad()
             of_critic.backward()
             parameters += self.critic.parameters()
         self.group.average_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self.flow.parameters(), self.settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
         return loss.detach(), None if of_critic is None else of_critic.detach(), log_w, norm
 
     def _update(self, of_critic: Tensor | None) -> None:
@@ -218,8 +219,8 @@ class Trainer:
 
     def _weighted(self, terms: dict[str, Tensor], weights: Objective) -> Tensor:
         """The loss, at this point of the training."""
-        schedules, parameters = self.settings.schedules, self.flow.parameters()
-        return weighted_sum(terms, vars(weights), schedules, fraction=self.fraction, parameters=parameters)
+        schedules = self.settings.schedules
+        return weighted_sum(terms, vars(weights), schedules, fraction=self.fraction, parameters=self.parameters)
 
     def _present_objective(self) -> Objective:
         """The objective; where random sites are a part of it, without the terms that have no weight at this point."""
@@ -288,10 +289,29 @@ class Trainer:
             self.reference.sample(min(self.draws, draws - start))
 
 
-def _optimiser(flow: Flow, settings: TrainingSettings) -> torch.optim.Optimizer:
+def _trained(flow: Flow, least_spacing: int) -> list[nn.Parameter]:
+    """The parameters that a training changes; the others record no gradients from now on."""
+    trained = list(flow.parameters())
+    if least_spacing > 1:
+        if not isinstance(flow, Multiscale):
+            raise InputError(f"a {flow.name} flow has no groups of sites: train it with least_spacing = 1")
+        coarse = [net for net, each in zip(flow.conditioners, flow.spacings, strict=True) if each >= least_spacing]
+        if not coarse:
+            raise InputError(
+                f"least_spacing = {least_spacing} leaves nothing to train: the coarsest groups of {flow.lattice} have "
+                f"a spacing of {max(flow.spacings)}"
+            )
+        trained = [parameter for net in coarse for parameter in net.parameters()]
+    flow.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    return trained
+
+
+def _optimiser(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """The optimiser of the flow; every group's ``initial_lr`` is its rate at the peak of the schedule."""
     assert settings.learning_rate is not None
-    group = {"params": list(flow.parameters()), "initial_lr": settings.learning_rate}
+    group = {"params": list(parameters), "initial_lr": settings.learning_rate}
     return torch.optim.Adam([group], settings.learning_rate, betas=(0.9, 0.99), fused=True)
 
 

@@ -82,6 +82,9 @@ class TrainingSettings:
         batch_temperatures: temperatures in one batch; of ensemble draws not more than the ensemble has.
         batch_draws: configurations of each of them.
         rows: sites of all configurations together that a step of the term ``sites`` evaluates.
+        least_spacing: of a multiscale flow, train the nets of groups whose known sites lie at least this far apart, and
+            leave the finer ones as they are: those of a smaller lattice are good already, and on a large one the noise
+            of all its groups would spoil them. 1 trains all.
         learning_rate: of the flow, at its peak; None is the flow's default.
         warmup: steps over which it rises.
         decay: how it falls afterwards: ``cosine`` to zero at the end; ``constant``; or ``published``, by 5 % after
@@ -105,6 +108,7 @@ class TrainingSettings:
     batch_temperatures: int = 32
     batch_draws: int = 16
     rows: int = 8192
+    least_spacing: int = 1
     learning_rate: float | None = None
     warmup: int = 50
     decay: str = "cosine"
@@ -122,11 +126,11 @@ class TrainingSettings:
             objective_from_name(self.objective)
         if (self.steps is None) == (self.minutes is None):
             raise InputError("give either a number of steps or a number of minutes")
-        for name in ("steps", "minutes", "batch_temperatures", "rows", "learning_rate", "clip_norm"):
+        for name in ("steps", "minutes", "batch_temperatures", "rows", "least_spacing", "learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, Real) and float(value) > 0):
                 raise InputError(f"{name} = {value!r} must be a positive number")
-        for name in ("steps", "batch_temperatures", "batch_draws", "rows", "warmup", "seed"):
+        for name in ("steps", "batch_temperatures", "batch_draws", "rows", "least_spacing", "warmup", "seed"):
             if (value := getattr(self, name)) is not None:
                 whole_number(name, value, 0)
         if self.batch_draws < 2 or self.batch_draws % 2:

@@ -40,8 +40,8 @@ def test_every_result_is_written(few, tmp_path):
     assert gpu.run_on_gpu(tmp_path, minutes=10, device=CPU, chains=[chain], sizes=[4], ensemble_draws=10)
     found = lines(tmp_path)
     trained = [line for line in found if line["kind"] == "training"]
-    assert [line["task"] for line in trained] == ["xy4", "xy8"]
-    assert [line["start"] for line in trained] == ["spin waves", "xy4"]
+    assert [line["task"] for line in trained] == ["xy8", "xy4"]
+    assert [line["start"] for line in trained] == ["xy4", "spin waves"]
     assert all(0 < line["acceptance"] <= 1 and line["steps"] == 2 for line in trained)
     assert [line["kind"] for line in found[:1] + found[-1:]] == ["machine", "end"]
     flow = checkpoint.load(tmp_path / "xy8.pt").flow
