@@ -30,6 +30,8 @@ from mcmc.storage.loader import Loader
 
 TEMPERATURES = tuple(np.linspace(0.05, 2.05, 32).tolist())
 RANGE = (TEMPERATURES[0], TEMPERATURES[-1])
+_AVERAGED = 0.99
+"""The last hundred steps, about: averaged nets are better than any of them."""
 _FREE_ENERGY_SECONDS = 1.5
 """At each temperature, at most."""
 _COMPARED_SITES = 2**17
@@ -262,6 +264,7 @@ def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
         learning_rate=task.learning_rate,
         least_spacing=task.least_spacing,
         weights=WEIGHTS if task.objective == "log_variance" else {},
+        ema=_AVERAGED,
     )
     if flow.device.type == "cuda":
         draws = ResidentDraws.of(reference, flow.device)
