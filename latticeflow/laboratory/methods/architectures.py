@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from latticeflow.laboratory.methods.continuous import AugmentedFlow, ContinuousFlow, FlowMatching
 from latticeflow.laboratory.methods.density_flow import DensityFlow
@@ -45,9 +46,13 @@ def _halves(d: int, pairs: int) -> list[torch.Tensor]:
     return moved
 
 
-def _couplings(kind: type[Coupling], pairs: int, parameters: int) -> Callable[[int, int, int], DensityFlow]:
+def _couplings(
+    kind: type[Coupling], pairs: int, parameters: int, *, unit: type[nn.Module] = nn.SiLU, widen: int = 1
+) -> Callable[[int, int, int], DensityFlow]:
     def build(d: int, c: int, width: int) -> DensityFlow:
-        layers: list[Layer] = [kind(moved, d, c, parameters=parameters, width=width) for moved in _halves(d, pairs)]
+        layers: list[Layer] = [
+            kind(moved, d, c, parameters=parameters, width=widen * width, unit=unit) for moved in _halves(d, pairs)
+        ]
         if kind is AdditiveCoupling:  # NICE ends with a scale of each coordinate, else it would keep all volumes
             layers.append(ActNorm(d))
         return LayeredFlow(layers, d, c)
@@ -85,6 +90,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     "nice": Architecture("NICE", "arXiv:1410.8516", _couplings(AdditiveCoupling, 3, 1)),
     "realnvp": Architecture("RealNVP", "arXiv:1605.08803", _couplings(AffineCoupling, 3, 2)),
     "realnvp16": Architecture("RealNVP, 16 couplings", "arXiv:1605.08803", _couplings(AffineCoupling, 8, 2)),
+    **{
+        f"realnvp{2 * pairs}_relu{'_wide' * (widen > 1)}": Architecture(
+            f"RealNVP, {2 * pairs} couplings of rectified units{', twice as many' * (widen > 1)}",
+            "arXiv:1605.08803",
+            _couplings(AffineCoupling, pairs, 2, unit=nn.ReLU, widen=widen),
+        )
+        for pairs in (3, 8, 16)
+        for widen in (1, 2)
+    },
     "glow": Architecture("Glow", "arXiv:1807.03039", _glow(2), largest=256),
     "glow12": Architecture("Glow, 12 couplings", "arXiv:1807.03039", _glow(6), largest=256),
     "maf": Architecture("MAF", "arXiv:1705.07057", _autoregressive(False), largest=256),

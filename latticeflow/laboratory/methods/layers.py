@@ -67,12 +67,12 @@ class LayeredFlow(DensityFlow):
         return z, total
 
 
-def network(inputs: int, outputs: int, width: int) -> nn.Sequential:
-    """Two hidden layers, with outputs that begin at zero."""
+def network(inputs: int, outputs: int, width: int, unit: type[nn.Module] = nn.SiLU) -> nn.Sequential:
+    """Two hidden layers of the given units, with outputs that begin at zero."""
     last = nn.Linear(width, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), last)
+    return nn.Sequential(nn.Linear(inputs, width), unit(), nn.Linear(width, width), unit(), last)
 
 
 def joined(x: Tensor, condition: Tensor | None) -> Tensor:
@@ -88,15 +88,25 @@ class Coupling(Layer):
         dimension, condition_size: see `DensityFlow`.
         parameters: numbers that describe the map of one coordinate.
         width: of the hidden layers.
+        unit: theirs.
     """
 
-    def __init__(self, moved: Tensor, dimension: int, condition_size: int, *, parameters: int, width: int):
+    def __init__(
+        self,
+        moved: Tensor,
+        dimension: int,
+        condition_size: int,
+        *,
+        parameters: int,
+        width: int,
+        unit: type[nn.Module] = nn.SiLU,
+    ):
         super().__init__()
         kept = torch.tensor([k for k in range(dimension) if k not in set(moved.tolist())], dtype=torch.long)
         self.register_buffer("kept", kept, persistent=False)
         self.register_buffer("moved", moved, persistent=False)
         self.register_buffer("order", torch.cat((kept, moved)).argsort(), persistent=False)
-        self.net = network(len(kept) + condition_size, len(moved) * parameters, width)
+        self.net = network(len(kept) + condition_size, len(moved) * parameters, width, unit)
 
     def _apply_map(self, x: Tensor, condition: Tensor | None, inverse: bool) -> Pair:
         kept = x[:, self.get_buffer("kept")]
