@@ -11,14 +11,13 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
-
-import torch
 
 from mcmc import InputError
 from mcmc.runtime.stop import Stop
@@ -216,16 +215,20 @@ class _Told(Stop):
 def _prepare(told: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process hears it, and tells us
     os.environ["TQDM_DISABLE"] = "1"  # bars of several processes would overwrite each other
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a job imports it
     _Told.event = told
 
 
 def _task(work: Callable[[Any, Stop], Row | None], job: Any) -> Row | None:
-    with _one_thread():
-        return work(job, _Told())
+    if torch := sys.modules.get("torch"):  # imported with the function, perhaps before `_prepare`
+        torch.set_num_threads(1)
+    return work(job, _Told())
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
