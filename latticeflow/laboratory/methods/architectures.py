@@ -47,17 +47,23 @@ def _halves(d: int, pairs: int) -> list[torch.Tensor]:
 
 
 def _couplings(
-    kind: type[Coupling], pairs: int, parameters: int, *, unit: type[nn.Module] = nn.SiLU, widen: int = 1
+    kind: type[Coupling], pairs: int, parameters: int, *, unit: type[nn.Module] = nn.SiLU
 ) -> Callable[[int, int, int], DensityFlow]:
     def build(d: int, c: int, width: int) -> DensityFlow:
         layers: list[Layer] = [
-            kind(moved, d, c, parameters=parameters, width=widen * width, unit=unit) for moved in _halves(d, pairs)
+            kind(moved, d, c, parameters=parameters, width=width, unit=unit) for moved in _halves(d, pairs)
         ]
         if kind is AdditiveCoupling:  # NICE ends with a scale of each coordinate, else it would keep all volumes
             layers.append(ActNorm(d))
         return LayeredFlow(layers, d, c)
 
     return build
+
+
+def _rectified(pairs: int) -> Architecture:
+    """RealNVP whose scales and shifts can be steep: those of smooth units begin flat, and stay so for long."""
+    build = _couplings(AffineCoupling, pairs, 2, unit=nn.ReLU)
+    return Architecture(f"RealNVP, {2 * pairs} couplings, rectified", "arXiv:1605.08803", build)
 
 
 def _glow(pairs: int) -> Callable[[int, int, int], DensityFlow]:
@@ -90,15 +96,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "nice": Architecture("NICE", "arXiv:1410.8516", _couplings(AdditiveCoupling, 3, 1)),
     "realnvp": Architecture("RealNVP", "arXiv:1605.08803", _couplings(AffineCoupling, 3, 2)),
     "realnvp16": Architecture("RealNVP, 16 couplings", "arXiv:1605.08803", _couplings(AffineCoupling, 8, 2)),
-    **{
-        f"realnvp{2 * pairs}_relu{'_wide' * (widen > 1)}": Architecture(
-            f"RealNVP, {2 * pairs} couplings of rectified units{', twice as many' * (widen > 1)}",
-            "arXiv:1605.08803",
-            _couplings(AffineCoupling, pairs, 2, unit=nn.ReLU, widen=widen),
-        )
-        for pairs in (3, 8, 16)
-        for widen in (1, 2)
-    },
+    "realnvp6_relu": _rectified(3),
+    "realnvp16_relu": _rectified(8),
+    "realnvp32_relu": _rectified(16),
     "glow": Architecture("Glow", "arXiv:1807.03039", _glow(2), largest=256),
     "glow12": Architecture("Glow, 12 couplings", "arXiv:1807.03039", _glow(6), largest=256),
     "maf": Architecture("MAF", "arXiv:1705.07057", _autoregressive(False), largest=256),

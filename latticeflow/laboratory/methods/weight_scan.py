@@ -134,5 +134,5 @@ def scan_methods(architecture: str) -> list[str]:
 for _architecture in ("realnvp", "spline"):
     for _variant in VARIANTS:
         register(ScanMethod(_architecture, _variant))
-for _architecture in ("realnvp6_relu", "realnvp16_relu", "realnvp16_relu_wide", "realnvp32_relu"):
+for _architecture in ("realnvp6_relu", "realnvp16_relu"):
     register(ScanMethod(_architecture, "advnf_reverse_rescue_late_anneal"))
