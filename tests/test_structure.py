@@ -1,6 +1,7 @@
 """The folders' order: each imports only from those above it, and no two modules share a name."""
 
 import ast
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -38,6 +39,9 @@ def modules():
     return found
 
 
+parse = functools.cache(ast.parse)
+
+
 def imported(tree, known):
     """Modules of the project that a syntax tree imports when it runs; what only type checkers read does not count."""
     unread = {
@@ -70,14 +74,14 @@ def violations(sources):
         (module, other)
         for module, text in sources.items()
         if module not in DOORS
-        for other in imported(ast.parse(text), sources)
+        for other in imported(parse(text), sources)
         if other not in DOORS and rank(other) > rank(module)
     ]
 
 
 def cycles(sources):
     """Modules that import themselves through others."""
-    edges = {module: set(imported(ast.parse(text), sources)) - {module} for module, text in sources.items()}
+    edges = {module: set(imported(parse(text), sources)) - {module} for module, text in sources.items()}
     edges = {module: {other for other in others if other not in DOORS} for module, others in edges.items()}
     while free := [module for module, others in edges.items() if not others]:
         edges = {module: others - set(free) for module, others in edges.items() if module not in free}
@@ -116,7 +120,7 @@ def test_common_names_are_not_used_for_functions_and_classes_of_modules(sources)
     found = Counter(
         node.name
         for text in sources.values()
-        for node in ast.parse(text).body
+        for node in parse(text).body
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in vague
     )
     assert {name: count for name, count in found.items() if count > 1} == {}

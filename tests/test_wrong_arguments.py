@@ -47,6 +47,9 @@ def ensemble():
         (lambda e: mcmc.register_observable("mine", 3), "expected an Observable or a function .*; got int"),
         (lambda e: mcmc.register_sampler("mine", "heat_bath"), "expected an mcmc.Sampler; got str"),
         (lambda e: mcmc.build_model(3), "expected the name of a model; got int"),
+        (lambda e: mcmc.register_model("mine", 3), "expected a function that makes a model; got int"),
+        (lambda e: mcmc.generate(mcmc.XY, size=4, temperatures=[1.0], draws=2), "XY is not a sum of terms: call it"),
+        (lambda e: mcmc.observables.energy(e.theta(), "xy"), "str is not a sum of terms: give"),
     ],
 )
 def test_of_models_and_ensembles(call, said, ensemble, tmp_path, monkeypatch):

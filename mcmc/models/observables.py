@@ -13,6 +13,7 @@ plaquette below-right.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ import numpy as np
 
 from mcmc.errors import InputError
 from mcmc.models import order
-from mcmc.models.presets import XY
+from mcmc.models.presets import XY, require_known
 from mcmc.models.terms import Model, namespace, shifted
 
 _ORDERED = 0.99
@@ -54,12 +55,17 @@ def checked(theta: Any) -> Any:
 
 
 def _per_configuration(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check the configurations, and hand them to ``function`` piece by piece."""
+    """Check the configurations and the model, if there is one, and hand them to ``function`` piece by piece."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def wrapper(theta: Any, *arguments: Any) -> Any:
+    def wrapper(*given: Any, **named: Any) -> Any:
+        theta, *arguments = signature.bind(*given, **named).args
         theta = checked(theta)
-        d = next((each.dimensions for each in arguments if isinstance(each, Model)), 2)
+        d = 2
+        for model in arguments:
+            require_known(model)
+            d = model.dimensions
         shape = theta.shape[-d:]
         step = max(1, PIECE // math.prod(shape))
         if not isinstance(theta, np.ndarray) or math.prod(theta.shape[:-d]) <= step:

@@ -302,13 +302,15 @@ def register_model(name: str, function: Callable[..., Model], *, replace: bool =
         replace: whether an existing one of that name gives way.
 
     Raises:
-        InputError: the name is taken.
+        InputError: the name is taken, or ``function`` is not a function.
 
     Example:
         >>> register_model("tilted", lambda h=0.1: XY() + field(h, direction=1.0))
         >>> build_model("tilted", 8, h=0.2)
         xy+field(J=1.0, h=0.2)
     """
+    if not callable(function):
+        raise InputError(f"expected a function that makes a model; got {type(function).__name__}")
     MODELS.register(name, function, replace=replace)
 
 
@@ -452,7 +454,6 @@ def require_known(model: object) -> None:
         >>> require_known(XY())
     """
     if type(model) is not Model:
-        raise InputError(
-            f"{type(model).__name__} is not a sum of terms, so its energy would be ignored: give mcmc.XY(), or an "
-            "mcmc.Model of your own terms"
-        )
+        ignored = ", so its energy would be ignored" if hasattr(model, "energy") else ""
+        remedy = "call it" if inspect.isroutine(model) else "give mcmc.XY(), or an mcmc.Model of your own terms"
+        raise InputError(f"{getattr(model, '__name__', type(model).__name__)} is not a sum of terms{ignored}: {remedy}")

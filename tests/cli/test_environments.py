@@ -120,7 +120,7 @@ def test_any_name_of_a_file(tmp_path):
     assert done.stdout.count(b": sound, 5 draws") == 3
     csv, plot, page = (merged[:-3] + suffix for suffix in (b".csv", b".pdf", b".html"))
     how = {"variables": {"PYTHONIOENCODING": "ascii"}}
-    files = (merged, path, other)
+    files = (merged, path)
     done = call_each(["observe", *files, "--csv", csv, "--plot", plot], ["report", *files, "--out", page], **how)
     assert done.returncode == 0, done.stderr
     assert b"pruned" not in done.stderr, "other libraries keep their information"

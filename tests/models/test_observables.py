@@ -90,6 +90,13 @@ def test_definitions(shape):
         np.testing.assert_allclose(EVERY[name](theta), value, atol=1e-12, err_msg=name)
 
 
+def test_the_model_may_be_given_by_its_keyword():
+    theta = np.zeros((2, 4, 4))
+    assert observables.energy(theta, model=XY(1.3)).tolist() == [-2.6, -2.6]
+    with pytest.raises(TypeError, match="modle"):
+        observables.energy(theta, XY(), modle=XY())
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_leading_shapes_pieces_and_precision(name, monkeypatch):
     function = EVERY[name]

@@ -14,20 +14,9 @@ from latticeflow.training.objectives import OBJECTIVES, SCHEDULES
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.runtime.stop import Stop
+from tests.helpers import After
 
 TEMPERATURES = (0.5, 1.0, 2.0)
-
-
-class After(Stop):
-    """Asks to stop after so many steps."""
-
-    def __init__(self, steps):
-        super().__init__()
-        self.left = steps
-
-    def asked(self, seconds=0.0):
-        self.left -= 1
-        return self.left < 0
 
 
 @pytest.fixture(scope="module")
