@@ -95,7 +95,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "nice": Architecture("NICE", "arXiv:1410.8516", _couplings(AdditiveCoupling, 3, 1)),
     "realnvp": Architecture("RealNVP", "arXiv:1605.08803", _couplings(AffineCoupling, 3, 2)),
-    "realnvp16": Architecture("RealNVP, 16 couplings", "arXiv:1605.08803", _couplings(AffineCoupling, 8, 2)),
     "realnvp6_relu": _rectified(3),
     "realnvp16_relu": _rectified(8),
     "realnvp32_relu": _rectified(16),

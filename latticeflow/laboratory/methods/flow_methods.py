@@ -52,3 +52,5 @@ for _objective in OBJECTIVES:
     if _objective != "forward_kl":
         register(FlowMethod("realnvp", _objective))
         register(FlowMethod("spline", _objective))
+for _objective in ("reverse_kl", "advnf_reverse"):
+    register(FlowMethod("realnvp16_relu", _objective))
