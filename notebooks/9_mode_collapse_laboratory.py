@@ -113,17 +113,19 @@ for row in shown:
 # with weights within a hundredth of a nat. The spline's likelihood comes within 0.1 and 0.3 of that of forward KL;
 # RealNVP, whose maps must bridge the gaps, still gives a few draws hardly any density. Without tempering RealNVP's
 # likelihood explodes, and the spline loses a mode now and then. Forward KL, which needs the same draws of the target,
-# is still the simpler way to the same end. A longer training of RealNVP by the same recipe, 8,000 updates, then 9,600 of
-# one whose networks have rectified units, as in its paper, and not smooth ones: their scales and shifts can be steep.
+# is still the simpler way to the same end. A longer training of RealNVP by the same recipe, 8,000 updates, then 9,600
+# of one whose networks have rectified units, as in its paper, and not smooth ones: their scales and shifts can be
+# steep.
 
 # %%
 for row in [*read("tables/frontier-8000.json"), *read("tables/deeper.json")]:
-    values = (f"{name} {spread(row.values[name])}" for name in ("kept", "modes", "high_quality", "nll") if name in row.values)
-    print(f"{row.target}: {METHODS[row.method].title}, {row.runs} runs: {', '.join(values) or 'diverged'}")
+    names = [name for name in ("kept", "modes", "high_quality", "nll") if name in row.values]
+    values = ", ".join(f"{name} {spread(row.values[name])}" for name in names) or "diverged"
+    print(f"{row.target}: {METHODS[row.method].title}, {row.runs} runs: {values}")
 
 # %% [markdown]
-# With rectified units the recipe keeps all eight modes in every run, and forward KL makes 95 to 98 % good draws on eight
-# Gaussians and more than 70 % on the narrow ring, where smooth units make 20 to 50 %.
+# With rectified units the recipe keeps all eight modes in every run, and forward KL makes 95 to 98 % good draws on
+# eight Gaussians and more than 70 % on the narrow ring.
 
 # %% [markdown]
 # On the lattice, with the paper's own flow, the published weights do find kinds of configurations that reverse KL
