@@ -95,6 +95,13 @@ def _add_length(parser: argparse.ArgumentParser) -> None:
         "--batch-temperatures", type=int, default=32, metavar="N", help="temperatures in a batch (default 32)"
     )
     length.add_argument(
+        "--least-spacing",
+        type=int,
+        metavar="A",
+        help="of multiscale, train the groups whose known sites lie so far apart or more, and keep the finer nets "
+        "(default: all; from 32x32 on, if --from a smaller lattice, a quarter of the side)",
+    )
+    length.add_argument(
         "--learning-rate", type=float, metavar="R", help="highest rate (default: the flow's, 0.01 for multiscale)"
     )
     length.add_argument(
@@ -171,6 +178,7 @@ def execute(arguments: argparse.Namespace) -> int:
         batch_temperatures=arguments.batch_temperatures,
         batch_draws=arguments.batch_draws,
         rows=arguments.rows,
+        least_spacing=arguments.least_spacing,
         learning_rate=arguments.learning_rate,
         warmup=arguments.warmup,
         clip_norm=arguments.clip_norm,

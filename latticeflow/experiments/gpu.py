@@ -28,7 +28,7 @@ import torch
 from latticeflow.experiments import published_experiment as published
 from latticeflow.experiments.gpu_checks import check_device
 from latticeflow.experiments.gpu_log import ResultLog
-from latticeflow.experiments.gpu_paper import PAPER_TRAININGS, train_paper
+from latticeflow.experiments.gpu_paper import train_paper
 from latticeflow.experiments.gpu_speeds import measure_compiled, measure_speeds, measure_steps
 from latticeflow.experiments.gpu_trainings import (
     CHAINS,
@@ -58,8 +58,9 @@ def run_on_gpu(
     begun: Path | None = None,
     sizes: Sequence[int] = (8, 16, 32),
     ensemble_draws: int = 1000,
-    paper: Sequence[tuple[int, Sequence[str]]] = (),
+    paper: Sequence[str] = (),
     paper_seeds: int = 3,
+    paper_draws: int = published.FULL_DRAWS,
     measurements: bool = True,
 ) -> bool:
     """Checks, speeds and trainings within a limit of time; see the module.
@@ -72,8 +73,9 @@ def run_on_gpu(
         begun: folder of flows to start from, see `starting_flow`.
         sizes: sides at which to measure the speed of draws.
         ensemble_draws: of each of four chains at each temperature, at 16x16 and below; larger lattices have fewer.
-        paper: trainings of the paper's experiment, see `PAPER_TRAININGS`; on a GPU only.
-        paper_seeds: of each of them.
+        paper: objectives of the paper's experiment; on a GPU only.
+        paper_seeds: of each of them, fewer where they would be more than `gpu_paper.PAPER_TOGETHER` trainings.
+        paper_draws: of the ensemble at each temperature.
         measurements: whether to check and time the device first.
 
     Returns:
@@ -96,8 +98,8 @@ def run_on_gpu(
             activities = [
                 train_chain(record, out, chain, ensembles, builder, end, device, trained, begun) for chain in chains
             ]
-            if paper_seeds and device.type == "cuda":
-                activities += [train_paper(record, out, device, end, paper_seeds, *which) for which in paper]
+            if paper and paper_seeds and device.type == "cuda":
+                activities.append(train_paper(record, out, device, end, paper_seeds, paper_draws, paper))
             side_by_side(record, activities)
         for each in reversed(trained):
             if device.type == "cpu" or time.monotonic() < deadline:
@@ -146,10 +148,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--paper",
         metavar="A,B",
-        help="objectives of the paper's experiment (default: all, and AdvNF (RKL) on few draws)",
+        help="objectives of the paper's experiment (default: all six)",
     )
     parser.add_argument(
-        "--paper-seeds", type=int, default=3, metavar="N", help="of each of them (default 3; 0 leaves them out)"
+        "--paper-seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="of each of them (default 3, or fewer, so that at most six train side by side; 0 leaves them out)",
+    )
+    parser.add_argument(
+        "--paper-draws",
+        type=int,
+        default=published.FULL_DRAWS,
+        metavar="N",
+        help=f"ensemble draws at each temperature to train them on (default {published.FULL_DRAWS})",
     )
     parser.add_argument("--no-measurements", action="store_true", help="train at once")
     asked = parser.parse_args(arguments)
@@ -157,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = {task.name for chain in CHAINS for task in chain}
     if names is not None and not known.issuperset(names):
         parser.error(f"--only {asked.only}: trainings are {', '.join(sorted(known))}")
-    paper = PAPER_TRAININGS if asked.paper is None else [(published.FULL_DRAWS, asked.paper.split(","))]
+    paper = published.PAPER_OBJECTIVES if asked.paper is None else asked.paper.split(",")
     if not 0 < asked.minutes < math.inf:
         parser.error(f"--minutes {asked.minutes:g} must be positive and finite")
     if asked.start is not None and not asked.start.is_dir():
@@ -166,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out {asked.out} is a file: name a folder")
     try:
         device = choose_device(asked.device)
-        for objective in (name for _, objectives in paper for name in objectives):
+        for objective in paper:
             objective_from_name(objective)
     except InputError as error:
         parser.error(str(error))
@@ -180,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ensemble_draws=asked.ensemble_draws,
         paper=paper,
         paper_seeds=asked.paper_seeds,
+        paper_draws=asked.paper_draws,
         measurements=not asked.no_measurements,
     )
     return 0 if sound else 1

@@ -48,7 +48,7 @@ class Task(NamedTuple):
     draws: int
     """Of each temperature in a batch."""
     learning_rate: float = 3e-3
-    objective: str = "log_variance"
+    objective: str = "ensemble_variance"
     limits: tuple[float, float] = (0.05, 2.05)
     """Lowest and highest of 32 temperatures."""
     hot: tuple[float, float] | None = None
@@ -103,8 +103,6 @@ CHAINS = (
 
 The narrow nets of EXY are small files. All minimise the variance of log w over draws of the ensemble alone, without
 draws of the flow: what is nearly right learns fastest that way."""
-WEIGHTS = {"model": 0.0}
-"""Of the terms of ``log_variance``: no draws of the flow."""
 
 
 class Trained(NamedTuple):
@@ -263,7 +261,6 @@ def _trainer(task: Task, flow: Flow, reference: Any, seconds: float) -> Any:
         batch_draws=task.draws,
         learning_rate=task.learning_rate,
         least_spacing=task.least_spacing,
-        weights=WEIGHTS if task.objective == "log_variance" else {},
         ema=_AVERAGED,
     )
     if flow.device.type == "cuda":

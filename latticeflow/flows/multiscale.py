@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, cast
@@ -262,15 +263,27 @@ class Multiscale(Flow):
         """Log density of the groups from number ``first`` on and the last colour, given all before them.
 
         Configurations go through in pieces of bounded memory; where gradients are recorded, what a piece computes on
-        the way is computed again for its gradient.
+        the way is computed again for its gradient, but for groups that are not trained.
         """
-        temperature = self.reduced(temperature)
-        pieces = zip(theta.split(self._piece), temperature.split(self._piece), strict=True)
-        if len(theta) <= self._piece or not torch.is_grad_enabled():
-            return torch.cat([self._log_density_of_piece(*piece, first) for piece in pieces])
-        return torch.cat(
-            [checkpoint(self._log_density_of_piece, *piece, first, use_reentrant=False) for piece in pieces]
-        )
+        temperature, found = self.reduced(temperature), []
+        many = len(theta) > self._piece and torch.is_grad_enabled()
+        end = self.depths if theta.requires_grad else max(first, self._trained)
+        for piece in zip(theta.split(self._piece), temperature.split(self._piece), strict=True):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and theta.requires_grad):
+                log_q = self.last.log_prob(*piece)
+                for of_group in self._log_densities(*piece, end):
+                    log_q = log_q + of_group
+            if end > first:
+                compute = functools.partial(self._log_density_of_groups, *piece, first, end)
+                log_q = log_q + (checkpoint(compute, use_reentrant=False) if many else compute())
+            found.append(log_q)
+        return torch.cat(found)
+
+    @property
+    def _trained(self) -> int:
+        """How many of the groups, the coarsest first, have nets of which gradients are recorded."""
+        trained = [g for g, net in enumerate(self.conditioners) if any(each.requires_grad for each in net.parameters())]
+        return trained[-1] + 1 if trained else 0
 
     @torch.no_grad()
     def log_prob_by_group(self, theta: Tensor, temperature: Any) -> Tensor:
@@ -331,25 +344,27 @@ class Multiscale(Flow):
         """Configurations to handle at a time."""
         return max(LANES, _SITES_AT_A_TIME.get(self.device.type, 2**17) // self.lattice.N // LANES * LANES)
 
-    def _log_density_of_piece(self, theta: Tensor, temperature: Tensor, first: int) -> Tensor:
-        log_q = self.last.log_prob(theta, temperature)
-        for of_group in self._log_densities(theta, temperature, first):
+    def _log_density_of_groups(self, theta: Tensor, temperature: Tensor, first: int, end: int) -> Tensor:
+        log_q = theta.new_zeros(len(theta), dtype=torch.float64)
+        for of_group in self._log_densities(theta, temperature, first, end):
             log_q = log_q + of_group
         return log_q
 
-    def _log_densities(self, theta: Tensor, temperature: Tensor, first: int) -> Iterator[Tensor]:
-        """Of the groups from number ``first`` on, one after the other, float64 (n,)."""
+    def _log_densities(
+        self, theta: Tensor, temperature: Tensor, first: int, end: int | None = None
+    ) -> Iterator[Tensor]:
+        """Of the groups from number ``first`` on, before ``end``, one after the other, float64 (n,)."""
         if serves(theta, temperature):
             n, theta, temperature = len(theta), _padded(theta), _padded(temperature)
             u = self._spins(theta).mT.contiguous()
             T = fused.Temperatures.of(temperature)
-            for conditioner, nodes, sites, table in self._groups()[first:]:
+            for conditioner, nodes, sites, table in self._groups()[first:end]:
                 own, seen = u[:, sites].flatten(1), u[:, table.T].flatten(2)
                 of_sites = fused.log_prob(conditioner, seen, own, T, nodes=nodes).view(len(sites), -1)
                 yield of_sites.sum(0, dtype=torch.float64)[:n]
             return
         u = self._spins(theta)
-        for conditioner, nodes, sites, table in self._groups()[first:]:
+        for conditioner, nodes, sites, table in self._groups()[first:end]:
             c = conditioner(u[:, :, table], temperature)
             yield generalised_von_mises.log_prob(c, u[:, :, sites], nodes=nodes).sum(-1, dtype=torch.float64)
 

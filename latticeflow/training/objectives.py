@@ -63,6 +63,7 @@ OBJECTIVES = {
     "jeffreys": Objective(nll=0.5, model=0.5),
     "forward_reverse_kl": Objective(nll=1.0, model=0.5),
     "log_variance": Objective(model=0.5, ensemble=0.5),
+    "ensemble_variance": Objective(ensemble=1.0),
     "forward_kl_sites": Objective(sites=1.0),
     "sites_first": Objective(sites=1.0, model=0.5, ensemble=0.5),
     "advnf_forward": Objective(nll=1.0, adversarial=1.0),

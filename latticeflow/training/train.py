@@ -23,7 +23,7 @@ from latticeflow.flows.transfer import enlarge
 from latticeflow.training.captured import CapturedTrainer, ResidentDraws, can_capture
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
-from latticeflow.training.growth import draws_between, lattices_to, shared
+from latticeflow.training.growth import draws_between, grown, lattices_to, shared
 from latticeflow.training.learning_curve import LearningCurve
 from latticeflow.training.metrics_log import MetricsLog, check_path
 from latticeflow.training.trainer import Trainer
@@ -133,8 +133,11 @@ def train(
             last = lattice == reference.lattice
             draws = reference if last else draws_between(reference, lattice, seed=settings.seed, rank=group.rank)
             passed = begun.history.get("curve")
+            here = grown(settings, begun, lattice)
+            if state is not None:
+                here = TrainingSettings.from_json(begun.history["training"])
             begun = _continue(begun, draws, lattice).to(where)
-            trainer = _trainer(begun, draws, settings, group)
+            trainer = _trainer(begun, draws, here, group)
             curve = LearningCurve()
             if state is not None:
                 trainer.load_state_dict(state)
@@ -146,6 +149,7 @@ def train(
                 "start": None if start is None else repr(start) if isinstance(start, Flow) else str(start),
                 "device": describe(trainer.flow.device),
                 "processes": group.count,
+                "asked": asdict(settings),
                 **({} if last else {"larger": list(reference.lattice.shape)}),
                 **origin(command),
             }
@@ -328,8 +332,8 @@ def _resume(
     on_the_way = flow.lattice == ensemble.lattice or metadata.get("larger") == list(ensemble.lattice.shape)
     if flow.model != ensemble.model or not on_the_way:
         raise InputError(f"{out} was trained for {flow.model} on {flow.lattice}: give its ensemble")
-    settings = TrainingSettings.from_json(metadata["training"])
-    if asked.resolved(flow) != settings:
+    settings = TrainingSettings.from_json(metadata.get("asked", metadata["training"]))
+    if asked.resolved(flow) != settings.resolved(flow):
         logger.warning("going on by the settings that %s holds, not by those given now", out)
     return flow, settings, state
 

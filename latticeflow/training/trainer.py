@@ -76,7 +76,7 @@ class Trainer:
         self.reparameterised = self.settings.gradient == "reparameterised"
         if self.reparameterised and not flow.reparameterised and self.objective.needs_draws:
             raise InputError(f"flow {flow.name!r} offers no reparameterised draws: train it by the score function")
-        self.parameters = _trained(flow, self.settings.least_spacing)
+        self.parameters = _trained(flow, self.settings.least_spacing or 1)
         self.optimiser = _optimiser(self.parameters, self.settings)
         self.generator, self.picker = torch.Generator(flow.device), torch.Generator()
         self.critic: Critic | PublishedCritic | None = None

@@ -83,8 +83,7 @@ class TrainingSettings:
         batch_draws: configurations of each of them.
         rows: sites of all configurations together that a step of the term ``sites`` evaluates.
         least_spacing: of a multiscale flow, train the nets of groups whose known sites lie at least this far apart, and
-            leave the finer ones as they are: those of a smaller lattice are good already, and on a large one the noise
-            of all its groups would spoil them. 1 trains all.
+            leave the finer ones as they are; see `growth`. 1 trains all; None, too, but on the way to larger lattices.
         learning_rate: of the flow, at its peak; None is the flow's default.
         warmup: steps over which it rises.
         decay: how it falls afterwards: ``cosine`` to zero at the end; ``constant``; or ``published``, by 5 % after
@@ -108,7 +107,7 @@ class TrainingSettings:
     batch_temperatures: int = 32
     batch_draws: int = 16
     rows: int = 8192
-    least_spacing: int = 1
+    least_spacing: int | None = None
     learning_rate: float | None = None
     warmup: int = 50
     decay: str = "cosine"

@@ -8,7 +8,9 @@ import torch
 
 import latticeflow
 import mcmc
-from latticeflow.flows import build_flow, checkpoint, generalised_von_mises
+from latticeflow.flows import build_flow, checkpoint, generalised_von_mises, multiscale
+from latticeflow.flows.transfer import enlarge
+from latticeflow.training import growth
 from latticeflow.training.growth import lattices_to, shared
 from latticeflow.training.objectives import OBJECTIVES, SCHEDULES
 from latticeflow.training.training_settings import TrainingSettings
@@ -147,3 +149,68 @@ def test_a_small_file_holds_a_rounded_flow(tmp_path):
     torch.testing.assert_close(log_q, rounded.log_prob(theta, T), rtol=0, atol=1e-3)
     difference = (rounded.log_prob(theta, T) - flow.log_prob(theta, T)).abs().max()
     assert 0 < difference < 0.05
+
+
+def parameters(flow):
+    return [[each.detach().clone() for each in net.parameters()] for net in flow.conditioners]
+
+
+def test_fine_groups_keep_their_nets(ensemble):
+    start = small(side=16)
+    trained = latticeflow.train(
+        ensemble, start=start, objective="ensemble_variance", least_spacing=4, steps=3, batch_draws=4, device="cpu"
+    )
+    assert set(start.spacings) == {16, 8, 4, 2}
+    for spacing, old, new in zip(start.spacings, parameters(start), parameters(trained), strict=True):
+        same = [torch.equal(a, b) for a, b in zip(old, new, strict=True)]
+        assert all(same) if spacing < 4 else not all(same)
+    # All of them go on to learn where they are asked to.
+    more = latticeflow.train(ensemble, start=trained, objective="ensemble_variance", steps=2, batch_draws=4)
+    assert not torch.equal(parameters(more)[-1][0], parameters(start)[-1][0])
+
+
+def test_density_and_gradients_are_the_same_whether_fine_groups_are_trained(monkeypatch):
+    flow = small(side=16)
+    T = torch.linspace(0.5, 2.0, 64)
+    theta = flow.sample(64, T, seed=1)[0]
+    coarse = [p for s, net in zip(flow.spacings, flow.conditioners, strict=True) if s >= 8 for p in net.parameters()]
+    whole = flow.log_prob(theta, T)
+    gradients = torch.autograd.grad(whole.sum(), coarse)
+    flow.requires_grad_(False)
+    for each in coarse:
+        each.requires_grad_(True)
+    for sites in (2**17, 2**13):  # at once, and in pieces
+        monkeypatch.setitem(multiscale._SITES_AT_A_TIME, "cpu", sites)
+        part = flow.log_prob(theta, T)
+        torch.testing.assert_close(part, whole, rtol=0, atol=1e-3)
+        for known, found in zip(gradients, torch.autograd.grad(part.sum(), coarse), strict=True):
+            torch.testing.assert_close(found, known, rtol=1e-3, atol=1e-3)
+    flow.requires_grad_(False)
+    assert not flow.log_prob(theta, T).requires_grad
+
+
+def test_large_lattices_train_their_coarse_groups(ensemble, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(growth, "LARGE", 100)
+    start = small(side=8)
+    how = {"start": start, "steps": 6, "batch_draws": 2, "device": "cpu"}
+    assert "ensemble_variance" not in str(latticeflow.train(ensemble, **how).history["training"])  # no trained nets
+    start.history = {"steps": 1}
+    out = tmp_path / "flow.pt"
+    whole = latticeflow.train(ensemble, **how)
+    assert whole.history["training"]["least_spacing"] == 4
+    assert torch.equal(parameters(whole)[-1][0], parameters(enlarge(start, Lattice(16, 16)))[-1][0])
+    latticeflow.train(ensemble, out=out, stop=After(2), **how)
+    with caplog.at_level("WARNING"):
+        resumed = latticeflow.train(ensemble, out=out, resume=True, **how)
+    assert "going on by the settings" not in caplog.text
+    assert checkpoint.fingerprint(resumed) == checkpoint.fingerprint(whole)
+    # Who asks for an objective gets it, for all nets.
+    asked = latticeflow.train(ensemble, objective="forward_kl", **how)
+    assert asked.history["training"]["least_spacing"] is None
+
+
+def test_a_spacing_that_leaves_nothing_is_refused(ensemble):
+    with pytest.raises(InputError, match="least_spacing = 32 leaves nothing to train: .* a spacing of 16"):
+        latticeflow.train(ensemble, start=small(side=16), least_spacing=32, steps=1)
+    with pytest.raises(InputError, match="spline flow has no groups"):
+        latticeflow.train(ensemble, flow="spline", least_spacing=2, steps=1)
