@@ -25,8 +25,8 @@ PAPER = replace(
 PAPER_SIZES = {"couplings": 24, "filters": 16}
 PAPER_BLOCK = 500
 PAPER_TOGETHER = 6
-"""At most so many side by side: with twelve an H200 stopped twice at an illegal memory access within half a minute of the
-first step; four, five and six went well. Why is not known."""
+"""At most so many side by side: with twelve an H200 stopped twice at an illegal memory access, at the first steps; four
+and six went well. Why is not known."""
 
 
 def train_paper(

@@ -1,4 +1,4 @@
-"""From a trained flow to a lattice several doublings away: the lattices between, what to train there, and by what draws.
+"""From a trained flow to a lattice several doublings away: the lattices between, what to train there, by what.
 
 The nets of the fine groups of a large lattice come from a smaller one, where they were trained with little noise: the
 gradient of every net holds the noise of log w of the whole lattice. To train all nets of a large lattice therefore

@@ -210,7 +210,7 @@ def test_large_lattices_train_their_coarse_groups(ensemble, tmp_path, monkeypatc
 
 
 def test_a_spacing_that_leaves_nothing_is_refused(ensemble):
-    with pytest.raises(InputError, match="least_spacing = 32 leaves nothing to train: .* a spacing of 16"):
+    with pytest.raises(InputError, match=r"least_spacing = 32 leaves nothing to train: .* a spacing of 16"):
         latticeflow.train(ensemble, start=small(side=16), least_spacing=32, steps=1)
     with pytest.raises(InputError, match="spline flow has no groups"):
         latticeflow.train(ensemble, flow="spline", least_spacing=2, steps=1)
