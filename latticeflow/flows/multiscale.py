@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from latticeflow.flows import fused, generalised_von_mises, von_mises
+from latticeflow.flows.device import in_threads
 from latticeflow.flows.flow import Flow
 from latticeflow.flows.fused import LANES, serves
 from latticeflow.flows.last_colour import LastColour, LocalField
@@ -265,19 +266,24 @@ class Multiscale(Flow):
         Configurations go through in pieces of bounded memory; where gradients are recorded, what a piece computes on
         the way is computed again for its gradient, but for groups that are not trained.
         """
-        temperature, found = self.reduced(temperature), []
-        many = len(theta) > self._piece and torch.is_grad_enabled()
+        temperature, recorded = self.reduced(temperature), torch.is_grad_enabled()
+        pieces = self._pieces(theta, temperature)
         end = self.depths if theta.requires_grad else max(first, self._trained)
-        for piece in zip(theta.split(self._piece), temperature.split(self._piece), strict=True):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and theta.requires_grad):
+
+        def density(*piece: Tensor) -> Tensor:
+            with torch.set_grad_enabled(recorded and theta.requires_grad):
                 log_q = self.last.log_prob(*piece)
                 for of_group in self._log_densities(*piece, end):
                     log_q = log_q + of_group
             if end > first:
-                compute = functools.partial(self._log_density_of_groups, *piece, first, end)
-                log_q = log_q + (checkpoint(compute, use_reentrant=False) if many else compute())
-            found.append(log_q)
-        return torch.cat(found)
+                compute = partial(self._log_density_of_groups, *piece, first, end)
+                again = recorded and len(pieces) > 1
+                log_q = log_q + (checkpoint(compute, use_reentrant=False) if again else compute())
+            return log_q
+
+        if recorded or theta.device.type != "cpu":
+            return torch.cat([density(*piece) for piece in pieces])
+        return torch.cat(in_threads([partial(density, *piece) for piece in pieces]))
 
     @property
     def _trained(self) -> int:
@@ -296,7 +302,7 @@ class Multiscale(Flow):
             float64 (groups, n).
         """
         T = self.reduced(self._temperatures(len(theta), temperature))
-        pieces = zip(theta.split(self._piece), T.split(self._piece), strict=True)
+        pieces = self._pieces(theta, T)
         return torch.cat([torch.stack(list(self._log_densities(*piece, 0))) for piece in pieces], dim=1)
 
     def estimate_nll(
@@ -339,10 +345,10 @@ class Multiscale(Flow):
             terms.append(-S * log_q.mean())
         return torch.stack(terms).sum() if terms else flat.new_zeros(())
 
-    @property
-    def _piece(self) -> int:
+    def _pieces(self, theta: Tensor, temperature: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Configurations to handle at a time."""
-        return max(LANES, _SITES_AT_A_TIME.get(self.device.type, 2**17) // self.lattice.N // LANES * LANES)
+        size = max(LANES, _SITES_AT_A_TIME.get(self.device.type, 2**17) // self.lattice.N // LANES * LANES)
+        return list(zip(theta.split(size), temperature.split(size), strict=True))
 
     def _log_density_of_groups(self, theta: Tensor, temperature: Tensor, first: int, end: int) -> Tensor:
         log_q = theta.new_zeros(len(theta), dtype=torch.float64)
@@ -402,14 +408,22 @@ class Multiscale(Flow):
     ) -> tuple[Tensor, Tensor]:
         """Draw the groups from number ``first`` on and the last colour; what is before them comes from ``theta``.
 
-        With ``end`` only the groups before that number are drawn, and all else comes from ``theta``.
+        With ``end`` only the groups before that number are drawn, and all else comes from ``theta``. On a CPU pieces
+        are drawn side by side, each by a stream of its own: how many threads there are does not change them.
         """
         temperature = self.reduced(temperature)
         draw = self._draw_fused if serves(theta, temperature) else self._draw_plain
-        drawn = [
-            draw(*piece, generator, first, end)
-            for piece in zip(theta.split(self._piece), temperature.split(self._piece), strict=True)
-        ]
+        pieces = self._pieces(theta, temperature)
+        if len(pieces) == 1 or theta.device.type != "cpu":
+            drawn = [draw(*piece, generator, first, end) for piece in pieces]
+        else:
+            seeds = torch.randint(2**62, (len(pieces),), generator=generator).tolist()
+            drawn = in_threads(
+                [
+                    partial(draw, *piece, torch.Generator().manual_seed(seed), first, end)
+                    for piece, seed in zip(pieces, seeds, strict=True)
+                ]
+            )
         return torch.cat([each for each, _ in drawn]), torch.cat([log_q for _, log_q in drawn])
 
     def _draw_plain(

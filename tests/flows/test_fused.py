@@ -101,3 +101,23 @@ def test_pieces_change_nothing(model, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
     drawn, log_q = flow.sample(100, T, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(log_q, flow.log_prob(drawn, T), rtol=0, atol=1e-3)
+
+
+@every_model
+def test_draws_do_not_depend_on_the_number_of_threads(model, monkeypatch):
+    flow, T = make(model, 4), torch.full((100,), 0.8)
+    monkeypatch.setattr(multiscale, "_SITES_AT_A_TIME", {"cpu": 32 * 16})
+    before, drawn = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            theta, log_q = flow.sample(100, T.numpy(), seed=1)
+            drawn.append((theta, log_q, flow.log_prob(theta, T.numpy())))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # Every piece has a stream of its own, which the seed gives.
+    assert len(np.unique(drawn[0][1])) == 100
+    assert not np.isin(flow.sample(100, T.numpy(), seed=2)[1], drawn[0][1]).any()
