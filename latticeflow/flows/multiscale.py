@@ -270,13 +270,13 @@ class Multiscale(Flow):
         pieces = self._pieces(theta, temperature)
         end = self.depths if theta.requires_grad else max(first, self._trained)
 
-        def density(*piece: Tensor) -> Tensor:
+        def density(theta: Tensor, temperature: Tensor) -> Tensor:
             with torch.set_grad_enabled(recorded and theta.requires_grad):
-                log_q = self.last.log_prob(*piece)
-                for of_group in self._log_densities(*piece, end):
+                log_q = self.last.log_prob(theta, temperature)
+                for of_group in self._log_densities(theta, temperature, end):
                     log_q = log_q + of_group
             if end > first:
-                compute = partial(self._log_density_of_groups, *piece, first, end)
+                compute = partial(self._log_density_of_groups, theta, temperature, first, end)
                 again = recorded and len(pieces) > 1
                 log_q = log_q + (checkpoint(compute, use_reentrant=False) if again else compute())
             return log_q
