@@ -144,13 +144,12 @@ def _ring_log_partition(Lx: int, Ly: int, beta_k: float, cut: int) -> float:
     """ln Z / (2 pi)^N with ring exchange alone; see `ring_exchange`."""
     a = np.arange(-3 * cut, 3 * cut + 1)
     weights = ive(np.abs(np.subtract.outer(a, np.arange(-cut, cut + 1))), beta_k)  # of a row's link to each b
-    total = 0.0
-    # b of rows 1, ..., Ly - 1 as multisets; that of row 0 is 0.
-    for values in combinations_with_replacement(range(2 * cut + 1), Ly - 1):
-        n = np.bincount(values, minlength=2 * cut + 1)
-        ways = factorial(Ly - 1) / np.prod(factorial(n))
-        n[cut] += 1
-        total += ways * np.prod(weights**n, 1).sum() ** Lx
+    # b of rows 1, ..., Ly - 1 as multisets, a row of n for each: how often every value occurs. That of row 0 is 0.
+    values = np.array(list(combinations_with_replacement(range(2 * cut + 1), Ly - 1)))
+    n = (values[:, :, None] == np.arange(2 * cut + 1)).sum(1)
+    ways = factorial(Ly - 1) / np.prod(factorial(n), 1)
+    n[:, cut] += 1
+    total = ways @ np.prod(weights ** n[:, None], 2).sum(1) ** Lx
     return float(np.log(total) + Lx * Ly * beta_k)
 
 
@@ -180,6 +179,7 @@ def ring_exchange(Lx: int, Ly: int, beta_k: float, cut: int = 0) -> dict[str, fl
     return {"log_partition": log_z[0] + N * np.log(2 * np.pi), "energy": -slope / N}
 
 
+@lru_cache
 def torus(model: Model, beta: float, points: int = 24) -> dict[str, float]:
     """Exact values of any model on the 2x2 lattice, by integrating all angles on a grid.
 

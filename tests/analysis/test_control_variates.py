@@ -62,8 +62,15 @@ def test_useless_knowledge_changes_nothing():
         assert row["energy"].error == pytest.approx(plain.error, rel=1e-3)
 
 
-@pytest.mark.parametrize("error", [1e-9, 0.01])
-@pytest.mark.parametrize("thin", [None, 1], ids=("spaced", "correlated"))
+@pytest.mark.parametrize(
+    ("thin", "error"),
+    [
+        pytest.param(None, 1e-9, id="spaced, exact"),
+        pytest.param(1, 0.01, id="correlated, estimated"),
+        pytest.param(1, 1e-9, id="correlated, exact", marks=pytest.mark.slow),
+        pytest.param(None, 0.01, id="spaced, estimated", marks=pytest.mark.slow),
+    ],
+)
 def test_errors_are_those_of_repeated_runs(thin, error):
     runs, truth, rng = 100, exact(), np.random.default_rng(2)
     E = draw(300, chains=4 * runs, seed=3, thin=thin).reshape(len(TEMPERATURES), runs, 4, 300)

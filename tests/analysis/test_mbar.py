@@ -1,6 +1,7 @@
 """The multistate acceptance ratio against pymbar, closed forms and repeated runs."""
 
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -60,12 +61,16 @@ def test_faster_than_pymbar(pymbar):
     assert ours < time.perf_counter() - start
 
 
-def pulls(shape, *, memory=0.0, runs=200, between=(1.0, 0.8)):
+@cache
+def repeated(shape, memory, runs=200):
     rng = np.random.default_rng(3)
+    return [reweighting(energies(rng, shape, memory=memory), blocks=2) for _ in range(runs)]
+
+
+def pulls(shape, *, memory=0.0, between=(1.0, 0.8)):
     first, second = between
     exact = log_z(first) - log_z(second)
-    runs = [reweighting(energies(rng, shape, memory=memory), blocks=2) for _ in range(runs)]
-    found = [run.free_energy_difference(*between) for run in runs]
+    found = [run.free_energy_difference(*between) for run in repeated(shape, memory)]
     return np.array([(each.value - exact) / each.error for each in found]), found
 
 

@@ -85,7 +85,8 @@ def test_the_error_is_that_of_repeated_runs():
 
 def test_peak_of_the_specific_heat(ladder):
     peak = ladder.peak("specific_heat")
-    fine = ladder.curve("specific_heat", np.linspace(0.9, 1.6, 141))
+    near = peak.temperature + np.linspace(-0.03, 0.03, 13)
+    fine = ladder.curve("specific_heat", [*np.linspace(0.9, 1.6, 15), *near])
     assert peak.value == pytest.approx(fine.value.max(), rel=1e-4)
     assert abs(peak.temperature - fine.temperature[fine.value.argmax()]) < 0.01
     assert 0 < peak.temperature_error < 0.05

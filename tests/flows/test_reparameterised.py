@@ -71,8 +71,16 @@ def test_gradients_of_realnvp_are_those_of_finite_differences():
         assert float(values[0] - values[1]) / 2e-5 == pytest.approx(float(parameter.grad.view(-1)[k]), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["spline", "spline:uniform"])
-@pytest.mark.parametrize("model", [XY(), ExtendedXY(1.0, 0.5)], ids=["xy", "exy"])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("spline", ExtendedXY(1.0, 0.5)),
+        ("spline:uniform", XY()),
+        pytest.param("spline", XY(), marks=pytest.mark.slow),
+        pytest.param("spline:uniform", ExtendedXY(1.0, 0.5), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_gradients_of_the_spline_flow_are_those_of_the_expectation(name, model):
     """Along a random direction, against the score function; draws without their motion would have no gradient at all.
 
