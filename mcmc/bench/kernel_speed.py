@@ -27,6 +27,7 @@ from mcmc.sampling.moves import (
 )
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler, Update
+from mcmc.sampling.strip_layout import choose_strips
 
 BETA = 1.1199
 """Inverse temperature of every measurement: the Kosterlitz-Thouless point of XY (Hasenbusch 2005)."""
@@ -122,9 +123,9 @@ def _rate(advance: Callable[[int], Any], updates: float, seconds: float) -> floa
     return updates * n / best / 1e6
 
 
-def _replicas(model: Model, size: int, count: int, threads: int) -> Replicas:
+def _replicas(model: Model, size: int, count: int, threads: int, strips: int = 1) -> Replicas:
     keys = np.array([rng.key(1, 0, c) for c in range(count)])
-    r = Replicas(model, Lattice(size, size), np.full(count, BETA), keys, threads=threads)
+    r = Replicas(model, Lattice(size, size), np.full(count, BETA), keys, threads=threads, strips=strips)
     r.advance(Sampler((HeatBath(), Update(OverRelaxation(), times=2))), 20)
     return r
 
@@ -175,7 +176,7 @@ def _two_cores(pair: list[Replicas], sampler: Sampler, seconds: float) -> float:
 
 
 def costs(sizes: tuple[int, ...] = (16, 64), *, steps: int = 2000, chains: int = 16) -> Iterator[Cost]:
-    """Measure autocorrelation times at `BETA`, and what an independent draw costs.
+    """Measure autocorrelation times at `BETA`, and what an independent draw costs; lattices are cut as by `generate`.
 
     Args:
         sizes: sides of the square lattices.
@@ -184,7 +185,7 @@ def costs(sizes: tuple[int, ...] = (16, 64), *, steps: int = 2000, chains: int =
     """
     for size in sizes:
         for model, name in CHAINS:
-            r = _replicas(model, size, chains, 1)
+            r = _replicas(model, size, chains, 1, choose_strips(Lattice(size, size), chains))
             r.tuned = {Metropolis.name: np.full(chains, 0.45), Wolff.name: np.full(chains, 3)}
             sampler = SAMPLERS[name]
             r.advance(sampler, steps // 10 + size)

@@ -3,8 +3,8 @@
 An independent value costs 2 tau steps. ``python -m mcmc.bench.mix_costs`` measured the autocorrelation times and the
 time of steps below (Intel Xeon with AVX-512, two cores, 2026-11-26 and 27). The times of steps are those of an
 otherwise idle machine. Autocorrelation times are of single runs, good to some 20 %: those of the magnetisation at
-L = 64, T = 0.9, which scattered between 4.3 and 6.1 from run to run, are means over several runs; L = 256 had 4 chains
-a temperature. Between sizes and temperatures logarithms are interpolated, beyond the largest size extrapolated.
+L = 64, T = 0.9, which scattered between 4.3 and 6.1 from run to run, are means over several runs; L = 256 had 4 or 6
+chains a temperature. Between sizes and temperatures logarithms are interpolated, beyond the largest size extrapolated.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ TEMPERATURES = (0.5, 0.9, 1.1, 1.5)
 """Of the table, in units of the coupling."""
 CLUSTERS_EVERY = 4
 """Steps of ``auto_clusters`` from one update of all clusters to the next."""
-UPDATES_OF_CLUSTERS = {"auto": 0.0, "auto_clusters": 1 / CLUSTERS_EVERY, "auto_clusters_every_step": 1.0}
-"""By sampler, how often a step updates all clusters."""
-CANDIDATES = tuple(UPDATES_OF_CLUSTERS)
+CANDIDATES = ("auto", "auto_clusters", "auto_clusters_every_step")
 """Names of samplers that ``auto`` may be; clusters alone do not mix where it is cold, and cost more."""
 
 
@@ -35,48 +33,59 @@ class Costs(NamedTuple):
     """What was measured on lattices of one size."""
 
     local: float
-    """Nanoseconds a site of a step of local moves, vectors full."""
+    """Nanoseconds a site of a step of ``auto``'s local moves, vectors full."""
+    reflecting: float
+    """The same of the local moves of ``auto_clusters_every_step``, most of which are over-relaxations."""
     clusters: float
     """Nanoseconds a site that one update of all clusters adds to a step."""
     taus: dict[str, tuple[Taus, ...]]
     """By sampler, at each of `TEMPERATURES`."""
 
+    def step(self, sampler: str, fill: float) -> float:
+        """Nanoseconds a site of a step; for ``fill`` see `costs`."""
+        every = {"auto": 0.0, "auto_clusters": 1 / CLUSTERS_EVERY}.get(sampler)
+        return self.reflecting / fill + self.clusters if every is None else self.local / fill + every * self.clusters
+
 
 COSTS = {
     16: Costs(
-        12.7,
-        17.8,
+        11.6,
+        11.3,
+        12.3,
         {
             "auto": (Taus(1.1, 1.1), Taus(1.5, 1.4), Taus(3.0, 3.0), Taus(1.3, 0.8)),
             "auto_clusters": (Taus(1.0, 1.1), Taus(1.4, 1.1), Taus(2.5, 2.5), Taus(1.1, 0.8)),
-            "auto_clusters_every_step": (Taus(0.9, 0.9), Taus(1.1, 1.0), Taus(2.2, 1.9), Taus(0.9, 0.7)),
+            "auto_clusters_every_step": (Taus(1.1, 2.0), Taus(1.3, 1.3), Taus(1.9, 1.5), Taus(1.0, 0.6)),
         },
     ),
     64: Costs(
-        9.3,
-        6.0,
+        9.7,
+        11.4,
+        7.4,
         {
             "auto": (Taus(1.2, 2.5), Taus(1.9, 4.8), Taus(3.2, 6.6), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 2.1), Taus(1.6, 2.9), Taus(2.7, 3.8), Taus(1.2, 0.7)),
-            "auto_clusters_every_step": (Taus(1.0, 2.0), Taus(1.4, 1.6), Taus(1.9, 1.6), Taus(1.0, 0.6)),
+            "auto_clusters_every_step": (Taus(1.0, 1.0), Taus(1.3, 1.0), Taus(1.8, 1.1), Taus(1.0, 0.5)),
         },
     ),
     128: Costs(
-        9.1,
-        5.8,
+        8.6,
+        10.2,
+        6.2,
         {
             "auto": (Taus(1.1, 8.2), Taus(1.9, 14.1), Taus(2.9, 6.5), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.1, 5.0), Taus(1.8, 5.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
-            "auto_clusters_every_step": (Taus(1.0, 2.9), Taus(1.4, 2.6), Taus(1.7, 1.4), Taus(1.0, 0.6)),
+            "auto_clusters_every_step": (Taus(1.0, 1.2), Taus(1.4, 1.3), Taus(1.7, 0.9), Taus(1.0, 0.5)),
         },
     ),
     256: Costs(
-        8.6,
-        7.8,
+        8.8,
+        11.5,
+        8.0,
         {
             "auto": (Taus(1.3, 35.0), Taus(1.9, 27.5), Taus(2.9, 7.1), Taus(1.3, 0.7)),
             "auto_clusters": (Taus(1.2, 9.7), Taus(1.8, 10.1), Taus(2.4, 3.3), Taus(1.2, 0.7)),
-            "auto_clusters_every_step": (Taus(1.0, 4.2), Taus(1.4, 2.8), Taus(1.8, 1.1), Taus(0.9, 0.6)),
+            "auto_clusters_every_step": (Taus(1.0, 1.7), Taus(1.3, 1.8), Taus(2.0, 0.9), Taus(0.9, 0.5)),
         },
     ),
 }
@@ -110,7 +119,7 @@ def costs(sampler: str, size: float, temperature: float, fill: float = 1.0) -> t
     x = max(0.0, float(np.log(size / sizes[below]) / np.log(sizes[below + 1] / sizes[below])))
     energy, magnetization = 2 * np.exp(logs[below] + x * (logs[below + 1] - logs[below]))
     known = COSTS[min(sizes, key=lambda each: abs(np.log(size / each)))]
-    step = known.local / fill + known.clusters * UPDATES_OF_CLUSTERS[sampler]
+    step = known.step(sampler, fill)
     return float(energy * step), float(magnetization * step)
 
 

@@ -19,9 +19,9 @@ Intel Xeon with AVX-512 that others used too, 2026-11-26; short single runs, unc
     heat bath, 3 over-relaxations, swendsen_wang  95 / 88     566 / 618    3220 / 3235
 
 These figures are older than the vectors of `mcmc.kernels.swendsen_wang`, by which clusters take a third of the time.
-Now ``auto_clusters_every_step``, the local moves and an update of all clusters in every step, keeps the best of both:
+Now ``auto_clusters_every_step``, heat bath, ten over-relaxations and an update of all clusters, keeps the best of both:
 its autocorrelation times hardly grow with the lattice. `mcmc.sampling.mixes` has the table, also of ``auto_clusters``,
-clusters in every fourth step.
+the local moves of ``auto`` with clusters in every fourth step.
 
 In three dimensions clusters pay later: processor time in microseconds for an independent energy / m^2 / second-moment
 length of one chain (`python -m mcmc.bench.cube_costs`, same machine; good to some 20 %), by heat bath and 3
@@ -33,6 +33,17 @@ over-relaxations alone, with a Wolff cluster in every fourth step, and in every 
     2.2  32    16928 / 25245 / 9020    14651 / 21727 / 7157    23694 / 29989 / 11868
     1.2  16    111 / 264 / 379         396 / 973 / 1368        875 / 1810 / 2789
     1.2  32    1035 / 4639 / 9840      2941 / 13192 / 25147
+
+Models that are a table of bonds: processor nanoseconds a site for an independent energy / m^2, or chirality squared
+where one is named (16 chains, a busy machine, 2026-11-27; compare within a row):
+
+    over-relaxations after a heat bath          1             3             9            3, and Wolff
+    triangular, T = 1.45, L = 32                              83 / 196      117 / 307    623 / 636
+    fully frustrated, chirality, T = 0.455, 32  2103 / 3922   1299 / 2067   771 / 1144
+    triangular J = -1, chirality, T = 0.52, 36  3407 / 5390   3307 / 5891   2955 / 4641
+    3D XY, T = 2.2, L = 16                                    205 / 232     271 / 247
+
+So there are nine where the model is frustrated, and three elsewhere; clusters pay on large lattices only.
 
 Lines matter most where ring exchange is strong or frustrates: at L = 16 they bring tau(m^2) from 27 to 7.2 at K = 3,
 from 61 to 18 at K = 10, and tau(E) from more than 1000 to 24 at K = -2. Energies forget in a time that grows as the
@@ -79,8 +90,8 @@ LEAST_NUMBERS = 8
 """Random moves that every step owns at least."""
 SYMMETRY_EVERY = 8
 """Steps of ``auto`` from one symmetry move to the next, which takes as long as four steps and leaves the energy."""
-CLUSTERS_FROM = 40**3
-"""Sites from which on ``auto`` grows clusters in three dimensions."""
+CLUSTERS_FROM = {2: 80**2, 3: 40**3}
+"""Sites from which on ``auto`` grows clusters by a table of bonds, by dimensions."""
 
 
 class Update(NamedTuple):
@@ -313,7 +324,12 @@ SAMPLERS.register(
     "auto_clusters",
     Sampler((*_LOCAL, Update(SwendsenWang(), every=CLUSTERS_EVERY)), spacing=2.5, thermalisation=10),
 )
-SAMPLERS.register("auto_clusters_every_step", Sampler((*_LOCAL, SwendsenWang()), spacing=1.25, thermalisation=10))
+SAMPLERS.register(
+    "auto_clusters_every_step",
+    Sampler(
+        (HeatBath(), Update(OverRelaxation(), times=10), *_windings(), SwendsenWang()), spacing=1.25, thermalisation=10
+    ),
+)
 SAMPLERS.register("metropolis", Sampler((Metropolis(), *_windings()), spacing=30.0, thermalisation=200))
 SAMPLERS.register("heat_bath", Sampler((HeatBath(), *_windings())))
 SAMPLERS.register(
@@ -361,11 +377,13 @@ def _automatic(model: Model, lattice: Lattice) -> Sampler:
     elif HeatBath().obstacle(model, lattice):
         moves.append(Update(Metropolis(), times=2))
     else:
-        moves += [HeatBath(), Update(OverRelaxation(), times=3)]
+        frustrated = model.rotation and not model.ferromagnetic
+        moves += [HeatBath(), Update(OverRelaxation(), times=9 if frustrated else 3)]
     if model.ferromagnetic and not Wolff().obstacle(model, lattice):
-        if HeatBath().obstacle(model, lattice) or model.dimensions == 2:
+        small = CLUSTERS_FROM[model.dimensions] > lattice.N
+        if HeatBath().obstacle(model, lattice) or not (small or model.dimensions == 3):
             moves.append(Wolff())
-        elif lattice.N >= CLUSTERS_FROM:
+        elif not small:
             moves.append(Update(Wolff(), every=CLUSTERS_EVERY))
     if not model.ferromagnetic and not Symmetry().obstacle(model, lattice):
         # What the energy leaves open must not depend on where a chain began.

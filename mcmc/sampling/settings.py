@@ -141,11 +141,14 @@ class Settings:
         return chains_at_no_cost(self.lattice, len(self.temperatures), chains, cut=cut)
 
     def _automatic(self, fill: float) -> str:
-        """What ``auto`` is: `mcmc.sampling.mixes` knows XY ferromagnets on rectangles."""
-        square = self.model.square
-        if square is None or square.J <= 0 or square.K:
+        """What ``auto`` is: `mcmc.sampling.mixes` knows XY ferromagnets on rectangles.
+
+        By turning every other spin an antiferromagnet becomes one, where all sides are even.
+        """
+        square, odd = self.model.square, any(side % 2 for side in self.lattice.shape)
+        if square is None or square.K or not square.J or (square.J < 0 and odd):
             return "auto"
-        return cheapest(math.sqrt(self.lattice.N), [T / square.J for T in self.temperatures], fill)
+        return cheapest(math.sqrt(self.lattice.N), [T / abs(square.J) for T in self.temperatures], fill)
 
     def part(self, temperatures: range, chains: range) -> Settings:
         """A rectangle of temperatures x chains of this run; it draws the same numbers as it does within the whole.

@@ -23,7 +23,8 @@ def run(side, temperatures=(0.9,), model=None, **changes):
         (run(256, (1.8,), XY(2.0)), "auto_clusters_every_step"),
         (run(256, (0.05, 0.1)), "auto"),  # spin waves need no clusters
         (run(256, model=ExtendedXY()), "auto"),  # there are none
-        (run(256, model=XY(-1.0)), "auto"),
+        (run(256, (1.8,), XY(-2.0)), "auto_clusters_every_step"),  # an antiferromagnet is one with other spins turned
+        (run(255, model=XY(-1.0)), "auto"),  # but for odd sides
         (run(256, sampler="heat_bath"), "heat_bath"),
         (run(256, streams=2), "auto"),  # a choice that was made
     ],

@@ -153,6 +153,16 @@ def test_auto_grows_clusters_in_large_cubes_alone():
     assert moves(40) == ("heat_bath", "over_relaxation", "wolff")
 
 
+def test_auto_takes_moves_by_a_models_frustration_and_size():
+    def updates(model, L):
+        return {update.move.name: update.times for update in find_sampler("auto", model, Lattice(L, L)).updates}
+
+    assert updates(presets.triangular(), 48) == {"heat_bath": 1, "over_relaxation": 3}
+    assert updates(presets.triangular(), 96) == {"heat_bath": 1, "over_relaxation": 3, "wolff": 1}
+    for model in (presets.triangular(-1.0), presets.fully_frustrated(48)):
+        assert updates(model, 48) == {"heat_bath": 1, "over_relaxation": 9, "symmetry": 1}
+
+
 def test_auto_mixes_where_ring_exchange_is_far_stronger_than_the_rest():
     """K = 50 at T = 0.5: single spins hardly move, rows and columns do. Another K is told apart."""
     how = {"size": 6, "temperatures": [0.5], "draws": 300, "chains": 8, "seed": 3}
