@@ -42,6 +42,9 @@ where one is named (16 chains, a busy machine, 2026-11-27; compare within a row)
     fully frustrated, chirality, T = 0.455, 32  2103 / 3922   1299 / 2067   771 / 1144
     triangular J = -1, chirality, T = 0.52, 36  3407 / 5390   3307 / 5891   2955 / 4641
     3D XY, T = 2.2, L = 16                                    205 / 232     271 / 247
+    3D XY, T = 2.2, L = 32                                    890 / 1252    906 / 984
+    generalised XY, delta = 0.5, T = 0.7, L = 32, by two sweeps of Metropolis instead
+                                                              483 / 1567                  2885 / 3674
 
 So there are nine where the model is frustrated, and three elsewhere; clusters pay on large lattices only.
 
@@ -92,6 +95,8 @@ SYMMETRY_EVERY = 8
 """Steps of ``auto`` from one symmetry move to the next, which takes as long as four steps and leaves the energy."""
 CLUSTERS_FROM = {2: 80**2, 3: 40**3}
 """Sites from which on ``auto`` grows clusters by a table of bonds, by dimensions."""
+CLUSTERS_BESIDE_METROPOLIS_FROM = 48**2
+"""The same where there is no heat bath."""
 
 
 class Update(NamedTuple):
@@ -380,11 +385,10 @@ def _automatic(model: Model, lattice: Lattice) -> Sampler:
         frustrated = model.rotation and not model.ferromagnetic
         moves += [HeatBath(), Update(OverRelaxation(), times=9 if frustrated else 3)]
     if model.ferromagnetic and not Wolff().obstacle(model, lattice):
-        small = CLUSTERS_FROM[model.dimensions] > lattice.N
-        if HeatBath().obstacle(model, lattice) or not (small or model.dimensions == 3):
-            moves.append(Wolff())
-        elif not small:
-            moves.append(Update(Wolff(), every=CLUSTERS_EVERY))
+        slow = bool(HeatBath().obstacle(model, lattice))
+        if (CLUSTERS_BESIDE_METROPOLIS_FROM if slow else CLUSTERS_FROM[model.dimensions]) <= lattice.N:
+            every = 1 if slow or model.dimensions == 2 else CLUSTERS_EVERY
+            moves.append(Update(Wolff(), every=every))
     if not model.ferromagnetic and not Symmetry().obstacle(model, lattice):
         # What the energy leaves open must not depend on where a chain began.
         moves.append(Update(Symmetry(), every=SYMMETRY_EVERY))

@@ -159,6 +159,8 @@ def test_auto_takes_moves_by_a_models_frustration_and_size():
 
     assert updates(presets.triangular(), 48) == {"heat_bath": 1, "over_relaxation": 3}
     assert updates(presets.triangular(), 96) == {"heat_bath": 1, "over_relaxation": 3, "wolff": 1}
+    assert updates(presets.generalised_xy(), 32) == {"metropolis": 2}
+    assert updates(presets.generalised_xy(), 48) == {"metropolis": 2, "wolff": 1}
     for model in (presets.triangular(-1.0), presets.fully_frustrated(48)):
         assert updates(model, 48) == {"heat_bath": 1, "over_relaxation": 9, "symmetry": 1}
 
