@@ -16,7 +16,7 @@ from mcmc.models.lattice import Lattice
 from mcmc.models.presets import Model, model_from_name, require_known
 from mcmc.models.temperatures import as_temperatures
 from mcmc.runtime.arguments import whole_number
-from mcmc.sampling.mixes import cheapest
+from mcmc.sampling.mixes import MANY_REFLECTIONS_FROM, cheapest
 from mcmc.sampling.replicas import lowest_temperature, too_cold
 from mcmc.sampling.samplers import Sampler, find_sampler
 from mcmc.sampling.streams import DESCRIPTIONS, LATEST
@@ -146,6 +146,8 @@ class Settings:
         By turning every other spin an antiferromagnet becomes one, where all sides are even.
         """
         square, odd = self.model.square, any(side % 2 for side in self.lattice.shape)
+        if square is not None and square.K > 0 and self.lattice.N >= MANY_REFLECTIONS_FROM:
+            return "auto_over_relaxation"
         if square is None or square.K or not square.J or (square.J < 0 and odd):
             return "auto"
         return cheapest(math.sqrt(self.lattice.N), [T / abs(square.J) for T in self.temperatures], fill)

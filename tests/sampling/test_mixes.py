@@ -22,7 +22,10 @@ def run(side, temperatures=(0.9,), model=None, **changes):
         (run(256), "auto_clusters_every_step"),
         (run(256, (1.8,), XY(2.0)), "auto_clusters_every_step"),
         (run(256, (0.05, 0.1)), "auto"),  # spin waves need no clusters
-        (run(256, model=ExtendedXY()), "auto"),  # there are none
+        (run(256, model=ExtendedXY()), "auto_over_relaxation"),  # there are none
+        (run(32, model=ExtendedXY()), "auto"),
+        (run(256, model=ExtendedXY(1.0, -0.5)), "auto"),
+        (run(64), "auto_over_relaxation"),
         (run(256, (1.8,), XY(-2.0)), "auto_clusters_every_step"),  # an antiferromagnet is one with other spins turned
         (run(255, model=XY(-1.0)), "auto"),  # but for odd sides
         (run(256, sampler="heat_bath"), "heat_bath"),
