@@ -48,10 +48,10 @@ where one is named (16 chains, a busy machine, 2026-11-27; compare within a row)
 
 So there are nine where the model is frustrated, and three elsewhere; clusters pay on large lattices only.
 
-On larger lattices ``auto_over_relaxation`` is cheaper than ``auto``: ten over-relaxations move spin waves far, and turned
-lines disturb them, so that these are left to every eighth step. EXY, K = 1, T = 1.13, tau of energy, m^2 and the squared
-current at L = 64: 1.6, 9.7 and 12 steps by ``auto``; 1.8, 1.5 and 1.7 by ``auto_over_relaxation``, in steps that take 1.2
-times as long. At L = 32 both cost the same.
+On larger lattices ``auto_over_relaxation`` is cheaper than ``auto``: ten over-relaxations move spin waves far, and
+turned lines disturb them, so that these are left to every eighth step. EXY, K = 1, T = 1.13, tau of energy, m^2 and
+the squared current at L = 64: 1.6, 9.7 and 12 steps by ``auto``; 1.8, 1.5 and 1.7 by ``auto_over_relaxation``, in
+steps that take 1.2 times as long. At L = 32 both cost the same.
 
 Lines matter most where ring exchange is strong or frustrates: at L = 16 they bring tau(m^2) from 27 to 7.2 at K = 3,
 from 61 to 18 at K = 10, and tau(E) from more than 1000 to 24 at K = -2. Energies forget in a time that grows as the
