@@ -268,7 +268,7 @@ class Multiscale(Flow):
         """
         temperature, recorded = self.reduced(temperature), torch.is_grad_enabled()
         pieces = self._pieces(theta, temperature)
-        end = self.depths if theta.requires_grad else max(first, self._trained)
+        end = self.depths if theta.requires_grad else max(first, self.trained)
 
         def density(theta: Tensor, temperature: Tensor) -> Tensor:
             with torch.set_grad_enabled(recorded and theta.requires_grad):
@@ -286,10 +286,23 @@ class Multiscale(Flow):
         return torch.cat(in_threads([partial(density, *piece) for piece in pieces]))
 
     @property
-    def _trained(self) -> int:
+    def trained(self) -> int:
         """How many of the groups, the coarsest first, have nets of which gradients are recorded."""
         trained = [g for g, net in enumerate(self.conditioners) if any(each.requires_grad for each in net.parameters())]
         return trained[-1] + 1 if trained else 0
+
+    def log_prob_of_coarse(self, theta: Tensor, temperature: Any, end: int) -> Tensor:
+        """Log density of the groups before number ``end`` without the first uniform site, whatever the others are.
+
+        Args:
+            theta, temperature: see `Flow.log_prob`.
+            end: at least 1.
+
+        Returns:
+            float64 (n,).
+        """
+        T = self.reduced(self._temperatures(len(theta), temperature))
+        return self._log_density_of_groups(theta, T, 0, end)
 
     @torch.no_grad()
     def log_prob_by_group(self, theta: Tensor, temperature: Any) -> Tensor:

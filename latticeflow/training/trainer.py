@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from latticeflow.flows import Flow, Multiscale
 from latticeflow.flows.weights import acceptance_of_weights
+from latticeflow.training import coarse_draws
 from latticeflow.training.critic import Critic, PublishedCritic, clip_weights, critic_loss, slope
 from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.distributed import ALONE, Group
@@ -79,6 +80,7 @@ class Trainer:
         self.parameters = _trained(flow, self.settings.least_spacing or 1)
         self.optimiser = _optimiser(self.parameters, self.settings)
         self.generator, self.picker = torch.Generator(flow.device), torch.Generator()
+        self.coarse = _coarse_draws(flow, self.objective, reference)
         self.critic: Critic | PublishedCritic | None = None
         if self.objective.adversarial:
             self.critic = _critic(flow, self.settings, self.draws).to(flow.device)
@@ -128,12 +130,15 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Set the random streams and the rates of the next step."""
-        seed, other = key(self.settings.seed, self.group.rank, self.step_number)[:2].tolist()
-        self.generator.manual_seed(seed)
-        self.picker.manual_seed(other)
+        self._seed(self.step_number)
         rate = self.settings.rate(self.step_number, self.fraction)
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * rate
+
+    def _seed(self, step: int) -> None:
+        seed, other = key(self.settings.seed, self.group.rank, step)[:2].tolist()
+        self.generator.manual_seed(seed)
+        self.picker.manual_seed(other)
 
     def _gradients(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
         """Losses of flow and critic, and log weights, see `_losses`; the gradients, and the norm of the flow's."""
@@ -187,7 +192,12 @@ class Trainer:
             if weights.model:
                 terms["model"] = -log_w.mean() if self.reparameterised else score_function(log_q, log_w)
             log_w = log_w.detach()
-        if self.reference is not None and weights.needs_ensemble:
+        if self.coarse is not None and self.reference is not None:
+            self._add_draws()
+            theta, T, rest = self.coarse.batch(self.settings.batch_temperatures, self.draws, self.picker)
+            log_q = self.coarse.flow.log_prob_of_coarse(theta.flatten(0, 1), T.flatten(), self.coarse.end).view(T.shape)
+            terms["ensemble"] = score_function(log_q, rest - log_q)
+        elif self.reference is not None and weights.needs_ensemble:
             count, draws = self._batch(whole=bool(weights.nll or weights.ensemble or weights.adversarial))
             real, real_T = self.reference.batch(draws, self.picker, temperatures=count)
             self.reference_draws += draws
@@ -216,6 +226,18 @@ class Trainer:
                 else:
                     terms["adversarial"] = score_function(log_q, logsigmoid(logit))
         return self._weighted(terms, weights), of_critic, log_w
+
+    def _add_draws(self) -> None:
+        """New draws for the coarse groups, of the present step."""
+        assert self.coarse is not None
+        assert self.reference is not None
+        self.coarse.add(*self.reference.batch(self._read, self.picker))
+        self.reference_draws += self._read
+
+    @property
+    def _read(self) -> int:
+        """Draws of each temperature that a step reads."""
+        return self.draws if self.coarse is None else max(2, self.draws // 8)
 
     def _weighted(self, terms: dict[str, Tensor], weights: Objective) -> Tensor:
         """The loss, at this point of the training."""
@@ -277,7 +299,12 @@ class Trainer:
             self.flow.load_state_dict(state["flow"])
         if self.reference is not None and self.objective.needs_ensemble:
             self.reference_draws = state.get("reference_draws", self.step_number * self.draws)
-            self._skip_draws(self.reference_draws)
+            kept = 0 if self.coarse is None else min(self.step_number, coarse_draws.KEPT)
+            self._skip_draws(self.reference_draws - kept * self._read)
+            self.reference_draws -= kept * self._read
+            for step in range(self.step_number - kept, self.step_number):
+                self._seed(step)
+                self._add_draws()
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimiser.load_state_dict(state["critic_optimiser"])
@@ -285,8 +312,8 @@ class Trainer:
     def _skip_draws(self, draws: int) -> None:
         """Read past the reference draws of earlier steps."""
         assert self.reference is not None
-        for start in range(0, draws, self.draws):
-            self.reference.sample(min(self.draws, draws - start))
+        for start in range(0, draws, self._read):
+            self.reference.sample(min(self._read, draws - start))
 
 
 def _trained(flow: Flow, least_spacing: int) -> list[nn.Parameter]:
@@ -306,6 +333,14 @@ def _trained(flow: Flow, least_spacing: int) -> list[nn.Parameter]:
     for parameter in trained:
         parameter.requires_grad_(True)
     return trained
+
+
+def _coarse_draws(flow: Flow, objective: Objective, reference: object) -> coarse_draws.CoarseDraws | None:
+    """For a training of the coarse groups alone, by the variance of log w over draws that are read as it goes."""
+    alone = objective.ensemble and not (objective.needs_draws or objective.nll or objective.sites)
+    if not alone or not isinstance(flow, Multiscale) or not isinstance(reference, ReferenceDraws):
+        return None
+    return coarse_draws.CoarseDraws(flow, flow.trained) if flow.trained < flow.depths else None
 
 
 def _optimiser(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:

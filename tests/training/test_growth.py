@@ -8,14 +8,17 @@ import torch
 
 import latticeflow
 import mcmc
-from latticeflow.flows import build_flow, checkpoint, generalised_von_mises, multiscale
+from latticeflow.flows import Multiscale, build_flow, checkpoint, generalised_von_mises, multiscale
 from latticeflow.flows.transfer import enlarge
-from latticeflow.training import growth
+from latticeflow.training import coarse_draws, growth
+from latticeflow.training.data import ReferenceDraws
 from latticeflow.training.growth import lattices_to, shared
 from latticeflow.training.objectives import OBJECTIVES, SCHEDULES
+from latticeflow.training.trainer import Trainer
 from latticeflow.training.training_settings import TrainingSettings
 from mcmc import XY, ExtendedXY, InputError, Lattice
 from mcmc.runtime.stop import Stop
+from mcmc.storage.loader import Loader
 from tests.helpers import After
 
 TEMPERATURES = (0.5, 1.0, 2.0)
@@ -189,8 +192,10 @@ def test_density_and_gradients_are_the_same_whether_fine_groups_are_trained(monk
     assert not flow.log_prob(theta, T).requires_grad
 
 
-def test_large_lattices_train_their_coarse_groups(ensemble, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("kept", [2, 256])
+def test_large_lattices_train_their_coarse_groups(ensemble, tmp_path, monkeypatch, caplog, kept):
     monkeypatch.setattr(growth, "LARGE", 100)
+    monkeypatch.setattr(coarse_draws, "KEPT", kept)
     start = small(side=8)
     how = {"start": start, "steps": 6, "batch_draws": 2, "device": "cpu"}
     assert "ensemble_variance" not in str(latticeflow.train(ensemble, **how).history["training"])  # no trained nets
@@ -207,6 +212,27 @@ def test_large_lattices_train_their_coarse_groups(ensemble, tmp_path, monkeypatc
     # Who asks for an objective gets it, for all nets.
     asked = latticeflow.train(ensemble, objective="forward_kl", **how)
     assert asked.history["training"]["least_spacing"] is None
+
+
+def test_coarse_groups_learn_from_draws_evaluated_once(ensemble, monkeypatch):
+    """Their loss has the gradient of the variance of log w of whole draws; and only few of the draws are new."""
+    flow = small(side=16)
+    settings = TrainingSettings("ensemble_variance", least_spacing=8, steps=30, batch_draws=16)
+    draws = ReferenceDraws(Loader(ensemble, np.random.default_rng(0)).sample, ensemble.temperatures, model=XY())
+    trainer = Trainer(flow, settings, draws)
+    evaluated = []
+    right = Multiscale.log_prob
+    monkeypatch.setattr(
+        Multiscale, "log_prob", lambda self, theta, T: evaluated.append(len(theta)) or right(self, theta, T)
+    )
+    trainer.step()
+    trainer.step()
+    assert evaluated == [3 * 2] * 2
+    theta, T, rest = trainer.coarse.batch(3, 4, torch.Generator().manual_seed(1))
+    flat = theta.flatten(0, 1)
+    log_w = -flow.model.energy(flat) / T.flatten() - right(flow, flat, T.flatten()).detach()
+    known = log_w + flow.log_prob_of_coarse(flat, T.flatten(), trainer.coarse.end)
+    torch.testing.assert_close(rest.flatten(), known.detach(), rtol=0, atol=1e-3)
 
 
 def test_a_spacing_that_leaves_nothing_is_refused(ensemble):
