@@ -41,8 +41,6 @@ BRIDGE_CHAINS = 8
 WALKERS = {ANNEALED: 1, POPULATIONS: 32}
 """Walkers of each population."""
 ALL_WALKERS = 1024
-LEAST_EFFECTIVE = 100
-"""Single walkers that must carry the weight; the errors of fewer are too small, and stand as infinite."""
 CLASSICAL_SHARE = 0.5
 """Share of the bridge's time that classical chains get: their energies go into the entropy."""
 
@@ -278,10 +276,10 @@ def _annealed(
     tried = run(max(least, int(seconds / 10 / run(least)[1])))
     found, per_step = run(max(least, int(seconds / tried[1])))
     rows = []
-    of_walkers = zip(found.log_partition(), found.entropy(), found.effective(), strict=True)
-    for T, steps, (ln_z, s, effective) in zip(found.temperatures, found.steps, of_walkers, strict=True):
+    of_walkers = zip(found.log_partition(), found.entropy(), found.trusted(), strict=True)
+    for T, steps, (ln_z, s, trusted) in zip(found.temperatures, found.steps, of_walkers, strict=True):
         f, alone = -T / N * ln_z.value, float(steps * per_step)
-        error = float(T / N * ln_z.error) if walkers > 1 or effective >= LEAST_EFFECTIVE else math.inf
+        error = float(T / N * ln_z.error) if trusted else math.inf
         s_error = s.error if math.isfinite(error) else math.inf
         rows.append(FreeEnergyResult(system, method, float(T), float(f), error, s.value, s_error, 0.0, alone))
     total = rows[-1].seconds_alone

@@ -17,6 +17,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -37,8 +38,12 @@ from mcmc.sampling.moves import HeatBath
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import Sampler, find_sampler
 
+logger = logging.getLogger(__name__)
+
 LEAST_EFFECTIVE = 0.5
 """Effective walkers of a population, as a share, below which they are drawn anew."""
+LEAST_CARRYING = 100
+"""Populations that must carry the weight, or half of them if they are fewer than twice as many."""
 _RESAMPLING_STREAM = 2**31
 
 
@@ -67,8 +72,20 @@ class Annealed(NamedTuple):
         w = np.exp(self.log_weight - self.log_weight.max(1, keepdims=True))
         return np.asarray(w.sum(1) ** 2 / (w**2).sum(1))
 
+    def trusted(self) -> np.ndarray:
+        """Whether enough populations are `effective` for the errors to hold, (T,)."""
+        return np.asarray(self.effective() >= min(LEAST_CARRYING, self.log_weight.shape[1] / 2))
+
     def log_partition(self) -> list[Estimate]:
-        """ln Z at each temperature; too low where few populations are `effective`."""
+        """ln Z at each temperature; warns where it is not `trusted`: it may be too low by more than its error."""
+        if not self.trusted().all():
+            logger.warning(
+                "annealing: only %.0f of %d populations carry the weight at T = %g: ln Z may be too low by more than "
+                "its error; take more steps",
+                self.effective().min(),
+                self.log_weight.shape[1],
+                self.temperatures[self.effective().argmin()],
+            )
         return [log_partition(each) for each in self.log_weight]
 
     def entropy(self) -> list[Estimate]:

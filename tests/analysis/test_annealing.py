@@ -126,10 +126,18 @@ def test_bad_input():
         anneal(XY(), Lattice(2, 2), [1.0], steps=5, sampler="metropolis")
 
 
-def test_effective_populations_tell_too_short_runs():
-    """A cold lattice reached in a few steps: few walkers carry the weight, and ln Z is too low by many errors."""
-    exact_z = oracle.exact(XY(), 4, 4, 2.0)["log_partition"]
-    short, long = (anneal(XY(), Lattice(4, 4), [0.5], steps=steps, populations=256, seed=2) for steps in (6, 200))
-    assert short.effective()[0] < 30 < 150 < long.effective()[0]
+@pytest.mark.parametrize(("populations", "walkers", "few", "many"), [(256, 1, 6, 200), (32, 32, 4, 40)])
+def test_effective_populations_tell_too_short_runs(populations, walkers, few, many, caplog):
+    """A cold lattice reached in a few steps: few populations carry the weight, and ln Z is too low by many errors."""
+    exact = oracle.exact(XY(), 4, 4, 2.0)["log_partition"]
+    short, long = (
+        anneal(XY(), Lattice(4, 4), [0.5], steps=steps, populations=populations, walkers=walkers, seed=2)
+        for steps in (few, many)
+    )
+    assert short.effective()[0] < populations / 4 < populations / 2 < long.effective()[0]
+    assert (short.trusted().tolist(), long.trusted().tolist()) == ([False], [True])
     found = long.log_partition()[0]
-    assert abs(found.value - exact_z) < 5 * found.error
+    assert abs(found.value - exact) < 5 * found.error
+    assert not caplog.text
+    short.log_partition()
+    assert f"of {populations} populations carry the weight at T = 0.5" in caplog.text
