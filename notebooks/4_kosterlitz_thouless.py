@@ -7,7 +7,7 @@
 # the correction that mends it.
 #
 # The tables come from `python notebooks/transition.py`, about seven minutes of one core or four of two, which measures
-# 3.6 million configurations without keeping them:
+# 3.6 million configurations without keeping them; they lie in `tables/` beside this notebook:
 
 # %%
 # %matplotlib inline

@@ -42,7 +42,7 @@ for label, K in (("K = 0", 0.0), ("K = 1", 1.0)):
 # ## The transition line
 #
 # The transition stays of Kosterlitz-Thouless type, so the fit of [the previous notebook](4_kosterlitz_thouless.ipynb)
-# applies. The tables are made by
+# applies. The tables, in `tables/` beside this notebook, are made by
 #
 #     python notebooks/transition.py                                            (K = 0)
 #     python notebooks/transition.py --K 0.25 --sizes 8 16 32 --effort 0.4      (and 0.5, and 1)

@@ -98,7 +98,7 @@ measure(forgetful, target)._asdict()
 # that of a critic; a critic whose slope is penalised at the target's draws (R1), so that it acts from afar; and a
 # reverse KL that rises from 40 to 90 % of the training, while its target is sharpened from a broad one: first the
 # critic spreads the flow, then the reverse KL sharpens what is there. After 2,000 updates, means over five seeds with
-# the standard deviation over seeds in brackets:
+# the standard deviation over seeds in brackets (tables that are read lie in `tables/` beside this notebook):
 
 # %%
 print(f"{'':90}{'kept':>8}{'weight KL':>11}{'NLL':>13}{'ESS fwd':>10}")

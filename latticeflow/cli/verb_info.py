@@ -72,8 +72,9 @@ def _flow(path: Path, as_json: bool) -> Any:
             "metadata": metadata,
         }
     state = "ready to use" if training is None else "training is not finished: go on with train --resume"
-    made = f"{metadata.get('created', '')} by {metadata.get('command', 'an unknown command')}"
-    return f"{path}: latticeflow flow, {size}, {state}\n{flow!r}\n  made          {made}"
+    made = [f"{word} {metadata[name]}" for name, word in (("created", "on"), ("command", "by")) if metadata.get(name)]
+    line = f"\n  made {' '.join(made)}" if made else ""
+    return f"{path}: latticeflow flow, {size}, {state}\n{flow!r}{line}"
 
 
 def describe(ensemble: Ensemble) -> dict[str, Any]:
