@@ -120,8 +120,8 @@ figure
 # sizes cross near $T_{KT} = 0.893$ and near $2 T_{KT}$, where the replicas glued together order (Iaconis, Inglis,
 # Kallin, Melko, arXiv:1210.2403). Antiperiodic boundaries force a domain wall, which below the transition costs
 # $\frac{\pi^2}{2} \Upsilon$ at any size, and above it nothing. Both come from annealing
-# (`mcmc.analysis.free_energy_differences`); `python notebooks/mutual_information.py` made the table, in `tables/` beside
-# this notebook.
+# (`mcmc.analysis.free_energy_differences`); `python notebooks/mutual_information.py` made the table, which lies in
+# `tables/` beside this notebook.
 
 # %%
 import json
