@@ -16,36 +16,49 @@ from numba.core import cgutils
 from numba.core.typing import signature
 from numba.extending import intrinsic
 
+from mcmc.kernels import CHECKED
+from mcmc.kernels.compilation import KernelCompiler, PartCompiler
 from mcmc.runtime.compiler import announce_compilation, require_compiler
 
 require_compiler()
 announce_compilation("mcmc.kernels")
 
 _njit: Any = njit  # whose annotations do not know all of its options
-INLINED: Any = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Options of a function that only compiled code calls, a part of its callers. It takes lanes or pointers, which Python
-cannot give."""
+
+
+_PLAIN: Any = {"no_cfunc_wrapper": True, "_nrt": CHECKED}
+"""Options of all functions that make no arrays, which need no counts of the references to them."""
+PART: Any = {"pipeline_class": PartCompiler, "no_cpython_wrapper": True, **_PLAIN}
+"""Options of a function that only compiled code calls, a part of its callers. It may take lanes or pointers, which
+Python cannot give."""
+INLINED: Any = {"forceinline": True, **PART}
+"""Options of one that all its callers take in."""
+
+
+def part(function: Callable) -> Any:
+    """Compile a function together with those that call it; see `PART`."""
+    return _njit(**PART)(function)
 
 
 def helper(function: Callable) -> Any:
     """Compile a function into those that call it; see `INLINED`."""
-    return _njit(cache=True, **INLINED)(function)
+    return _njit(**INLINED)(function)
 
 
 def entry(function: Callable) -> Any:
-    """Compile a function that Python calls; it does not hold Python's lock."""
-    return _njit(cache=True, nogil=True, no_cfunc_wrapper=True)(function)
+    """Compile a function that Python calls, and that makes no arrays; it does not hold Python's lock."""
+    return _njit(cache=True, nogil=True, pipeline_class=KernelCompiler, **_PLAIN)(function)
 
 
 class Kernel:
     """A function of a `BlockArrays` and a tuple of further arguments that `Caller` calls by its address.
 
     Args:
-        function: what to compile; it returns nothing.
+        function: what to compile; it returns nothing, and makes no arrays.
     """
 
     def __init__(self, function: Callable):
-        self.dispatcher = _njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+        self.dispatcher = _njit(cache=True, no_cpython_wrapper=True, pipeline_class=KernelCompiler, **_PLAIN)(function)
 
 
 class Caller:

@@ -84,6 +84,9 @@ def _operator(symbol: Callable, emits: dict[Lanes, Callable], arity: int = 2, re
             for kind in args:
                 if kind in emits and len(args) == arity:
                     return signature(result or kind, *[kind] * arity)
+            # What numba would find too, after it had tried some dozens of other meanings of the symbol.
+            if args == (types.int64,) * 2 and symbol is not operator.truediv:
+                return signature(types.boolean if result else types.int64, *args)
             return None
 
     infer_global(symbol)(Template)
@@ -388,6 +391,19 @@ def _store(typing: Any, base: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def _section(typing: Any, base: Any, start: Any, kind: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.bitcast(builder.gep(args[0], [args[1]]), context.get_value_type(sig.return_type))
+
+    return types.CPointer(kind.dtype)(base, types.intp, kind), emit
+
+
+@helper
+def _checked_section(array: Any, start: Any, kind: Any) -> Any:
+    return array[start : start + (len(array) - start) // 2 * 2].view(kind)
+
+
+@intrinsic
 def _scratch(typing: Any, kind: Any, size: Any) -> Any:
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         room = builder.alloca(context.get_data_type(kind.dtype), args[1])
@@ -526,6 +542,8 @@ pointer: Any = _flat if CHECKED else _pointer
 
 Helpers take pointers rather than arrays because numba would count references to the arrays in the inner loop.
 """
+section: Any = _checked_section if CHECKED else _section
+"""``section(p, start, kind)``: what begins at ``p[start]`` as numbers of another kind, such as np.float32."""
 load: Any = _checked_load if CHECKED else _load
 """``load(p, index)``: the lanes at ``p[index : index + WIDTH]``."""
 store: Any = _checked_store if CHECKED else _store

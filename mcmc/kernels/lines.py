@@ -19,7 +19,7 @@ F = np.float32
 
 
 @Kernel
-def lines(block, width, axis, move, accepted, order):
+def lines(block, width, axis, move, accepted, order, room):
     """Turn every column once (axis 0), or every row of those that ``order`` visits, in place.
 
     Each of the lanes of a replica holds a part of a column, and draws the same angle for it. For the arguments see

@@ -44,7 +44,7 @@ def _site(x, y, beta, step, interaction, i, W, v, word0, word1, accepted):
 
 
 @Kernel
-def metropolis(block, width, axis, move, accepted, order):
+def metropolis(block, width, axis, move, accepted, order, room):
     """One sweep of every replica of a block, in place; see `mcmc.kernels.steps` for the arguments."""
     W, interaction = len(block.beta), opened(block.interaction)
     x, y, beta, keys = pointer(block.x), pointer(block.y), pointer(block.beta), pointer(block.keys)

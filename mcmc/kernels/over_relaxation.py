@@ -16,7 +16,7 @@ F = np.float32
 
 
 @Kernel
-def over_relaxation(block, width, axis, move, accepted, order):
+def over_relaxation(block, width, axis, move, accepted, order, room):
     """One sweep of every replica of a block, in place; see `mcmc.kernels.steps` for the arguments."""
     W, interaction = len(block.beta), opened(block.interaction)
     x, y = pointer(block.x), pointer(block.y)

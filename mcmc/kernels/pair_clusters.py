@@ -13,6 +13,7 @@ import math
 import numpy as np
 from numba import njit
 
+from mcmc.kernels.lanes import pointer
 from mcmc.kernels.reflection import F, fraction, join, put, root, scalar_words, take
 
 
@@ -71,7 +72,7 @@ def pair_wolff(
     members, joined, cluster = np.empty(N, np.int32), np.zeros(N, np.int64), 0
     for r in range(replicas):
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
-        take(x, y, W, r, px, py, 1, N, N)
+        take(pointer(x), pointer(y), W, r, pointer(px), pointer(py), 1, N, N, 1)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             used, total = 0, 0
@@ -102,7 +103,7 @@ def pair_wolff(
                     _reflect(px, py, members[k], c, s)
                 total += size
             flipped[r] += total
-        put(x, y, W, r, px, py, 1, N, N)
+        put(pointer(x), pointer(y), W, r, pointer(px), pointer(py), 1, N, N, 1)
 
 
 @njit(cache=True, nogil=True)
@@ -119,7 +120,7 @@ def pair_swendsen_wang(
     px, py, parent = np.empty(N, F), np.empty(N, F), np.empty(N, np.int32)
     for r in range(replicas):
         key = keys.reshape(4, W)[:, r].astype(np.uint64)
-        take(x, y, W, r, px, py, 1, N, N)
+        take(pointer(x), pointer(y), W, r, pointer(px), pointer(py), 1, N, N, 1)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             angle = 2 * math.pi * fraction(scalar_words(key, move, 0)[0])
@@ -142,4 +143,4 @@ def pair_swendsen_wang(
                     _reflect(px, py, i, c, s)
                     total += 1
             flipped[r] += total
-        put(x, y, W, r, px, py, 1, N, N)
+        put(pointer(x), pointer(y), W, r, pointer(px), pointer(py), 1, N, N, 1)

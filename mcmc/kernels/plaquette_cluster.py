@@ -25,6 +25,7 @@ import math
 import numpy as np
 from numba import njit
 
+from mcmc.kernels.lanes import pointer
 from mcmc.kernels.reflection import F, fraction, join, mirror, put, root, scalar_words, take
 
 
@@ -73,7 +74,7 @@ def plaquette_cluster(
     for r in range(replicas):
         lane = r * strips
         key = keys.reshape(4, W)[:, lane].astype(np.uint64)
-        take(x, y, W, r, px, py, strips, N // strips, N // strips)
+        take(pointer(x), pointer(y), W, r, pointer(px), pointer(py), strips, N // strips, N // strips, strips)
         for n in range(step, step + steps):
             move = np.uint64(n * numbers_per_step + number)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
@@ -99,4 +100,4 @@ def plaquette_cluster(
                     px[i] -= s2 * rx
                     py[i] -= s2 * ry
             largest[lane] += sizes.max()
-        put(x, y, W, r, px, py, strips, N // strips, N // strips)
+        put(pointer(x), pointer(y), W, r, pointer(px), pointer(py), strips, N // strips, N // strips, strips)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from mcmc.kernels.arithmetic import philox
-from mcmc.kernels.lanes import pointer, transpose
+from mcmc.kernels.calls import part
+from mcmc.kernels.lanes import transpose
 
 F = np.float32
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-@njit(cache=True)
+@part
 def scalar_words(key, move, site):
     """Four random 32-bit words of one replica, uint64; ``key`` is uint64 (4,). The lanes' words are the same ones."""
     where = np.uint64(site) + ((move >> np.uint64(32)) << np.uint64(24))
@@ -27,63 +27,61 @@ def scalar_words(key, move, site):
     return a & _LOW, b & _LOW, c & _LOW, d & _LOW
 
 
-@njit(cache=True)
+@part
 def fraction(word):
     """A float64 in (0, 1) from a random word."""
     return (np.float64(word) + 0.5) * 2.0**-32
 
 
-@njit(cache=True)
+@part
 def mirror(word):
     """A uniformly random unit vector, float32."""
     angle = 2 * math.pi * fraction(word)
     return F(math.cos(angle)), F(math.sin(angle))
 
 
-@njit(cache=True)
-def take(x, y, W, r, px, py, strips, length, pitch):
-    """Copy replica r of a block, in ``strips`` lanes, to px, py; rows of ``length`` sites start every ``pitch``."""
-    _take(x, W, r, px, strips, length, pitch)
-    _take(y, W, r, py, strips, length, pitch)
+@part
+def take(x, y, W, r, px, py, strips, length, pitch, rows):
+    """Copy replica r of a block, in ``strips`` lanes, to px, py; its rows of ``length`` sites start every ``pitch``."""
+    _take(x, W, r, px, strips, length, pitch, rows // strips)
+    _take(y, W, r, py, strips, length, pitch, rows // strips)
 
 
-@njit(cache=True)
-def _take(x, W, r, px, strips, length, pitch):
-    rows = len(px) // (pitch * strips)
+@part
+def _take(x, W, r, px, strips, length, pitch, rows):
     together = length // 16 * 16 if strips == 16 else 0
     for row in range(rows):
         first = row * length * W + r * strips
         for i in range(0, together, 16):
-            transpose(pointer(x), first + i * W, W, pointer(px), row * pitch + i, rows * pitch)
+            transpose(x, first + i * W, W, px, row * pitch + i, rows * pitch)
         for s in range(strips):
             for i in range(together, length):
                 px[(s * rows + row) * pitch + i] = x[first + s + i * W]
 
 
-@njit(cache=True)
-def put(x, y, W, r, px, py, strips, length, pitch):
+@part
+def put(x, y, W, r, px, py, strips, length, pitch, rows):
     """Copy px, py back as `take` brought them, with lengths made one again, in px, py as well."""
-    for i in range(len(px)):
+    for i in range(rows * pitch):
         scale = F(1.5) - F(0.5) * (px[i] * px[i] + py[i] * py[i])
         px[i], py[i] = px[i] * scale, py[i] * scale
-    _put(x, W, r, px, strips, length, pitch)
-    _put(y, W, r, py, strips, length, pitch)
+    _put(x, W, r, px, strips, length, pitch, rows // strips)
+    _put(y, W, r, py, strips, length, pitch, rows // strips)
 
 
-@njit(cache=True)
-def _put(x, W, r, px, strips, length, pitch):
-    rows = len(px) // (pitch * strips)
+@part
+def _put(x, W, r, px, strips, length, pitch, rows):
     together = length // 16 * 16 if strips == 16 else 0
     for row in range(rows):
         first = row * length * W + r * strips
         for i in range(0, together, 16):
-            transpose(pointer(px), row * pitch + i, rows * pitch, pointer(x), first + i * W, W)
+            transpose(px, row * pitch + i, rows * pitch, x, first + i * W, W)
         for s in range(strips):
             for i in range(together, length):
                 x[first + s + i * W] = px[(s * rows + row) * pitch + i]
 
 
-@njit(cache=True)
+@part
 def root(parent, i):
     """The cluster that site i belongs to; halves the path to it."""
     while parent[i] != i:
@@ -92,7 +90,7 @@ def root(parent, i):
     return i
 
 
-@njit(cache=True)
+@part
 def join(parent, i, j):
     """Make one cluster of those of i and j, named after its lowest site; returns the higher of their names."""
     a, b = root(parent, i), root(parent, j)

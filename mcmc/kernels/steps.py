@@ -23,7 +23,7 @@ from mcmc.kernels.measure import angles, moments, term_moments
 from mcmc.kernels.metropolis import metropolis
 from mcmc.kernels.over_relaxation import over_relaxation
 from mcmc.kernels.strips import copy_row
-from mcmc.kernels.swendsen_wang import clusters
+from mcmc.kernels.swendsen_wang import clusters, room_for
 from mcmc.kernels.twist import twist
 
 SWEEPS = {
@@ -42,9 +42,10 @@ SWEEPS = {
 - ``move``: uint64, the number of the random move that it uses.
 - ``accepted``: float32 (W,), to which each lane's accepted proposals are added.
 - ``order``: the sites that it visits; see `mcmc.kernels`.
+- ``room``: uint32, for what it needs in between; see `mcmc.kernels.swendsen_wang.room_for`.
 """
-_VECTOR = types.Array(types.float32, 1, "C")
-_SWEEP = Caller(_VECTOR, types.int64, types.uint64, _VECTOR, types.UniTuple(types.int64, 4))
+_VECTOR, _ROOM = types.Array(types.float32, 1, "C"), types.Array(types.uint32, 1, "C")
+_SWEEP = Caller(_VECTOR, types.int64, types.uint64, _VECTOR, types.UniTuple(types.int64, 4), _ROOM)
 _COPY, _MOMENTS, _ANGLES = Caller(types.boolean), Caller(types.Array(types.float64, 2, "C")), Caller(_VECTOR)
 _NOTHING, _NO_LINES = np.empty((0, 0), np.float32), np.empty((0, 6), np.int64)
 _COPY_LINE = np.array([(0, 1, 1, 1, 0, 0)])
@@ -62,6 +63,7 @@ class Steps:
         self._block = block
         self._kind = typeof(block)
         self._addresses: dict[Kernel, int] = {}
+        self._room = np.empty(0, np.uint32)
 
     def _address(self, caller: Caller, kernel: Kernel) -> int:
         if kernel not in self._addresses:
@@ -101,6 +103,10 @@ class Steps:
         for row, (kernel, *rest) in zip(lines, program.tolist(), strict=True):
             together = kernel in (TWIST, SWENDSEN_WANG) or (kernel == LINES and rest[-1] == 0)
             row[:] = self._address(_SWEEP, SWEEPS[kernel]), together, *rest
+            if kernel == SWENDSEN_WANG and not self._room.size:
+                block = self._block
+                Ly = len(block.interaction.neighbours) * block.strips // block.Lx
+                self._room = np.empty(room_for(block.Lx, Ly), np.uint32)
         numbers = numbers_per_step, step, draws, thin
         return self._run(lines, width, accepted, numbers, draws if with_moments else 0, draws if with_angles else 0)
 
@@ -129,12 +135,12 @@ class Steps:
         copy = self._address(_COPY, copy_row) if block.strips > 1 else 0
         measure = self._address(_MOMENTS, kernel) if moments_of else 0
         write = self._address(_ANGLES, angles) if angles_of else 0
-        _run(block, lines, copy, measure, write, width, accepted, numbers, sums, theta)
+        _run(block, lines, copy, measure, write, width, accepted, self._room, numbers, sums, theta)
         return sums, theta.reshape(-1, N, W)
 
 
 @entry
-def _run(block, lines, copy, measure, write, width, accepted, numbers, sums, theta):
+def _run(block, lines, copy, measure, write, width, accepted, room, numbers, sums, theta):
     """See `Steps.run`.
 
     Args:
@@ -162,7 +168,7 @@ def _run(block, lines, copy, measure, write, width, accepted, numbers, sums, the
                         begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
                         order = (begin, end, Lx, 2) if cut else (0, N, N, 1)
                         if address:
-                            _sweep(address, block, (width, axis, move, accepted[k], order))
+                            _sweep(address, block, (width, axis, move, accepted[k], order, room))
                         if cut and part == 0:
                             _copy(copy, block, (False,))
                     if cut:

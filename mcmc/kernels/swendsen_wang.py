@@ -10,10 +10,9 @@ where other sites of the run have another cluster above, about once in 12 sites,
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, philox, uniform
-from mcmc.kernels.calls import Kernel, entry, helper
+from mcmc.kernels.calls import Kernel, entry, helper, part
 from mcmc.kernels.lanes import (
     any_lane,
     bits,
@@ -27,6 +26,7 @@ from mcmc.kernels.lanes import (
     pointer,
     run_starts,
     scatter,
+    section,
     spread,
     store,
     where,
@@ -38,6 +38,12 @@ U = np.uint32
 
 
 @helper
+def _columns(left):
+    """The bits of a vector's sites, where so many are left in their row."""
+    return (np.int64(1) << left) - 1 if left < 16 else np.int64(0xFFFF)
+
+
+@helper
 def _bonded(component, here, beyond, word, coupling):
     """Bits of the sites at ``here`` that a bond joins to those at ``beyond``."""
     # Bonds between opposite components have a "probability" below zero.
@@ -45,18 +51,18 @@ def _bonded(component, here, beyond, word, coupling):
     return bits(uniform(narrow(word)) < F(1.0) - exponential(-strength))
 
 
-@njit(cache=True)
+@part
 def _draw_bonds(component, coupling, key, move, right, below, coins, Lx, Ly):
     """Draw bonds and coins.
 
     Args:
         component: float32, rows that start every ``16 * vectors + 16``, their first number repeated at the end.
+        key: uint64 (4,), the replica's.
         right, below: int64 (Ly * vectors,), receive the bits of bonds to the east and to the south.
         coins: uint32 (16 * Ly * vectors,), whose lowest bits are drawn for every site.
     """
     vectors = (Lx + 15) // 16
     pitch = 16 * vectors + 16
-    component, right, below, coins = pointer(component), pointer(right), pointer(below), pointer(coins)
     k0, k1 = widen(spread(U(key[0]))), widen(spread(U(key[1])))
     k2, k3 = widen(spread(U(key[2]))), widen(spread(U(key[3])))
     zero = k0 ^ k0
@@ -67,7 +73,7 @@ def _draw_bonds(component, coupling, key, move, right, below, coins, Lx, Ly):
         w0, w1, w2, w3 = philox(zero + move, widen(count_up(spread(U(8 * t)))) + high, k2, k3, k0, k1)
         for _ in range(2):
             here = row + 16 * c
-            used = (np.int64(1) << min(np.int64(16), Lx - 16 * c)) - 1
+            used = _columns(Lx - 16 * c)
             right[t] = _bonded(component, here, here + 1, w0, coupling) & used
             below[t] = _bonded(component, here, south + 16 * c, w1, coupling) & used
             store(coins, 16 * t, narrow(w0))
@@ -79,7 +85,7 @@ def _draw_bonds(component, coupling, key, move, right, below, coins, Lx, Ly):
                 break
 
 
-@njit(cache=True)
+@part
 def _follow(right, below, west, label, upper, Lx, Ly):
     """Label clusters from row to row, and find the bonds to the north that join others.
 
@@ -93,8 +99,6 @@ def _follow(right, below, west, label, upper, Lx, Ly):
         How many there are in ``upper``.
     """
     vectors = (Lx + 15) // 16
-    right, below, west = pointer(right), pointer(below), pointer(west)
-    label, upper = pointer(label), pointer(upper)
     count = np.int64(0)
     for y in range(Ly):
         before, bond, norths = spread(U(0)), np.int64(0), np.int64(0)
@@ -102,7 +106,7 @@ def _follow(right, below, west, label, upper, Lx, Ly):
             t = y * vectors + c
             joined = ((right[t] << 1) & 0xFFFF) | bond
             if c == vectors - 1 and Lx & 15:
-                joined &= (np.int64(1) << (Lx & 15)) - 1
+                joined &= _columns(Lx & 15)
             bond = (right[t] >> 15) & 1
             west[t] = joined
             site = count_up(spread(U(16 * t)))
@@ -122,7 +126,7 @@ def _follow(right, below, west, label, upper, Lx, Ly):
     return count
 
 
-@njit(cache=True)
+@part
 def _join_rest(right, below, label, gone, count, Lx, Ly):
     """Join the clusters that `_follow` left apart; then the label of a site's label is its cluster's number.
 
@@ -145,8 +149,7 @@ def _join_rest(right, below, label, gone, count, Lx, Ly):
         if below[(Ly - 1) * vectors + x // 16] >> (x & 15) & 1:
             gone[count] = join(label, x, last + x)
             count += 1
-    gone[count : count + 16] = 0
-    label, gone = pointer(label), pointer(gone)
+    store(gone, count, spread(U(0)))
     for k in range(0, count, 16):
         old = load(gone, k)
         new = gather(label, old)
@@ -160,7 +163,6 @@ def _join_rest(right, below, label, gone, count, Lx, Ly):
 def _turn(label, coins, px, py, component, rx, ry, Lx, Ly):
     """Reflect the clusters whose coins show 1; returns the number of their spins."""
     vectors = (Lx + 15) // 16
-    label, coins, px, py, component = pointer(label), pointer(coins), pointer(px), pointer(py), pointer(component)
     total = np.int64(0)
     for y in range(Ly):
         for c in range(vectors):
@@ -169,7 +171,7 @@ def _turn(label, coins, px, py, component, rx, ry, Lx, Ly):
             s = where(turned, F(2.0) * load(component, i + 16 * y), F(0.0))
             store(px, i, load(px, i) - s * rx)
             store(py, i, load(py, i) - s * ry)
-            total += count_ones(bits(turned) & ((np.int64(1) << min(np.int64(16), Lx - 16 * c)) - 1))
+            total += count_ones(bits(turned) & _columns(Lx - 16 * c))
     return total
 
 
@@ -177,30 +179,45 @@ def _turn(label, coins, px, py, component, rx, ry, Lx, Ly):
 def _project(px, py, component, rx, ry, Lx, Ly):
     """Components along (rx, ry), in the layout that `_draw_bonds` takes."""
     vectors = (Lx + 15) // 16
-    values, px, py, component = component, pointer(px), pointer(py), pointer(component)
     for y in range(Ly):
         row = y * (16 * vectors + 16)
         for c in range(0, 16 * vectors, 16):
             i = 16 * vectors * y + c
             store(component, row + c, load(px, i) * rx + load(py, i) * ry)
-        values[row + Lx] = values[row]
+        component[row + Lx] = component[row]
 
 
-@njit(inline="always")
-def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps, flipped):
+def room_for(Lx: int, Ly: int) -> int:
+    """How many numbers of 32 bits `clusters` and `swendsen_wang` need for their arrays."""
+    vectors = Ly * ((Lx + 15) // 16)
+    return 102 * vectors + 17 * Ly + Lx + 32
+
+
+@part
+def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps, flipped, room):
     """Make ``steps`` updates of every replica, which use the random moves ``first``, ``first + stride``, ..."""
     W = len(beta)
     vectors = Ly * ((Lx + 15) // 16)
     size = 16 * vectors
-    px, py, component = np.zeros(size, F), np.zeros(size, F), np.zeros(size + 16 * Ly, F)
-    right, below, west = np.empty(vectors, np.int64), np.empty(vectors, np.int64), np.empty(vectors, np.int64)
-    key = np.empty(4, np.uint64)
-    coins, label, upper = np.empty(size, U), np.empty(size, U), np.empty(size + Lx + Ly + 16, U)
+    x, y, beta, keys, room = pointer(x), pointer(y), pointer(beta), pointer(keys), pointer(room)
+    px, py = section(room, 0, F), section(room, size, F)
+    coins, label = section(room, 2 * size, U), section(room, 3 * size, U)
+    component, upper = section(room, 4 * size, F), section(room, 5 * size + 16 * Ly, U)
+    room = section(room, (6 * size + 17 * Ly + Lx + 24) & ~7, np.int64)
+    key = section(room, 0, np.uint64)
+    right, below, west = (
+        section(room, 4, np.int64),
+        section(room, 4 + vectors, np.int64),
+        section(room, 4 + 2 * vectors, np.int64),
+    )
+    for i in range(0, size, 16):
+        store(px, i, spread(F(0.0)))
+        store(py, i, spread(F(0.0)))
     for r in range(replicas):
         lane = r * strips
         for k in range(4):
             key[k] = keys[k * W + lane]
-        take(x, y, W, r, px, py, strips, Lx, size // Ly)
+        take(x, y, W, r, px, py, strips, Lx, size // Ly, Ly)
         for n in range(steps):
             move = first + np.uint64(n * stride)
             rx, ry = mirror(scalar_words(key, move, 0)[0])
@@ -209,22 +226,22 @@ def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps
             count = _follow(right, below, west, label, upper, Lx, Ly)
             _join_rest(right, below, label, upper, count, Lx, Ly)
             flipped[lane] += _turn(label, coins, px, py, component, rx, ry, Lx, Ly)
-        put(x, y, W, r, px, py, strips, Lx, size // Ly)
+        put(x, y, W, r, px, py, strips, Lx, size // Ly, Ly)
 
 
 @entry
-def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, numbers_per_step, number, flipped):
+def swendsen_wang(x, y, beta, keys, J, Lx, Ly, replicas, strips, step, steps, numbers_per_step, number, flipped, room):
     """Make ``steps`` steps of every replica, in place.
 
-    For the arguments see `mcmc.kernels` and `mcmc.kernels.wolff`.
+    For the arguments see `mcmc.kernels`, `mcmc.kernels.wolff` and `room_for`.
     """
     first = np.uint64(step * numbers_per_step + number)
-    _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, numbers_per_step, steps, flipped)
+    _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, numbers_per_step, steps, flipped, room)
 
 
 @Kernel
-def clusters(block, width, axis, move, accepted, order):
+def clusters(block, width, axis, move, accepted, order, room):
     """Update all clusters once, in place, in a step with other moves; for the arguments see `mcmc.kernels.steps`."""
     Lx, strips, J = block.Lx, block.strips, block.interaction.J
     Ly = len(block.interaction.neighbours) * strips // Lx
-    _advance(block.x, block.y, block.beta, block.keys, J, Lx, Ly, block.replicas, strips, move, 1, 1, accepted)
+    _advance(block.x, block.y, block.beta, block.keys, J, Lx, Ly, block.replicas, strips, move, 1, 1, accepted, room)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
+from mcmc.kernels.lanes import pointer
 from mcmc.kernels.reflection import F, put, scalar_words, take
 
 
@@ -38,7 +39,7 @@ def symmetry(x, y, W, keys, sides, periods, mirrored, turns, replicas, step, ste
             dx += np.int64(w1) % (Lx // periods[0]) * periods[0]
             dy += np.int64(w2) % (Ly // periods[1]) * periods[1]
             dz += np.int64(w3) % (Lz // periods[2]) * periods[2]
-        take(x, y, W, r, px, py, 1, N, N)
+        take(pointer(x), pointer(y), W, r, pointer(px), pointer(py), 1, N, N, 1)
         c, s = F(math.cos(2 * math.pi * angle / max(1, turns))), F(math.sin(2 * math.pi * angle / max(1, turns)))
         for i in range(N):
             there = (i % Lx + dx) % Lx + Lx * ((i // Lx % Ly + dy) % Ly + Ly * ((i // (Lx * Ly) + dz) % Lz))
@@ -46,5 +47,5 @@ def symmetry(x, y, W, keys, sides, periods, mirrored, turns, replicas, step, ste
             if angle:
                 a, b = a * c - b * s, a * s + b * c
             qx[i], qy[i] = a, b
-        put(x, y, W, r, qx, qy, 1, N, N)
+        put(pointer(x), pointer(y), W, r, pointer(qx), pointer(qy), 1, N, N, 1)
         applied[r] += F(steps)

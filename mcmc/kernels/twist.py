@@ -20,7 +20,7 @@ F = np.float32
 
 
 @Kernel
-def twist(block, width, axis, move, accepted, order):
+def twist(block, width, axis, move, accepted, order, room):
     """Propose one twist along x (axis 0) or y, in place; see `mcmc.kernels.steps` for the arguments."""
     N, W, Lx, strips = len(block.interaction.neighbours), len(block.beta), block.Lx, block.strips
     J, columns = block.interaction.J, axis == 0

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from mcmc.kernels.arithmetic import exponential, philox, uniform
-from mcmc.kernels.calls import entry, helper
+from mcmc.kernels.calls import helper, part
 from mcmc.kernels.lanes import (
     bits,
     compress,
@@ -22,6 +22,7 @@ from mcmc.kernels.lanes import (
     narrow,
     pointer,
     scatter,
+    section,
     spread,
     store,
     where,
@@ -46,7 +47,7 @@ def _attempt(px, py, j, strength, rx, ry, word, reached, count):
     return count + count_ones(bits(hit))
 
 
-@njit(cache=True)
+@part
 def _grow(px, py, joined, members, reached, coupling, key, move, words_used, Lx, Ly, shift, cluster):
     """Grow and flip one cluster; returns its size and the count of words used.
 
@@ -102,7 +103,7 @@ def _grow(px, py, joined, members, reached, coupling, key, move, words_used, Lx,
     return size, words_used
 
 
-@entry
+@njit(cache=True, nogil=True)
 def wolff(x, y, beta, clusters, keys, J, Lx, Ly, replicas, strips, step, steps, numbers_per_step, number, flipped):
     """Flip ``clusters`` clusters a step, in place; the number must not depend on the run's later course.
 
@@ -122,10 +123,11 @@ def wolff(x, y, beta, clusters, keys, J, Lx, Ly, replicas, strips, step, steps, 
     size = (Ly << shift) + 16
     px, py, joined = np.zeros(size, F), np.zeros(size, F), np.zeros(size, U)
     members, reached, cluster = np.zeros(Lx * Ly + 16, U), np.zeros(64, U), U(0)
+    first_x, first_y = section(pointer(px), 16, F), section(pointer(py), 16, F)
     for r in range(replicas):
         lane = r * strips
         key = keys.reshape(4, W)[:, lane].astype(np.uint64)
-        take(x, y, W, r, px[16:], py[16:], strips, Lx, 1 << shift)
+        take(pointer(x), pointer(y), W, r, first_x, first_y, strips, Lx, 1 << shift, Ly)
         for n in range(step, step + steps):
             words_used, total = np.int64(0), np.int64(0)
             move = np.uint64(n * numbers_per_step + number)
@@ -137,4 +139,4 @@ def wolff(x, y, beta, clusters, keys, J, Lx, Ly, replicas, strips, step, steps, 
                 )
                 total += grown
             flipped[lane] += total
-        put(x, y, W, r, px[16:], py[16:], strips, Lx, 1 << shift)
+        put(pointer(x), pointer(y), W, r, first_x, first_y, strips, Lx, 1 << shift, Ly)

@@ -46,19 +46,28 @@ def basic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
 
 
 def moments_by_threads(theta: np.ndarray, model: Model, threads: int) -> dict[str, np.ndarray]:
-    """`basic_moments` by several threads, each of which takes some of the configurations; the same bytes.
+    """`basic_moments` by several threads; the same bytes.
+
+    Of some configurations at a time, which stay in a core's cache, a thread measures all moments before it takes the
+    next ones: threads would wait for one another at the memory if each moment read all configurations.
 
     Args:
         theta: angles in [-pi, pi), (..., Ly, Lx).
         model: the spin model.
         threads: how many.
     """
-    lead = theta.shape[: -model.dimensions]
-    if threads == 1 or math.prod(lead) < 2 * threads:
+    lead, shape = theta.shape[: -model.dimensions], theta.shape[-model.dimensions :]
+    flat = theta.reshape(-1, *shape)
+    step = max(1, observables.PIECE // math.prod(shape))
+    if len(flat) <= step:
         return basic_moments(theta, model)
-    flat = theta.reshape(-1, *theta.shape[len(lead) :])
-    with ThreadPoolExecutor(threads) as pool:
-        found = [*pool.map(partial(basic_moments, model=model), np.array_split(flat, threads))]
+    pieces = [flat[start : start + step] for start in range(0, len(flat), step)]
+    measured = partial(basic_moments, model=model)
+    if threads == 1:
+        found = [measured(piece) for piece in pieces]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            found = [*pool.map(measured, pieces)]
     return {name: np.concatenate([each[name] for each in found]).reshape(lead) for name in found[0]}
 
 

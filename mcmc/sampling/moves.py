@@ -318,7 +318,7 @@ class SwendsenWang(Move):
     def advance(self, block: ReplicaBlock, step: int, steps: int, *, numbers_per_step: int, number: int) -> None:
         """See `Move.advance`."""
         from mcmc.kernels.pair_clusters import pair_swendsen_wang
-        from mcmc.kernels.swendsen_wang import swendsen_wang
+        from mcmc.kernels.swendsen_wang import room_for, swendsen_wang
 
         x, y, keys = block.x.ravel(), block.y.ravel(), block.keys.ravel()
         span = step, steps, numbers_per_step, number
@@ -326,7 +326,8 @@ class SwendsenWang(Move):
         if isinstance(block.interaction, Square):
             sides = block.lattice.Lx, block.lattice.Ly
             J = block.interaction.J
-            swendsen_wang(x, y, block.beta, keys, J, *sides, block.size, block.strips, *span, counts)
+            room = np.empty(room_for(*sides), np.uint32)
+            swendsen_wang(x, y, block.beta, keys, J, *sides, block.size, block.strips, *span, counts, room)
             block.copy_rows()
         else:
             pair_swendsen_wang(x, y, block.beta, keys, *pairs_of(block.model, block.lattice), block.size, *span, counts)

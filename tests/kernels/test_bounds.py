@@ -44,6 +44,8 @@ def run_everything() -> int:
 
 def overstep() -> None:
     """Controls: kernels with a table of neighbours that leads out of the block, and with too short a list of sites."""
+    from numba import njit
+
     from mcmc.kernels.steps import Steps
     from mcmc.kernels.wolff import _grow
 
@@ -57,7 +59,8 @@ def overstep() -> None:
     with pytest.raises(IndexError):
         steps.run(np.array([(HEAT_BATH, 1, 1, 0, 0)]), ones, counts, 8, 0, 1, 1, False, False)
     with pytest.raises(IndexError):
-        _grow(x[:28], y[:28], joined, members, reached, f(50), key, np.uint64(0), 0, 3, 3, 2, np.uint32(1))
+        grow = njit(lambda *arguments: _grow(*arguments))
+        grow(x[:28], y[:28], joined, members, reached, f(50), key, np.uint64(0), 0, 3, 3, 2, np.uint32(1))
 
 
 def test_no_kernel_reaches_beyond_its_arrays():

@@ -53,20 +53,20 @@ def test_lanes_and_scalars_draw_the_same_words():
         for k in range(4):
             lanes.store(p, 16 * k, words[k])
 
+    drawn = njit(lambda key, move, site: scalar_words(key, move, site))
     streams = np.array([rng.key(3, 1, c) for c in range(16)])
     for move, site in ((5, 7), (2**32 + 5, 7), (5, 2**20)):
         out = np.empty(64, np.uint32)
         vector_words(streams.T.ravel().copy(), np.uint64(move), site, out)
-        scalar = [scalar_words(k.astype(np.uint64), np.uint64(move), site) for k in streams]
+        scalar = [drawn(k.astype(np.uint64), np.uint64(move), site) for k in streams]
         assert (np.array(scalar) == out.reshape(4, 16).T).all()
 
 
 def test_neighbouring_streams_share_nothing():
     paths = [(seed, t, c) for seed in (0, 1, 2**32) for t in range(8) for c in range(8)]
     streams = np.array([rng.key(seed, t, c) for seed, t, c in paths]).astype(np.uint64)
-    words = [
-        w for k in streams for move in range(8) for site in range(8) for w in scalar_words(k, np.uint64(move), site)
-    ]
+    drawn = njit(lambda key, move, site: scalar_words(key, move, site))
+    words = [w for k in streams for move in range(8) for site in range(8) for w in drawn(k, np.uint64(move), site)]
     # 49,152 words of 32 bits: 0.28 chance pairs are expected; streams that overlap would share hundreds.
     assert len(words) - len(set(words)) <= 6
     bits = np.unpackbits(np.array(words, np.uint32).view(np.uint8))

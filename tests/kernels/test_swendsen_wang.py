@@ -8,6 +8,18 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from mcmc.kernels import swendsen_wang as kernel
+from mcmc.kernels.calls import entry
+from mcmc.kernels.lanes import pointer
+
+
+@entry
+def draw_and_label(arrays, coupling, key, move, Lx, Ly):
+    component, right, below, west, label, gone, coins = arrays
+    component, coins, label, gone = pointer(component), pointer(coins), pointer(label), pointer(gone)
+    right, below, west = pointer(right), pointer(below), pointer(west)
+    kernel._draw_bonds(component, coupling, pointer(key), move, right, below, coins, Lx, Ly)
+    count = kernel._follow(right, below, west, label, gone, Lx, Ly)
+    kernel._join_rest(right, below, label, gone, count, Lx, Ly)
 
 
 def clusters(Lx, Ly, coupling, seed):
@@ -21,9 +33,8 @@ def clusters(Lx, Ly, coupling, seed):
     coins, label = np.zeros(16 * Ly * vectors, np.uint32), np.zeros(16 * Ly * vectors, np.uint32)
     gone = np.zeros(16 * Ly * vectors + Lx + Ly + 16, np.uint32)
     key = rng.integers(0, 2**32, 4).astype(np.uint64)
-    kernel._draw_bonds(component.ravel(), np.float32(coupling), key, np.uint64(seed), right, below, coins, Lx, Ly)
-    count = kernel._follow(right, below, west, label, gone, Lx, Ly)
-    kernel._join_rest(right, below, label, gone, count, Lx, Ly)
+    arrays = component.ravel(), right, below, west, label, gone, coins
+    draw_and_label(arrays, np.float32(coupling), key, np.uint64(seed), Lx, Ly)
 
     def sites(bits):
         return (bits.reshape(Ly, vectors, 1) >> np.arange(16) & 1).reshape(Ly, -1)[:, :Lx].astype(bool)
