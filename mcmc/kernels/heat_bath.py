@@ -25,26 +25,25 @@ def draw(hx, hy, x, y, beta, word0, word1):
     # The least square that float32 divides by; in units of the couplings a field so weak turns no spin.
     defined = h2 > F(1e-36)
     h = sqrt(where(defined, h2, F(1.0)))
-    kappa = where(defined, beta * h, F(0.0))
-    t = F(1.0) + sqrt(F(1.0) + F(4.0) * kappa * kappa)
-    # Half angles: tan(theta / 2) = sqrt(2 t) / (t + 2 kappa) tan(phi / 2) with uniform phi has no cancellation.
-    s, c = sine_cosine(centred(word0))
-    total = t + F(2.0) * kappa
-    s, c = sqrt(F(2.0) * t) * s, total * c
-    s2, c2 = s * s, c * c
-    norm = s2 + c2
-    # One division serves the three quotients.
-    inverse = F(1.0) / (h * total * norm)
     # Without a field every direction serves as reference, and kappa = 0.
-    to_unit = inverse * (total * norm)
+    h2, kappa = where(defined, h2, F(0.0)), where(defined, beta * h, F(0.0))
+    # Half angles: tan(theta / 2) = tan(phi / 2) / q with uniform phi and q^2 = sqrt(1 + 4 kappa^2) + 2 kappa has no
+    # cancellation. What follows waits for one root of the three, which run side by side.
+    q2 = sqrt(F(1.0) + F(4.0) * (beta * beta) * h2) + F(2.0) * kappa
+    s, c = sine_cosine(centred(word0))
+    s2, c2 = s * s, q2 * (c * c)
+    norm = s2 + c2
+    # One division serves both quotients.
+    inverse = F(1.0) / (h * norm)
+    to_unit, inverse = inverse * norm, inverse * h
     ux, uy = where(defined, hx * to_unit, F(1.0)), where(defined, hy * to_unit, F(0.0))
-    inverse = inverse * h
-    norm, least = inverse * total, t * (inverse * norm)
-    sine, cosine = F(2.0) * s * c * norm, (c2 - s2) * norm
+    sine, cosine = F(2.0) * s * c * sqrt(q2) * inverse, (c2 - s2) * inverse
     # 1 - cos of the old and the new angle to the field.
     dx, dy = x - ux, y - uy
-    v_old, v_new = F(0.5) * (dx * dx + dy * dy), F(2.0) * s2 * norm
-    accept = uniform(word1) * (least + kappa * v_old) < (least + kappa * v_new) * exponential(kappa * (v_old - v_new))
+    v_old, v_new = F(0.5) * (dx * dx + dy * dy), F(2.0) * s2 * inverse
+    # The envelope falls as t / 2 - kappa cos theta, which is (q^2 + 1) / (2 q^2) + kappa (1 - cos theta).
+    least, slope = q2 + F(1.0), F(2.0) * kappa * q2
+    accept = uniform(word1) * (least + slope * v_old) < (least + slope * v_new) * exponential(kappa * (v_old - v_new))
     return (
         where(accept, ux * cosine - uy * sine, x),
         where(accept, ux * sine + uy * cosine, y),
