@@ -21,6 +21,11 @@ class _Library(JITCodeLibrary):
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
 
+    def _optimize_final_module(self) -> None:
+        # Lanes are vectors as they are, and there are no counts of references that a first pass would remove.
+        passes, builder = self._codegen._module_pass_manager(loop_vectorize=False, slp_vectorize=False)
+        passes.run(self._final_module, builder)
+
 
 class _Part(_Library):
     """Code that is never run by itself."""

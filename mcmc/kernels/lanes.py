@@ -400,7 +400,7 @@ def _section(typing: Any, base: Any, start: Any, kind: Any) -> Any:
 
 @helper
 def _checked_section(array: Any, start: Any, kind: Any) -> Any:
-    return array[start : start + (len(array) - start) // 2 * 2].view(kind)
+    return array[start:].view(kind)
 
 
 @intrinsic

@@ -13,7 +13,8 @@ import numpy as np
 
 from mcmc.kernels.arithmetic import philox
 from mcmc.kernels.calls import part
-from mcmc.kernels.lanes import transpose
+from mcmc.kernels.field import normalised
+from mcmc.kernels.lanes import load, store, transpose
 
 F = np.float32
 _LOW = np.uint64(0xFFFFFFFF)
@@ -62,9 +63,13 @@ def _take(x, W, r, px, strips, length, pitch, rows):
 @part
 def put(x, y, W, r, px, py, strips, length, pitch, rows):
     """Copy px, py back as `take` brought them, with lengths made one again, in px, py as well."""
-    for i in range(rows * pitch):
-        scale = F(1.5) - F(0.5) * (px[i] * px[i] + py[i] * py[i])
-        px[i], py[i] = px[i] * scale, py[i] * scale
+    size = rows * pitch
+    for i in range(0, size - 15, 16):
+        a, b = normalised(load(px, i), load(py, i))
+        store(px, i, a)
+        store(py, i, b)
+    for i in range(size // 16 * 16, size):
+        px[i], py[i] = normalised(px[i], py[i])
     _put(x, W, r, px, strips, length, pitch, rows // strips)
     _put(y, W, r, py, strips, length, pitch, rows // strips)
 

@@ -190,7 +190,7 @@ def _project(px, py, component, rx, ry, Lx, Ly):
 def room_for(Lx: int, Ly: int) -> int:
     """How many numbers of 32 bits `clusters` and `swendsen_wang` need for their arrays."""
     vectors = Ly * ((Lx + 15) // 16)
-    return 102 * vectors + 17 * Ly + Lx + 32
+    return (102 * vectors + 17 * Ly + Lx + 47) & ~15
 
 
 @part
@@ -205,11 +205,8 @@ def _advance(x, y, beta, keys, J, Lx, Ly, replicas, strips, first, stride, steps
     component, upper = section(room, 4 * size, F), section(room, 5 * size + 16 * Ly, U)
     room = section(room, (6 * size + 17 * Ly + Lx + 24) & ~7, np.int64)
     key = section(room, 0, np.uint64)
-    right, below, west = (
-        section(room, 4, np.int64),
-        section(room, 4 + vectors, np.int64),
-        section(room, 4 + 2 * vectors, np.int64),
-    )
+    right, below = section(room, 4, np.int64), section(room, 4 + vectors, np.int64)
+    west = section(room, 4 + 2 * vectors, np.int64)
     for i in range(0, size, 16):
         store(px, i, spread(F(0.0)))
         store(py, i, spread(F(0.0)))

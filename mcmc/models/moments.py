@@ -48,8 +48,8 @@ def basic_moments(theta: np.ndarray, model: Model) -> dict[str, np.ndarray]:
 def moments_by_threads(theta: np.ndarray, model: Model, threads: int) -> dict[str, np.ndarray]:
     """`basic_moments` by several threads; the same bytes.
 
-    Of some configurations at a time, which stay in a core's cache, a thread measures all moments before it takes the
-    next ones: threads would wait for one another at the memory if each moment read all configurations.
+    A thread takes some configurations at a time: few enough that they stay in a core's cache while it measures all of
+    their moments, and enough that numpy works long without Python's lock, at which threads wait for one another.
 
     Args:
         theta: angles in [-pi, pi), (..., Ly, Lx).
@@ -63,11 +63,9 @@ def moments_by_threads(theta: np.ndarray, model: Model, threads: int) -> dict[st
         return basic_moments(theta, model)
     pieces = [flat[start : start + step] for start in range(0, len(flat), step)]
     measured = partial(basic_moments, model=model)
-    if threads == 1:
-        found = [measured(piece) for piece in pieces]
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            found = [*pool.map(measured, pieces)]
+    # Even of one: memory that the main thread frees goes back to the system, and comes anew for every array.
+    with ThreadPoolExecutor(threads) as pool:
+        found = [*pool.map(measured, pieces)]
     return {name: np.concatenate([each[name] for each in found]).reshape(lead) for name in found[0]}
 
 

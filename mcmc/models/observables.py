@@ -27,7 +27,7 @@ from mcmc.models.terms import Model, namespace, shifted
 
 _ORDERED = 0.99
 _XY = XY()
-PIECE = 1 << 16
+PIECE = 1 << 17
 """Angles worked on at a time, few enough to stay in a core's cache with their intermediates."""
 
 

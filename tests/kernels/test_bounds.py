@@ -58,8 +58,8 @@ def overstep() -> None:
     steps = Steps(BlockArrays(x, y, ones, keys, keys, Square(neighbours, f(1), f(0)), None, 3, 1, 16))
     with pytest.raises(IndexError):
         steps.run(np.array([(HEAT_BATH, 1, 1, 0, 0)]), ones, counts, 8, 0, 1, 1, False, False)
+    grow = njit(lambda *arguments: _grow(*arguments))
     with pytest.raises(IndexError):
-        grow = njit(lambda *arguments: _grow(*arguments))
         grow(x[:28], y[:28], joined, members, reached, f(50), key, np.uint64(0), 0, 3, 3, 2, np.uint32(1))
 
 
