@@ -15,8 +15,8 @@ Arguments common to the kernels, by themselves or in a `conventions.BlockArrays`
 - ``J``, ``K``: float32 couplings.
 - ``move``: uint64, the number of the (first) move.
 - ``accepted``: float32 (W,), to which accepted proposals are added.
-- ``order``: (first, last, length, stride), the sites that a sweep visits: from first to last in runs of ``length``, of
-  each run every stride-th site, then the ones after these, and so on.
+- ``order``: (first, last, length, stride, pitch), the sites that a sweep visits: between first and last in runs of
+  ``length``, which begin ``pitch`` apart, of each run every stride-th site, then the ones after these, and so on.
 
 A lattice may also be cut into strips, one a lane: see `mcmc.kernels.strips`. Then N is the number of a strip's sites.
 

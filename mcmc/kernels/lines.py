@@ -20,15 +20,15 @@ F = np.float32
 
 @Kernel
 def lines(block, width, axis, move, accepted, order, room):
-    """Turn every column once (axis 0), or every row of those that ``order`` visits, in place.
+    """Turn every column (axis 0) or row of those that ``order`` visits, in place.
 
     Each of the lanes of a replica holds a part of a column, and draws the same angle for it. For the arguments see
-    `mcmc.kernels.steps`.
+    `mcmc.kernels.steps`; sites of ``order`` are those of the first row where columns are turned.
     """
     N, W, Lx, J, columns = len(block.interaction.neighbours), len(block.beta), block.Lx, block.interaction.J, axis == 0
     length = N // Lx if columns else Lx
     across, along, side = (1, Lx, 0) if columns else (Lx, 1, 2)
-    first, last = (0, Lx) if columns else (order[0] // Lx, order[1] // Lx)
+    first, last = (order[0], order[0] + order[2]) if columns else (order[0] // Lx, order[1] // Lx)
     group = block.strips if columns else 1
     share = F(1.0) / F(group)
     x, y, beta, keys = pointer(block.x), pointer(block.y), pointer(block.beta), pointer(block.keys)

@@ -51,8 +51,8 @@ def metropolis(block, width, axis, move, accepted, order, room):
     step, accepted = pointer(width), pointer(accepted)
     # Words first, then one site of all replicas, then the next: vectors of replicas need not wait for one another.
     buffer = scratch(np.uint32, 4 * W)
-    first, last, length, stride = order
-    for start in range(first, last, length):
+    first, last, length, stride, pitch = order
+    for start in range(first, last, pitch):
         for offset in range(stride):
             for i in range(start + offset, start + length, 2 * stride):
                 draw_words(buffer, keys, W, move, i)

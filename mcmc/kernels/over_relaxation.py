@@ -20,8 +20,8 @@ def over_relaxation(block, width, axis, move, accepted, order, room):
     """One sweep of every replica of a block, in place; see `mcmc.kernels.steps` for the arguments."""
     W, interaction = len(block.beta), opened(block.interaction)
     x, y = pointer(block.x), pointer(block.y)
-    first, last, length, stride = order
-    for start in range(first, last, length):
+    first, last, length, stride, pitch = order
+    for start in range(first, last, pitch):
         for offset in range(stride):
             for i in range(start + offset, start + length, stride):
                 for v in range(0, W, 16):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numba import typeof, types
 
+from mcmc.kernels.barrier import wait_for_all
 from mcmc.kernels.calls import Caller, Kernel, entry
 from mcmc.kernels.conventions import (
     HEAT_BATH,
@@ -45,11 +48,23 @@ SWEEPS = {
 - ``room``: uint32, for what it needs in between; see `mcmc.kernels.swendsen_wang.room_for`.
 """
 _VECTOR, _ROOM = types.Array(types.float32, 1, "C"), types.Array(types.uint32, 1, "C")
-_SWEEP = Caller(_VECTOR, types.int64, types.uint64, _VECTOR, types.UniTuple(types.int64, 4), _ROOM)
-_COPY, _MOMENTS, _ANGLES = Caller(types.boolean), Caller(types.Array(types.float64, 2, "C")), Caller(_VECTOR)
-_NOTHING, _NO_LINES = np.empty((0, 0), np.float32), np.empty((0, 6), np.int64)
-_COPY_LINE = np.array([(0, 1, 1, 1, 0, 0)])
+_SWEEP = Caller(_VECTOR, types.int64, types.uint64, _VECTOR, types.UniTuple(types.int64, 5), _ROOM)
+_COPY, _MOMENTS, _ANGLES = (
+    Caller(types.boolean, types.int64, types.int64),
+    Caller(types.Array(types.float64, 2, "C")),
+    Caller(_VECTOR),
+)
+_NOTHING, _NO_LINES = np.empty((1, 0), np.float32), np.empty((0, 6), np.int64)
+_SITES, _COLUMNS, _ROWS, _WHOLE = range(4)
+"""What a kernel advances in turn, so that threads can share a lattice; the last kind is left to one of them."""
+_COPY_LINE = np.array([(0, _WHOLE, 1, 1, 0, 0)])
 _sweep, _copy, _measure, _write = (each.invoke for each in (_SWEEP, _COPY, _MOMENTS, _ANGLES))
+
+
+def _kind_of(kernel: int, axis: int) -> int:
+    if kernel == LINES:
+        return _ROWS if axis else _COLUMNS
+    return _WHOLE if kernel in (TWIST, SWENDSEN_WANG) else _SITES
 
 
 class Steps:
@@ -57,10 +72,13 @@ class Steps:
 
     Args:
         block: what they advance, in place.
+        sections: into how many groups of columns it is divided; see `mcmc.kernels.strips`.
+        threads: how many threads share the sections, at most as many.
     """
 
-    def __init__(self, block: BlockArrays):
-        self._block = block
+    def __init__(self, block: BlockArrays, sections: int = 1, threads: int = 1):
+        self._block, self._sections, self._threads = block, sections, threads
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._kind = typeof(block)
         self._addresses: dict[Kernel, int] = {}
         self._room = np.empty(0, np.uint32)
@@ -101,8 +119,7 @@ class Steps:
         """
         lines = np.empty((len(program), 6), np.int64)
         for row, (kernel, *rest) in zip(lines, program.tolist(), strict=True):
-            together = kernel in (TWIST, SWENDSEN_WANG) or (kernel == LINES and rest[-1] == 0)
-            row[:] = self._address(_SWEEP, SWEEPS[kernel]), together, *rest
+            row[:] = self._address(_SWEEP, SWEEPS[kernel]), _kind_of(kernel, rest[-1]), *rest
             if kernel == SWENDSEN_WANG and not self._room.size:
                 block = self._block
                 Ly = len(block.interaction.neighbours) * block.strips // block.Lx
@@ -135,45 +152,99 @@ class Steps:
         copy = self._address(_COPY, copy_row) if block.strips > 1 else 0
         measure = self._address(_MOMENTS, kernel) if moments_of else 0
         write = self._address(_ANGLES, angles) if angles_of else 0
-        _run(block, lines, copy, measure, write, width, accepted, self._room, numbers, sums, theta)
+        # How many threads have come to barriers so far; and whether one of them has ended early.
+        arrived = np.zeros(2, np.int64)
+
+        # Counts of threads lie apart by more than a line of the cache.
+        counts = np.zeros((self._threads, len(accepted) + 2, accepted.shape[1]), np.float32)
+
+        def share(thread: int) -> None:
+            team, own = (thread, self._threads, self._sections), counts[thread, : len(accepted)]
+            try:
+                _run(block, lines, copy, measure, write, width, own, self._room, numbers, sums, theta, team, arrived)
+            except BaseException:
+                arrived[1] = 1  # else the others would wait for ever
+                raise
+
+        if self._pool is None:
+            share(0)
+        else:
+            try:
+                others = [self._pool.submit(share, thread) for thread in range(1, self._threads)]
+                share(0)
+                for other in others:
+                    other.result()
+            except BaseException:
+                arrived[1] = 1
+                raise
+        accepted += counts[:, : len(accepted)].sum(0)
         return sums, theta.reshape(-1, N, W)
 
 
 @entry
-def _run(block, lines, copy, measure, write, width, accepted, room, numbers, sums, theta):
-    """See `Steps.run`.
+def _run(block, lines, copy, measure, write, width, accepted, room, numbers, sums, theta, team, arrived):
+    """One thread's share of `Steps.run`.
 
     Args:
-        lines: int64 (n, 6): the address of a kernel, or 0 for none; whether it advances all strips of a lattice
-            together; and what stands in the program.
+        lines: int64 (n, 6): the address of a kernel, or 0 for none; what it advances in turn, `_SITES` and so on; and
+            what stands in the program.
         copy, measure, write: addresses of `mcmc.kernels.strips.copy_row` and of the kernels that measure moments and
             angles; 0 where they are not needed.
+        accepted: as there; every thread has its own.
         numbers: (numbers_per_step, step, draws, thin).
         sums, theta: what `Steps.run` returns, theta as float32 (draws, N * W).
+        team: (number of this thread, how many there are, sections).
+        arrived: as `mcmc.kernels.barrier.wait_for_all` takes it.
     """
     numbers_per_step, step, draws, thin = numbers
-    N, Lx, cut = sites(block.interaction), block.Lx, copy != 0
+    thread, threads, sections = team
+    N, Lx, cut, barriers = sites(block.interaction), block.Lx, copy != 0, 0
     for draw in range(draws):
         for now in range(step + draw * thin, step + (draw + 1) * thin):
             first = np.uint64(now) * np.uint64(numbers_per_step)
             for k in range(len(lines)):
-                address, together, times, period, number, axis = lines[k]
+                address, kind, times, period, number, axis = lines[k]
                 if now % period:
                     continue
+                # Columns, or rows, in sections: all but the last of every section first, then these.
+                extent, divided = Lx, sections
+                if kind == _ROWS:
+                    extent, divided = N // Lx, min(sections, N // Lx // 2)
+                if kind == _WHOLE or not cut:
+                    extent, divided = Lx if kind == _COLUMNS else N, 1
+                parts = 2 if divided > 1 or (kind == _ROWS and cut) else 1
+                begin, end = divided * thread // threads, divided * (thread + 1) // threads
                 for again in range(times):
-                    move = first + np.uint64(number + again)
-                    # All rows but the last of every strip, then the last; or one sequence of sites.
-                    parts = 2 if cut and not together else 1
+                    arguments = width, axis, first + np.uint64(number + again), accepted[k]
                     for part in range(parts):
-                        begin, end = (0, N - Lx * (parts - 1)) if part == 0 else (N - Lx, N)
-                        order = (begin, end, Lx, 2) if cut else (0, N, N, 1)
-                        if address:
-                            _sweep(address, block, (width, axis, move, accepted[k], order, room))
-                        if cut and part == 0:
-                            _copy(copy, block, (False,))
-                    if cut:
-                        _copy(copy, block, (True,))
-        if measure:
+                        for section in range(begin, end):
+                            a, z = extent * section // divided, extent * (section + 1) // divided
+                            if parts == 2:
+                                a, z = (a, z - 1) if part == 0 else (z - 1, z)
+                            if not cut:
+                                _sweep(address, block, (*arguments, (a, z, z - a, 1, z), room))
+                            elif kind == _SITES:
+                                _sweep(address, block, (*arguments, (a, N - Lx, z - a, 2, Lx), room))
+                                _copy(copy, block, (False, a, z))
+                                _sweep(address, block, (*arguments, (N - Lx + a, N, z - a, 2, Lx), room))
+                                _copy(copy, block, (True, a, z))
+                            elif kind == _ROWS:
+                                _sweep(address, block, (*arguments, (a * Lx, z * Lx, Lx, 2, Lx), room))
+                                if part == 0 and section == 0:
+                                    _copy(copy, block, (False, 0, Lx))
+                                if part == 1 and section == divided - 1:
+                                    _copy(copy, block, (True, 0, Lx))
+                            else:
+                                if kind == _WHOLE:
+                                    a, z = 0, Lx
+                                if address:
+                                    _sweep(address, block, (*arguments, (a, N, z - a, 2, Lx), room))
+                                _copy(copy, block, (False, a, z))
+                                _copy(copy, block, (True, a, z))
+                        barriers = wait_for_all(arrived, threads, barriers)
+        if measure and thread == 0:
             _measure(measure, block, (sums[draw],))
-        if write:
+        if write and thread == threads - 1:
             _write(write, block, (theta[draw],))
+        if measure or write:
+            barriers = wait_for_all(arrived, threads, barriers)

@@ -6,10 +6,14 @@ vectors, like those of S replicas. Only the first and the last row of a strip ha
 rows follow the strip's own, row h with a copy of the next strip's first row, and row h + 1 with a copy of the last row
 of the strip before. ``neighbours`` (h * Lx, 8) points to them.
 
-A sweep visits the rows in order, the same row of all strips at once. These are h >= 2 rows apart, so no bond and no
-plaquette holds two of them, and every spin is updated in the field of its neighbours as they are at that moment: the
-first row is copied to the strips before once it is done, and the last row to the strips that follow. So a sweep is one
-of the sequential ones, in a fixed order. Lanes have streams of their own, see `mcmc.sampling.rng.lane_keys`.
+A sweep visits the same row of all strips at once. These are h >= 2 rows apart, so no bond and no plaquette holds two
+of them, and every spin is updated in the field of its neighbours as they are at that moment: the first row is copied to
+the strips before once it is done, and the last row to the strips that follow. Large lattices are divided into 8
+sections of columns: a sweep visits all but the last column of each section, row by row, and then these last columns.
+What it updates in one section is so far no neighbour of what it updates in another, so that threads can share the
+sections, with a barrier after each of the two parts (`mcmc.kernels.barrier`); draws do not depend on how many do. In
+all cases a sweep is one of the sequential ones, in a fixed order. Lanes have streams of their own, see
+`mcmc.sampling.rng.lane_keys`.
 
 Along a row even columns go first, then odd ones: neighbours along the row would wait for one another, where there is
 one vector of lanes.
@@ -31,16 +35,19 @@ from mcmc.kernels.lanes import from_last, from_next, load, pointer, store
 
 
 @Kernel
-def copy_row(block, last):
-    """Copy every strip's first row to the strip before, or its last row to the strip that follows."""
+def copy_row(block, last, begin, end):
+    """Copy every strip's first row to the strip before, or its last row to the strip that follows.
+
+    Only columns ``begin`` to ``end`` of it.
+    """
     W, Lx, strips = len(block.beta), block.Lx, block.strips
     x, y, n = pointer(block.x), pointer(block.y), sites(block.interaction)
     if last:
         source, target = (n - Lx) * W, (n + Lx) * W
-        for k in range(0, Lx * W, 16):
+        for k in range(begin * W, end * W, 16):
             store(x, target + k, from_last(load(x, source + k), strips))
             store(y, target + k, from_last(load(y, source + k), strips))
     else:
-        for k in range(0, Lx * W, 16):
+        for k in range(begin * W, end * W, 16):
             store(x, n * W + k, from_next(load(x, k), strips))
             store(y, n * W + k, from_next(load(y, k), strips))

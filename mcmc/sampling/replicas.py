@@ -19,15 +19,15 @@ from mcmc.sampling.interactions import interaction_of, owned_by
 from mcmc.sampling.moves import Move, counted_steps
 from mcmc.sampling.rng import lane_keys
 from mcmc.sampling.samplers import Sampler
-from mcmc.sampling.strip_layout import strip_neighbours
+from mcmc.sampling.strip_layout import sections_of, strip_neighbours
 
 if TYPE_CHECKING:
     from mcmc.kernels.steps import Steps
 
 _MEASURED = 2**20
 """Angles of a block that are held at once, before they are put in order."""
-_AT_ONCE = 2**20
-"""Updates of each replica in one call, which no signal can end: less than a second."""
+_AT_ONCE = 2**24
+"""Updates of all replicas of a block in one call, which no signal can end: a fraction of a second."""
 
 
 @dataclass
@@ -52,6 +52,7 @@ class ReplicaBlock:
         tuned: float32 (W,) by name of the move, its tuned parameter.
         counts: float32 (W,) by name of the move, what it has counted since the block was last read out.
         uncounted: steps since then.
+        threads: how many share each lattice.
     """
 
     slots: slice
@@ -70,6 +71,7 @@ class ReplicaBlock:
     tuned: dict[str, np.ndarray] = field(default_factory=dict)
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     uncounted: int = 0
+    threads: int = 1
 
     @cached_property
     def floor(self) -> float:
@@ -108,7 +110,9 @@ class ReplicaBlock:
                 self.lattice.Lx,
                 self.strips,
                 self.size,
-            )
+            ),
+            sections_of(self.lattice, self.strips),
+            self.threads,
         )
 
     def copy_rows(self) -> None:
@@ -199,6 +203,8 @@ class Replicas:
         # One vector a block at least, four at most: wider ones leave the cache, narrower ones wait for arithmetic.
         vectors = -(-self.size * strips // WIDTH)
         width = WIDTH // strips * min(4, -(-vectors // threads))
+        # Where there are fewer blocks than threads, these share lattices.
+        each = min(sections_of(lattice, strips), max(1, threads // -(-self.size // width)))
         self.blocks: list[ReplicaBlock] = []
         for start in range(0, self.size, width):
             slots = slice(start, min(start + width, self.size))
@@ -220,6 +226,7 @@ class Replicas:
                 beta=aligned_zeros(W) + 1,
                 keys=np.zeros((4, W), np.uint32),
                 shared_keys=np.zeros((4, W), np.uint32),
+                threads=each,
             )
             block.shared_keys[:, :used] = np.repeat(keys[slots].T, strips, axis=1)
             block.keys[:, :used] = lane_keys(keys[slots], strips)
@@ -332,7 +339,7 @@ class Replicas:
         self.step += steps
 
     def _advance(self, block: ReplicaBlock, sampler: Sampler, step: int, steps: int) -> None:
-        most, at_once = counted_steps(self.lattice), max(1, _AT_ONCE // self.lattice.N)
+        most, at_once = counted_steps(self.lattice), max(1, _AT_ONCE // (self.lattice.N * block.size))
         while steps > 0 and not self._interrupted:
             if block.uncounted == most:
                 self._read_counts(block)
@@ -382,7 +389,7 @@ class Replicas:
         theta: np.ndarray | None,
     ) -> int:
         """Make draw n and, where many steps are one call of a kernel, some that follow; returns how many."""
-        count = min(draws - n, _AT_ONCE // (self.lattice.N * thin), _MEASURED // block.x.size)
+        count = min(draws - n, _AT_ONCE // (self.lattice.N * block.size * thin), _MEASURED // block.x.size)
         if count > 1 and not self._interrupted:
             steps = count * thin
             if block.uncounted + steps > counted_steps(self.lattice):

@@ -11,6 +11,8 @@ LEAST_HEIGHT = 2
 """Rows of a strip at least: no bond and no plaquette then holds the same row of two strips."""
 LEAST_SITES = 256
 """Sites of a lattice that is cut into strips, at least: smaller ones are cheap, and take more chains instead."""
+LEAST_SHARED, LEAST_COLUMNS = 128**2, 16
+"""Sites of a lattice that threads share, and columns of a section, at least: barriers take microseconds."""
 
 
 def strip_neighbours(lattice: Lattice, strips: int) -> np.ndarray:
@@ -26,6 +28,16 @@ def fits(strips: int, lattice: Lattice) -> bool:
     """Whether a lattice may be cut into that many strips."""
     rectangle = lattice.dimensions == 2 and strips in STRIPS
     return strips == 1 or (rectangle and not lattice.Ly % strips and lattice.Ly // strips >= LEAST_HEIGHT)
+
+
+def sections_of(lattice: Lattice, strips: int) -> int:
+    """Into how many sections of columns a lattice is divided, which threads may share; see `mcmc.kernels.strips`.
+
+    Example:
+        >>> [sections_of(Lattice(L, L), 16) for L in (64, 128, 256, 1024)]
+        [1, 8, 8, 8]
+    """
+    return 8 if strips > 1 and lattice.N >= LEAST_SHARED and lattice.Lx >= 8 * LEAST_COLUMNS else 1
 
 
 def choose_strips(lattice: Lattice, replicas: int) -> int:

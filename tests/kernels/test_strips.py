@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
 from mcmc import XY, ExtendedXY, InputError, Lattice
-from mcmc.sampling import rng
+from mcmc.sampling import rng, strip_layout
 from mcmc.sampling.moves import OverRelaxation
 from mcmc.sampling.replicas import Replicas
 from mcmc.sampling.samplers import SAMPLERS, Sampler
 from mcmc.sampling.settings import Settings, settings_from_dict, settings_to_dict
 from mcmc.sampling.simulation import Simulation
-from mcmc.sampling.strip_layout import choose_strips, fits, strip_neighbours
+from mcmc.sampling.strip_layout import choose_strips, fits, sections_of, strip_neighbours
 from tests.kernels.test_kernels import CASES, averages, truth
 from tests.oracle import exact
 from tests.sampling.test_samplers import REFLECTED  # noqa: F401  (named in a test below)
@@ -23,6 +26,20 @@ LAYOUTS = [(Lattice(3, 4), 2), (Lattice(2, 8), 4), (Lattice(5, 16), 8), (Lattice
 def replicas(model, lattice, strips, count=5, beta=1.0):
     keys = np.array([rng.key(3, c) for c in range(count)])
     return Replicas(model, lattice, np.full(count, beta), keys, strips=strips)
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Lattices of 16 columns are divided into eight sections."""
+    monkeypatch.setattr(strip_layout, "LEAST_SHARED", 0)
+    monkeypatch.setattr(strip_layout, "LEAST_COLUMNS", 2)
+
+
+@pytest.mark.parametrize("model", [XY(), ExtendedXY(1.0, -0.6)], ids=str)
+def test_a_sweep_of_sections_is_a_sequential_one(model, shared):
+    for lattice, strips in ((Lattice(16, 4), 2), (Lattice(21, 24), 8)):
+        assert sections_of(lattice, strips) == 8
+        test_a_sweep_of_strips_is_a_sequential_one(model, lattice, strips)
 
 
 @pytest.mark.parametrize(("lattice", "strips"), LAYOUTS, ids=str)
@@ -37,8 +54,13 @@ def test_a_sweep_of_strips_is_a_sequential_one(model, lattice, strips):
     e, w, s, n, se, ne, sw, nw = lattice.neighbours(
         (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)
     ).T
-    for row in range(height):
-        for x in [*range(0, lattice.Lx, 2), *range(1, lattice.Lx, 2)]:
+    sections = sections_of(lattice, strips)
+    sides = [lattice.Lx * k // sections for k in range(sections + 1)]
+    parts = [[*pairwise(sides)]]
+    if sections > 1:
+        parts = [[(a, z - 1) for a, z in parts[0]], [(z - 1, z) for _, z in parts[0]]]
+    for a, z in (section for part in parts for section in part):
+        for row, x in ((row, x) for row in range(height) for x in [*range(a, z, 2), *range(a + 1, z, 2)]):
             for i in (lattice.site(x, strip * height + row) for strip in range(strips)):
                 u = spins.T
                 ring = u[e[i]] * (u[n[i]] * u[ne[i]].conj() + u[s[i]] * u[se[i]].conj())
@@ -146,6 +168,53 @@ def test_draws_do_not_depend_on_threads_blocks_restarts_or_parts(sampler):
     np.testing.assert_array_equal(part.theta, block.theta[1:2, 1:])
     other = Simulation(Settings(**{**vars(run), "strips": 4})).block(4)
     assert not (other.theta == block.theta).any((-1, -2)).any()
+
+
+@pytest.mark.parametrize("model", [XY(), ExtendedXY(1.0, -0.6)], ids=str)
+@pytest.mark.parametrize("sampler", ["metropolis", "auto"])
+def test_threads_that_share_a_lattice_change_nothing(model, sampler, shared):
+    """Also moves that only one of them makes."""
+    lattice, strips, found = Lattice(16, 48), 8, []
+    for threads in (1, 2, 3, 9):
+        r = replicas(model, lattice, strips, count=2)
+        r = Replicas(model, lattice, r.beta, r.keys, threads=threads, strips=strips)
+        assert [block.threads for block in r.blocks] == [min(threads, 8)]
+        theta = np.empty((2, 4, lattice.N), np.float32)
+        series = r.run(SAMPLERS[sampler], 4, 3, theta)
+        r.advance(SAMPLERS[sampler], 2)
+        found.append((series, theta, r.spins, *r.accepted.values()))
+    for other in found[1:]:
+        for mine, expected in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(mine, expected)
+
+
+def test_threads_that_share_a_lattice_end_together(monkeypatch, shared):
+    """Where one thread's share cannot begin, the other does not wait for ever."""
+    r = replicas(XY(), Lattice(16, 48), 8, count=2)
+    r = Replicas(XY(), r.lattice, r.beta, r.keys, threads=2, strips=8)
+    steps = r.blocks[0].steps
+
+    class Refusing:
+        def submit(self, share, *arguments):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "_pool", Refusing())
+    with pytest.raises(KeyboardInterrupt):
+        r.advance(SAMPLERS["metropolis"], 1)
+
+    class Failing(Refusing):
+        def submit(self, share, thread):
+            with pytest.raises(TypingError):
+                share(None)
+            return Failing()
+
+        def result(self):
+            raise AttributeError
+
+    r = Replicas(XY(), r.lattice, r.beta, r.keys, threads=2, strips=8)
+    monkeypatch.setattr(r.blocks[0].steps, "_pool", Failing())
+    with pytest.raises(AttributeError):
+        r.advance(SAMPLERS["metropolis"], 1)
 
 
 def test_files_of_earlier_versions_keep_their_layout():
