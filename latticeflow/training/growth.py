@@ -78,7 +78,7 @@ def grown(settings: TrainingSettings, flow: Flow, lattice: Lattice) -> TrainingS
     return replace(
         settings,
         objective="ensemble_variance",
-        least_spacing=min(lattice.sides) // 4,
+        least_spacing=min(min(lattice.sides) // 4, max(flow.spacings) * lattice.Lx // flow.lattice.Lx),
         learning_rate=settings.learning_rate or _LEARNING_RATE,
         ema=settings.ema or _AVERAGED,
     )

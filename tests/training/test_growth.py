@@ -29,10 +29,10 @@ def ensemble():
     return mcmc.generate(XY(), size=16, temperatures=TEMPERATURES, draws=20, thermalise=50, thin=2)
 
 
-def small(model=None, side=4, **sizes):
+def small(model=None, side=4, sides=None, **sizes):
     torch.manual_seed(1)
     sizes = {"invariants": 8, "vectors": 4, "products": 3, "width": 16, **sizes}
-    return build_flow("multiscale", model or XY(), Lattice(side, side), (0.5, 2.0), **sizes)
+    return build_flow("multiscale", model or XY(), Lattice(*(sides or (side, side))), (0.5, 2.0), **sizes)
 
 
 @pytest.mark.parametrize("model", [XY(), ExtendedXY()], ids=lambda model: model.name)
@@ -233,6 +233,18 @@ def test_coarse_groups_learn_from_draws_evaluated_once(ensemble, monkeypatch):
     log_w = -flow.model.energy(flat) / T.flatten() - right(flow, flat, T.flatten()).detach()
     known = log_w + flow.log_prob_of_coarse(flat, T.flatten(), trainer.coarse.end)
     torch.testing.assert_close(rest.flatten(), known.detach(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sides", "least"), [((32, 32), 8), ((64, 64), 16), ((40, 40), 8), ((48, 40), 8), ((16, 16, 16), 4)]
+)
+def test_coarse_groups_of_any_lattice_are_some(sides, least):
+    flow = small(sides=[side // 2 for side in sides])
+    flow.history = {"steps": 1}
+    lattice = Lattice(*sides)
+    settings = growth.grown(TrainingSettings(minutes=1), flow, lattice)
+    assert settings.least_spacing == least
+    assert max(enlarge(flow, lattice).spacings) >= least
 
 
 def test_a_spacing_that_leaves_nothing_is_refused(ensemble):
