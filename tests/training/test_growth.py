@@ -239,7 +239,7 @@ def test_coarse_groups_learn_from_draws_evaluated_once(ensemble, monkeypatch):
     ("sides", "least"), [((32, 32), 8), ((64, 64), 16), ((40, 40), 8), ((48, 40), 8), ((16, 16, 16), 4)]
 )
 def test_coarse_groups_of_any_lattice_are_some(sides, least):
-    flow = small(sides=[side // 2 for side in sides])
+    flow = small(XY(dimensions=len(sides)), sides=[side // 2 for side in sides])
     flow.history = {"steps": 1}
     lattice = Lattice(*sides)
     settings = growth.grown(TrainingSettings(minutes=1), flow, lattice)
