@@ -90,11 +90,10 @@ def run_kernels(arguments: argparse.Namespace) -> None:
             )
         )
         return
-    print("model  size  kernel             M updates/s/core   x naive  of ceiling  two cores")
+    print("model  size  kernel             M updates/s/core   x naive  two cores")
     for s in speeds:
-        bound = f"{s.to_ceiling:9.0%}" if s.to_ceiling else f"{'-':>9}"
         both = f"{s.two_cores:8.2f}x" if s.two_cores else f"{'-':>9}"
-        print(f"{s.model:5} {s.size:5}  {s.kernel:18} {s.rate:16.1f} {s.to_naive:9.1f}   {bound}  {both}")
+        print(f"{s.model:5} {s.size:5}  {s.kernel:18} {s.rate:16.1f} {s.to_naive:9.1f}  {both}")
     print(f"\nat beta = {benchmark.BETA}, times in steps of the sampler")
     print("model  size  sampler                 tau(E)   tau(m^2)   ns/site per independent draw of m^2")
     for c in costs:

@@ -1,4 +1,4 @@
-"""How fast the kernels are, beside a naive sampler and the processor's ceiling, and what an independent draw costs."""
+"""How fast the kernels are, beside a naive sampler, and what an independent draw costs."""
 
 from __future__ import annotations
 
@@ -69,8 +69,6 @@ class Speed(NamedTuple):
     """Million spin updates a second on one core; flipped spins for Wolff."""
     to_naive: float
     """Ratio to `naive_rate` on the same lattice, measured just before."""
-    to_ceiling: float | None
-    """Share of the estimated ceiling, where there is an estimate."""
     two_cores: float | None
     """Ratio of two threads' rate to one's, on twice as many replicas; None if not measured."""
 
@@ -87,14 +85,6 @@ class Cost(NamedTuple):
     """The same of the squared magnetisation."""
     nanoseconds: float
     """Per site and independent draw of m^2 on one core: 2 tau steps."""
-
-
-CEILINGS = {"metropolis": 1200.0, "over_relaxation": 4000.0}
-"""Estimated upper bounds for XY, million updates a second of one 4 GHz Zen 5 core that never waits.
-
-Metropolis takes some 220 vector instructions for 16 spins, four a cycle; over-relaxation is held up by a division of 16
-numbers in 16 cycles.
-"""
 
 
 def naive_rate(size: int, seconds: float) -> float:
@@ -162,11 +152,10 @@ def speeds(sizes: tuple[int, ...] = (16, 64, 256), *, seconds: float = 1.0, thre
                 count = 16  # replicas are taken one by one
             r = _replicas(model, size, count, 1)
             rate = _updates(r, sampler, seconds)
-            bound = CEILINGS.get(name) if model.name == "xy" else None
             both = None
             if threads > 1:
                 both = _two_cores([_replicas(model, size, count, 1) for _ in range(2)], sampler, seconds) / rate
-            yield Speed(model.name, size, name, rate, rate / naive, bound and rate / bound, both)
+            yield Speed(model.name, size, name, rate, rate / naive, both)
 
 
 def _two_cores(pair: list[Replicas], sampler: Sampler, seconds: float) -> float:
