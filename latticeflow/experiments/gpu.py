@@ -173,6 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paper = published.PAPER_OBJECTIVES if asked.paper is None else asked.paper.split(",")
     if not 0 < asked.minutes < math.inf:
         parser.error(f"--minutes {asked.minutes:g} must be positive and finite")
+    if asked.paper_draws < 1 or asked.paper_seeds < 0:
+        wrong = f"--paper-draws {asked.paper_draws} must be positive, --paper-seeds {asked.paper_seeds} not negative"
+        parser.error(wrong)
     if asked.start is not None and not asked.start.is_dir():
         parser.error(f"--start {asked.start} is not a folder of flows")
     if asked.out.exists() and not asked.out.is_dir():

@@ -289,6 +289,11 @@ class Flow(nn.Module, ABC):
     def _rsample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         raise NotImplementedError  # where reparameterised is False, rsample never comes here
 
+    def _require_shape(self, theta: Tensor) -> None:
+        if theta.ndim != 1 + self.lattice.dimensions or theta.shape[1:] != self.lattice.shape:
+            expected = ", ".join(str(side) for side in self.lattice.shape)
+            raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
+
     @overload
     def log_prob(self, theta: Tensor, temperature: float | Sequence[float] | np.ndarray | Tensor) -> Tensor: ...
 
@@ -319,9 +324,7 @@ class Flow(nn.Module, ABC):
         tensors = isinstance(theta, Tensor)
         if not tensors:
             theta = self._tensor(theta)
-        if theta.ndim != 1 + self.lattice.dimensions or theta.shape[1:] != self.lattice.shape:
-            expected = ", ".join(str(side) for side in self.lattice.shape)
-            raise InputError(f"expected configurations of shape (n, {expected}); got {tuple(theta.shape)}")
+        self._require_shape(theta)
         T = self._temperatures(len(theta), temperature)
         if tensors:
             return self._log_prob(theta.to(self.dtype), T)

@@ -300,7 +300,13 @@ class Multiscale(Flow):
 
         Returns:
             float64 (n,).
+
+        Raises:
+            InputError: ``theta`` has another lattice's shape, or ``end`` is not a number of groups.
         """
+        self._require_shape(theta)
+        if not 1 <= end <= self.depths:
+            raise InputError(f"end = {end} must be from 1 to {self.depths}, the number of groups")
         T = self.reduced(self._temperatures(len(theta), temperature))
         return self._log_density_of_groups(theta, T, 0, end)
 

@@ -101,7 +101,7 @@ SYMMETRY_EVERY = 8
 CLUSTERS_FROM = {2: 80**2, 3: 40**3}
 """Sites from which on ``auto`` grows clusters by a table of bonds, by dimensions."""
 CLUSTERS_BESIDE_METROPOLIS_FROM = 48**2
-"""The same where there is no heat bath."""
+"""Sites from which on it does so in models without a heat bath, whose single spins move by Metropolis."""
 
 
 class Update(NamedTuple):

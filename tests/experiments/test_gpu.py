@@ -93,6 +93,8 @@ def test_an_unknown_training_is_refused(tmp_path, capsys):
     [
         (["--minutes", "-1"], "--minutes -1 must be positive"),
         (["--minutes", "nan"], "--minutes nan must be positive"),
+        (["--paper-draws", "0"], "--paper-draws 0 must be positive"),
+        (["--paper-seeds", "-1"], "--paper-seeds -1 not negative"),
         (["--start", "nowhere"], "--start nowhere is not a folder"),
         (["--paper", "reverse"], "unknown objective 'reverse'"),
         (["--device", "nonsense"], "no device 'nonsense'"),

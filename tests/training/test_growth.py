@@ -250,5 +250,9 @@ def test_coarse_groups_of_any_lattice_are_some(sides, least):
 def test_a_spacing_that_leaves_nothing_is_refused(ensemble):
     with pytest.raises(InputError, match=r"least_spacing = 32 leaves nothing to train: .* a spacing of 16"):
         latticeflow.train(ensemble, start=small(side=16), least_spacing=32, steps=1)
+    with pytest.raises(InputError, match="expected configurations of shape"):
+        small().log_prob_of_coarse(torch.zeros(1, 8, 8), 1.0, 1)
+    with pytest.raises(InputError, match="end = 0 must be from 1 to"):
+        small().log_prob_of_coarse(torch.zeros(1, 4, 4), 1.0, 0)
     with pytest.raises(InputError, match="spline flow has no groups"):
         latticeflow.train(ensemble, flow="spline", least_spacing=2, steps=1)
