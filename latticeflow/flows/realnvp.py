@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -12,40 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from latticeflow.flows import fused_couplings
 from latticeflow.flows.flow import Flow
 from latticeflow.flows.torus_convolution import Neighbours, three_convolutions
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
-
-
-class Coupling(nn.Module):
-    """Scale and shift of one checkerboard colour, by periodic convolutions over the other and the temperature."""
-
-    def __init__(self, filters: int):
-        super().__init__()
-        self.hidden = nn.Sequential(_convolution(2, filters), nn.ReLU(), _convolution(filters, filters), nn.ReLU())
-        self.output = _convolution(filters, 2)
-
-    def forward(self, frozen: Tensor, temperature: Tensor, places: Sequence[Neighbours]) -> tuple[Tensor, Tensor]:
-        """Scale and shift of the sites that move, given the others.
-
-        Args:
-            frozen: the sites that stay, (N/2, B).
-            temperature: (B,).
-            places: neighbours of each convolution: from the sites that stay to all, from all to all, and to those that
-                move.
-
-        Returns:
-            Log scale, in (-1, 1), and shift, both (N/2, B).
-        """
-        first, second = cast(nn.Conv2d, self.hidden[0]), cast(nn.Conv2d, self.hidden[2])
-        given, of_temperature = first.weight.split(1, 1)
-        # The temperature is the same at all sites: its convolution is a bias.
-        bias = _bias(first)[:, None] + of_temperature.sum((1, 2, 3))[:, None] * temperature
-        weights = given, second.weight, self.output.weight
-        found = three_convolutions(frozen, bias, weights, [_bias(second), _bias(self.output)], places)
-        s, t = found.unbind(0)
-        return torch.tanh(s), t
 
 
 class RealNVP(Flow):
@@ -101,26 +72,45 @@ class RealNVP(Flow):
             nn.ModuleList((Neighbours(lattice.shape, inputs=stay), all_to_all, Neighbours(lattice.shape, outputs=move)))
             for stay, move in (colours, colours[::-1])
         )
-        self.couplings = nn.ModuleList(Coupling(filters) for _ in range(couplings))
+        channels = ((2, filters), (filters, filters), (filters, 2))
+        nets = [[nn.Conv2d(*sizes, 3) for sizes in channels] for _ in range(couplings)]
+        # All couplings' parameters of a kind are one: a step of training then makes six updates, not some hundred.
+        self.weights, self.biases = (
+            nn.ParameterList(torch.stack([getattr(net[layer], kind).detach() for net in nets]) for layer in range(3))
+            for kind in ("weight", "bias")
+        )
 
-    def _layers(self) -> list[tuple[int, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]]]:
-        """For each coupling, in the order of drawing, the colour that it leaves alone and what it makes of it."""
-        places = [cast(Sequence[Neighbours], each) for each in self._places]
-        return [(k % 2, partial(layer, places=places[k % 2])) for k, layer in enumerate(self.couplings)]
+    @cached_property
+    def _tables(self) -> fused_couplings.Tables:
+        return fused_couplings.Tables.of([cast(Sequence[Neighbours], each) for each in self._places])
 
     def _log_prob(self, theta: Tensor, temperature: Tensor) -> Tensor:
         # Both ends are kept off the wall by the resolution of the numbers; beyond, the density is zero in practice.
         edge = torch.finfo(theta.dtype).eps
         theta = theta.flatten(1).t()[self.get_buffer("_order")]
         x = torch.logit((wrap(theta) + math.pi) / (2 * math.pi), eps=edge)
-        log_det = _log_slope(x)
-        colours, log_dets = [*x.chunk(2)], [*log_det.chunk(2)]
-        for stay, layer in reversed(self._layers()):
-            s, t = layer(colours[stay], self.reduced(temperature))
-            colours[1 - stay] = (colours[1 - stay] - t) * torch.exp(-s)
-            log_dets[1 - stay] = log_dets[1 - stay] - s
-        log_q = torch.cat(log_dets) - (torch.cat(colours) ** 2 + math.log(2 * math.pi)) / 2
+        x, log_det = self._through(x, _log_slope(x), self.reduced(temperature), drawing=False)
+        log_q = log_det - (x**2 + math.log(2 * math.pi)) / 2
         return log_q.sum(0, dtype=torch.float64)
+
+    def _through(self, x: Tensor, log_det: Tensor, T: Tensor, *, drawing: bool) -> tuple[Tensor, Tensor]:
+        """Through all couplings, drawing or back; the log scales are subtracted from ``log_det``. Both (N, B)."""
+        given, of_temperature = self.weights[0].split(1, 2)
+        # The temperature is the same at all sites: its convolution is a bias.
+        bias = self.biases[0][..., None] + of_temperature.sum((2, 3, 4))[..., None] * T
+        weights, biases = [given, *list(self.weights)[1:]], list(self.biases)[1:]
+        if fused_couplings.serves(x, T):
+            return fused_couplings.chain(x, log_det, bias, weights, biases, self._tables, drawing=drawing)
+        colours, log_dets = [*x.chunk(2)], [*log_det.chunk(2)]
+        couplings = [*enumerate(zip(*(each.unbind() for each in (bias, *weights, *biases)), strict=True))]
+        for k, (bias, w1, w2, w3, b2, b3) in couplings if drawing else reversed(couplings):
+            stay, move = k % 2, 1 - k % 2
+            places = cast(Sequence[Neighbours], self._places[stay])
+            s, t = three_convolutions(colours[stay], bias, (w1, w2, w3), (b2, b3), places).unbind()
+            s = torch.tanh(s)
+            colours[move] = colours[move] * torch.exp(s) + t if drawing else (colours[move] - t) * torch.exp(-s)
+            log_dets[move] = log_dets[move] - s
+        return torch.cat(colours), torch.cat(log_dets)
 
     def _sample(self, temperature: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -131,24 +121,10 @@ class RealNVP(Flow):
         shape = (len(temperature), self.lattice.N)
         x = torch.randn(shape, generator=generator, device=self.device, dtype=temperature.dtype).t()
         x = x[self.get_buffer("_order")]
-        colours, log_qs = [*x.chunk(2)], [*(-(x**2 + math.log(2 * math.pi)) / 2).chunk(2)]
-        for stay, layer in self._layers():
-            s, t = layer(colours[stay], self.reduced(temperature))
-            colours[1 - stay] = colours[1 - stay] * torch.exp(s) + t
-            log_qs[1 - stay] = log_qs[1 - stay] - s
-        x = torch.cat(colours)
-        log_q = torch.cat(log_qs) + _log_slope(x)
+        x, log_q = self._through(x, -(x**2 + math.log(2 * math.pi)) / 2, self.reduced(temperature), drawing=True)
+        log_q = log_q + _log_slope(x)
         theta = wrap(2 * math.pi * torch.sigmoid(x) - math.pi)[self.get_buffer("_back")]
         return theta.t().reshape(-1, *self.lattice.shape), log_q.sum(0, dtype=torch.float64)
-
-
-def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="circular")
-
-
-def _bias(convolution: nn.Conv2d) -> Tensor:
-    assert convolution.bias is not None
-    return convolution.bias
 
 
 def _log_slope(x: Tensor) -> Tensor:
