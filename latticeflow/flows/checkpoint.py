@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from latticeflow.flows import flow_file
+from latticeflow.flows import flow_file, realnvp
 from latticeflow.flows.building import build_flow
 from latticeflow.flows.device import choose_device
 from latticeflow.flows.flow import Flow, working_in
@@ -66,6 +66,8 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, cls: type[Flow
         older = {"marginals": False} if content["version"] < 4 and name == "multiscale" else {}
         with working_in(float(recipe.get("unit", 1.0))):
             flow = build_flow(cls or name, model, lattice, (low, high), **{**older, **recipe["sizes"]})
+        if content["version"] < 6 and name == "realnvp":
+            content = realnvp.stacked(content)
         flow.load_state_dict(content["parameters"])
     except InputError as error:
         raise InputError(f"{path} was made by another revision, or is damaged ({error}): train it anew") from None

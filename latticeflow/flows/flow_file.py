@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from latticeflow.flows.flow import Flow
 
 FORMAT = "latticeflow flow"
-VERSION = 5
-"""Version 5 may hold multiscale flows with finer groups, version 4 those with marginals. Version 3 stores the model's
-terms. Version 2 adds the unit of energy; flows of version 1 work in the unit in which their couplings are given."""
+VERSION = 6
+"""Version 6 has all couplings of `realnvp` in one. Version 5 may hold multiscale flows with finer groups, version 4
+those with marginals. Version 3 stores the model's terms. Version 2 adds the unit of energy; flows of version 1 work in
+the unit in which their couplings are given."""
 
 
 _BITS = 9

@@ -42,14 +42,9 @@ class Tables(NamedTuple):
         )
 
 
-def serves(x: Tensor, temperature: Tensor) -> bool:
-    """Whether this computes it: single precision on a CPU, whole pairs of sites, no gradient towards temperatures."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == temperature.dtype == torch.float32
-        and len(x) % 4 == 0
-        and not temperature.requires_grad
-    )
+def serves(x: Tensor) -> bool:
+    """Whether this computes it: single precision on a CPU."""
+    return x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def chain(
@@ -101,8 +96,9 @@ class _Chain(torch.autograd.Function):
         (K, f, B), N, keep = bias.shape, len(x), any(ctx.needs_input_grad)
         blocks = B // _LANES
         y, log_det = x.contiguous().clone(), log_det.contiguous().clone()
-        hidden = torch.empty(K if keep else 1, blocks, 2, f, N, _LANES)
-        small = torch.empty(K if keep else 1, blocks, 5, N // 2 + 1, _LANES)
+        sections = _sections(blocks)
+        rooms = (K, blocks) if keep else (len(sections), 1)
+        hidden, small = torch.empty(*rooms, 2, f, N, _LANES), torch.empty(*rooms, 5, N // 2 + 1, _LANES)
         sizes = (K, f, N, way)
         arguments = bias.contiguous(), packed.contiguous()
         in_threads(
@@ -116,10 +112,10 @@ class _Chain(torch.autograd.Function):
                     tables.forwards,
                     *(each.numpy() for each in arguments),
                     int(keep),
-                    hidden.numpy(),
-                    small.numpy(),
+                    hidden.numpy() if keep else hidden[i].numpy(),
+                    small.numpy() if keep else small[i].numpy(),
                 )
-                for section in _sections(blocks)
+                for i, section in enumerate(sections)
             ]
         )
         if keep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from latticeflow.flows.flow import Flow
 from latticeflow.flows.torus_convolution import Neighbours, three_convolutions
 from mcmc import InputError, Lattice, wrap
 from mcmc.models.presets import Model
+
+_KINDS = ("weights", "biases")
 
 
 class RealNVP(Flow):
@@ -99,7 +101,7 @@ class RealNVP(Flow):
         # The temperature is the same at all sites: its convolution is a bias.
         bias = self.biases[0][..., None] + of_temperature.sum((2, 3, 4))[..., None] * T
         weights, biases = [given, *list(self.weights)[1:]], list(self.biases)[1:]
-        if fused_couplings.serves(x, T):
+        if fused_couplings.serves(x):
             return fused_couplings.chain(x, log_det, bias, weights, biases, self._tables, drawing=drawing)
         colours, log_dets = [*x.chunk(2)], [*log_det.chunk(2)]
         couplings = [*enumerate(zip(*(each.unbind() for each in (bias, *weights, *biases)), strict=True))]
@@ -125,6 +127,34 @@ class RealNVP(Flow):
         log_q = log_q + _log_slope(x)
         theta = wrap(2 * math.pi * torch.sigmoid(x) - math.pi)[self.get_buffer("_back")]
         return theta.t().reshape(-1, *self.lattice.shape), log_q.sum(0, dtype=torch.float64)
+
+
+def stacked(content: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint before version 6 holds, which has the parameters of every coupling by themselves, as now."""
+    names = [f"{layer}.{kind}" for kind in ("weight", "bias") for layer in ("hidden.0", "hidden.2", "output")]
+
+    def parameters(old: dict[str, Any]) -> dict[str, Tensor]:
+        count = len(old) // len(names)
+        of_all = [torch.stack([old[f"couplings.{k}.{name}"] for k in range(count)]) for name in names]
+        return {f"{kind}.{layer}": of_all[3 * i + layer] for i, kind in enumerate(_KINDS) for layer in range(3)}
+
+    def optimiser(old: dict[str, Any]) -> dict[str, Any]:
+        # A coupling's parameters came in this order, a layer's weight before its bias.
+        order = [2 * layer + kind for kind in range(2) for layer in range(3)]
+        state: dict[int, dict[str, Tensor]] = {}
+        for i, first in enumerate(order if old["state"] else ()):
+            each = [old["state"][k] for k in range(first, len(old["state"]), len(order))]
+            moments = {name: torch.stack([one[name] for one in each]) for name in ("exp_avg", "exp_avg_sq")}
+            state[i] = {"step": each[0]["step"], **moments}
+        groups = [{**group, "params": list(range(len(order)))} for group in old["param_groups"]]
+        return {"state": state, "param_groups": groups}
+
+    training = content.get("training")
+    if training:
+        training = {**training, "optimiser": optimiser(training["optimiser"])}
+        if "flow" in training:
+            training["flow"] = parameters(training["flow"])
+    return {**content, "parameters": parameters(content["parameters"]), "training": training}
 
 
 def _log_slope(x: Tensor) -> Tensor:

@@ -222,7 +222,10 @@ class Trainer:
                 if self.settings.critic.gradient_penalty:
                     of_critic = of_critic + self.settings.critic.gradient_penalty * slope(real_logit, real)
                 if self.reparameterised:
+                    # The critic's parameters learn nothing from what the flow minimises.
+                    self.critic.requires_grad_(False)
                     terms["adversarial"] = softplus(-self.critic(drawn, T / self.flow.unit, self.generator)).mean()
+                    self.critic.requires_grad_(True)
                 else:
                     terms["adversarial"] = score_function(log_q, logsigmoid(logit))
         return self._weighted(terms, weights), of_critic, log_w

@@ -140,9 +140,9 @@ def forward(first, last, x, log_det, sizes, rows, bias, weights, keep, hidden, s
         bias: of the first layer, (K, f, B).
         weights: of the three layers, and biases of the second and third, (K, 9 f + 9 f f + 36 f + f + 4).
         keep: 1 if `backward` follows, which needs all that is written to ``hidden`` and ``small``, else 0.
-        hidden: room for both hidden layers of each block, (K, or 1, B / 16, 2, f, N, 16).
-        small: room for planes of what each block saw, scale, slope in s, and slope of the tanh, (K, or 1, B / 16, 5,
-            N / 2 + 1, 16).
+        hidden: room for both hidden layers, (K, B / 16, 2, f, N, 16), or of one block, (2, f, N, 16).
+        small: room for planes of what was seen, scale, slope in s, and slope of the tanh, (K, B / 16, 5, N / 2 + 1,
+            16), or of one block.
     """
     K, f, N, way = sizes
     n, B = N // 2, x.shape[1]
@@ -155,9 +155,10 @@ def forward(first, last, x, log_det, sizes, rows, bias, weights, keep, hidden, s
         for j in range(K):
             k = j if way > 0 else K - 1 - j
             colour, moving, at = k % 2, 1 - k % 2, k * size
-            seen = (k * keep * blocks + block) * 5 * plane
+            place = keep * (k * blocks + block)
+            seen = place * 5 * plane
             scales, slopes, tanhs = seen + plane, seen + 2 * plane, seen + 3 * plane
-            h1 = (k * keep * blocks + block) * 2 * layer
+            h1 = place * 2 * layer
             h2, near = h1 + layer, colour * rows.shape[1]
             b2 = at + 9 * f + 9 * f * f + 9 * f * _G
             for s in range(n):

@@ -79,7 +79,7 @@ class Bomb:
             "is not a latticeflow checkpoint, or is truncated: nothing in it",
         ),
         (["sample", "text.pt", "--out", "new.h5"], "is not a latticeflow checkpoint"),
-        (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 5: update latticeflow"),
+        (["sample", "newer.pt", "--out", "new.h5"], "has checkpoint version 99, newer than 6: update latticeflow"),
         (["sample", "empty.pt", "--out", "new.h5"], "is not a latticeflow checkpoint"),
         (["sample", "folder.pt", "--out", "new.h5"], "no flow at folder.pt"),
         (["sample", "versionless.pt", "--out", "new.h5"], "versionless.pt is damaged"),
