@@ -128,11 +128,11 @@ def _add_published(subjects: Any) -> None:
         help="draws of the ensembles that train, at each temperature (default 1000; with --full 5120)",
     )
     published.add_argument("--seeds", type=int, default=1, help="trainings by each objective (default 1)")
-    published.add_argument("--steps", type=int, help="steps of each training (default 20000; with --full 160000)")
+    published.add_argument("--steps", type=int, help="steps of each training (default 30000; with --full 160000)")
     published.add_argument(
         "--block", type=int, metavar="STEPS", help="steps between two points of a curve (default 1/40 of all)"
     )
-    published.add_argument("--filters", type=int, help="channels of each convolution (default 8; with --full 64)")
+    published.add_argument("--filters", type=int, help="channels of each convolution (default 4; with --full 64)")
     options.add_device(published)
 
 

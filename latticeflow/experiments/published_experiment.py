@@ -56,17 +56,17 @@ FULL_SIZES = {"couplings": 24, "filters": 64}
 FULL_DRAWS = 5120
 REDUCED = Plan(
     TrainingSettings(
-        steps=20_000,
+        steps=30_000,
         batch_temperatures=8,
         batch_draws=8,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         decay="constant",
         ema=0.999,
         critic=replace(PUBLISHED_CRITIC, channels=16),
     ),
     test_draws=200,
 )
-REDUCED_SIZES = {"couplings": 24, "filters": 8}
+REDUCED_SIZES = {"couplings": 24, "filters": 4}
 REDUCED_DRAWS = 1000
 
 MEASURES = {
@@ -93,8 +93,9 @@ PUBLISHED = {"acceptance": 0.3187, "overlap_energy": 87.7, "overlap_magnetizatio
 """Of the full size's AdvNF, by the authors' notebook; its EMD of 0.0052 is a fraction of the range of 2 J."""
 _LOOK_EVERY = 20
 """Steps between two looks at trainings that advance side by side."""
-FLAT = {"nll": 0.5, "acceptance": 0.01}
-"""A curve is flat where its means over the last two quarters differ by no more than this."""
+FLAT = {"nll": 0.01, "acceptance": 0.01}
+"""A curve is flat where its means over the last two quarters, of NLL's logarithm, differ by no more than this, or than
+two standard errors by the scatter of their points."""
 
 
 class _Block(Stop):
@@ -371,7 +372,11 @@ def is_flat(curve: Sequence[dict[str, Any]]) -> bool:
         return False
     for name, tolerance in FLAT.items():
         values = [row[name] for row in curve[-2 * quarter :]]
-        if None in values or abs(np.mean(values[quarter:]) - np.mean(values[:quarter])) > tolerance:
+        if None in values:
+            return False
+        quarters = (np.log(values) if name == "nll" else np.array(values)).reshape(2, quarter)
+        scatter = 2 * math.sqrt(quarters.var(1, ddof=1).sum() / quarter)
+        if abs(np.diff(quarters.mean(1))) > max(tolerance, scatter):
             return False
     return True
 
@@ -466,7 +471,8 @@ def published_text(rows: Sequence[dict[str, Any]], plan: Plan) -> str:
         "that no training has seen. Overlaps and EMD (in units of J) are those of the chain; *missed* is the share of "
         "the ensemble in kinds of vortex number, winding or magnetisation that the flow hardly ever draws, at the "
         "worst temperature. *flat*: of how many seeds the curves of NLL and acceptance have become horizontal: their "
-        f"means over the last two quarters differ by less than {FLAT['nll']} and {FLAT['acceptance']}; *draws*: of the "
+        f"means over the last two quarters, of NLL's logarithm, differ by at most {FLAT['acceptance']:g} or two "
+        "standard errors by the scatter of their points; *draws*: of the "
         "ensemble that trains, per temperature. In brackets the standard deviation over seeds. The file of rows beside "
         "this one holds the curves.",
         "",

@@ -77,6 +77,8 @@ def test_a_curve_is_flat_when_its_last_quarters_agree():
     assert is_flat(curve(lambda k: 50.0 + 100 * (k < 10)))
     assert not is_flat(curve(lambda k: 50.0 - k))
     assert not is_flat(curve(lambda k: 50.0, lambda k: 0.01 * k))
+    assert is_flat(curve(lambda k: 50.0 * 2.0 ** (k * k % 7)))  # as much as it scatters
+    assert not is_flat(curve(lambda k: 50.0 * 2.0 ** (k * k % 7 - k)))
     assert not is_flat(curve(lambda k: None))
     assert not is_flat(curve(lambda k: 50.0)[:6])
 

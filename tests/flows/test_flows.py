@@ -29,7 +29,7 @@ every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.n
 @every_flow
 @every_model
 def test_density_is_normalised_on_2x2(name, model):
-    flow = make(name, model, 2, 2, disturb=0.1).double()
+    flow = make(name, model, 2, 2, disturb=0.05 if name == "realnvp" else 0.1).double()
     smooth = flow.name == "multiscale"
     if flow.seamless:
         # The trapezoidal rule of a smooth periodic function converges faster than any power; splines have kinks.
