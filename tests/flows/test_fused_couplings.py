@@ -1,6 +1,9 @@
 """The fused couplings of the paper's flow on a CPU against plain torch."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -130,3 +133,25 @@ def test_a_checkpoint_of_version_5_draws_and_trains_on_as_it_would_have(tmp_path
         resumed.step()
     for one, other in zip(trainer.served.parameters(), resumed.served.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def reach_everywhere() -> None:
+    """All that the kernels do, and a control: too few weights."""
+    for shape, filters in (((8, 8), 8), ((4, 6), 5), ((2, 2), 1)):
+        flow, T = _made(shape, filters), torch.linspace(0.1, 2.0, N)
+        theta, log_q = flow.rsample(N, T)
+        log_q.sum().backward()
+        flow.log_prob(theta.detach().requires_grad_(), T).sum().backward()
+        flow.sample(N, T)
+    turned = fused_couplings._turned
+    fused_couplings._turned = lambda *arguments: turned(*arguments)[:, :-9].contiguous()
+    _, log_q = flow.rsample(N, T)
+    with pytest.raises(IndexError):
+        log_q.sum().backward()
+
+
+@pytest.mark.slow
+def test_no_kernel_reaches_beyond_its_arrays():
+    code = "from tests.flows.test_fused_couplings import reach_everywhere; reach_everywhere()"
+    environment = {**os.environ, "LATTICEFLOW_CHECK_KERNELS": "1", "NUMBA_OPT": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=600)
