@@ -161,8 +161,8 @@ class _Chain(torch.autograd.Function):
 
 def _sections(blocks: int) -> list[tuple[int, int]]:
     """First and last block of each part of a batch."""
-    ends = [blocks * i // min(blocks, _SECTIONS) for i in range(min(blocks, _SECTIONS) + 1)]
-    return list(pairwise(ends))
+    parts = max(1, min(blocks, _SECTIONS))
+    return list(pairwise(blocks * i // parts for i in range(parts + 1)))
 
 
 def _packed(weights: Sequence[Tensor], biases: Sequence[Tensor], more: int) -> Tensor:
