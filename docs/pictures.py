@@ -39,9 +39,9 @@ def main() -> None:
     lf.plot.save(flow_figures.head_to_head(rates), FOLDER / "head-to-head.png")
     errors = [FreeEnergyResult(**row) for row in measured("free-energy")]
     lf.plot.save(flow_figures.free_energy_errors(errors), FOLDER / "free-energy.png")
-    curves = [json.loads(line) for line in (TABLES / "published-gpu.jsonl").read_text().splitlines()]
-    pair = ["reverse_kl", "advnf_reverse"]
-    lf.plot.save(flow_figures.published_curves(curves, pair), FOLDER / "advnf-curves.png")
+    curves = [json.loads(line) for line in (TABLES / "published.jsonl").read_text().splitlines()]
+    pairs = [("forward_kl", "advnf_forward"), ("reverse_kl", "advnf_reverse"), ("forward_reverse_kl", "advnf")]
+    lf.plot.save(flow_figures.published_curves(curves, pairs), FOLDER / "advnf-curves.png")
     kept = summary.completed(summary.read(TABLES / "modes.json"), summary.read(TABLES / "frontier.json"), runs=5)
     lf.plot.save(mode_figures.heatmap(kept), FOLDER / "modes.png")
 

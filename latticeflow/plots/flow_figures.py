@@ -206,30 +206,31 @@ def free_energy_errors(rows: Sequence[FreeEnergyResult]) -> Figure:
 PUBLISHED_PANELS = {"acceptance": "acceptance", "missed_share_max": "missed at the worst T", "nll": "NLL  [nats]"}
 
 
-def published_curves(rows: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> Figure:
+def published_curves(rows: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[str, str]]) -> Figure:
     """Learning curves of the paper's experiment: thin lines for the seeds, a thick one for their mean where all are.
 
     Args:
         rows: of `latticeflow.experiments.published_experiment`, of one size.
-        objectives: which to draw.
+        pairs: objectives without, whose lines are broken, and with the critic.
     """
     with style():
         figure, axes = new_figure(1, len(PUBLISHED_PANELS), width=2.5, height=2.3)
         for (name, label), panel in zip(PUBLISHED_PANELS.items(), axes, strict=True):
-            for number, objective in enumerate(objectives):
-                mine = [row for row in rows if row["objective"] == objective and row[name] is not None]
-                seeds = {row["seed"] for row in mine}
-                reached = Counter(row["steps"] for row in mine)
-                steps = sorted(at for at, count in reached.items() if count == len(seeds))
-                for seed in sorted(seeds):
-                    curve = sorted((row["steps"], row[name]) for row in mine if row["seed"] == seed)
-                    panel.plot(*zip(*curve, strict=True), color=COLOURS[number], linewidth=0.5, alpha=0.6)
-                average = np.log if name == "nll" else np.asarray
-                means = [float(np.mean([average(row[name]) for row in mine if row["steps"] == at])) for at in steps]
-                shown = np.exp(means) if name == "nll" else means
-                how = {"color": COLOURS[number], "marker": MARKERS[number], "label": objective}
-                panel.plot(steps, shown, linewidth=1.4, markersize=4, **how)
+            for number, pair in enumerate(pairs):
+                for objective in pair:
+                    mine = [row for row in rows if row["objective"] == objective and row[name] is not None]
+                    seeds = {row["seed"] for row in mine}
+                    reached = Counter(row["steps"] for row in mine)
+                    steps = sorted(at for at, count in reached.items() if count == len(seeds))
+                    how = _line(number, objective == pair[0])
+                    for seed in sorted(seeds):
+                        curve = sorted((row["steps"], row[name]) for row in mine if row["seed"] == seed)
+                        panel.plot(*zip(*curve, strict=True), color=how["color"], linewidth=0.5, alpha=0.5)
+                    average = np.log if name == "nll" else np.asarray
+                    means = [float(np.mean([average(row[name]) for row in mine if row["steps"] == at])) for at in steps]
+                    shown = np.exp(means) if name == "nll" else means
+                    panel.plot(steps, shown, label=objective, linewidth=1.4, markersize=4, **how)
             panel.set(xlabel="steps", ylabel=label)
         axes[list(PUBLISHED_PANELS).index("nll")].set_yscale("log")
-        axes[0].legend(fontsize=6)
+        _legend_of_all(figure, axes, ncols=3)
     return figure

@@ -123,7 +123,7 @@ def test_what_the_critic_changes_is_counted_seed_by_seed_at_equal_steps(tmp_path
     assert experiment.critic_gains(rows[:3]) == []
     other = row("advnf_reverse", 1, 10, 0.9, draws=50)
     assert experiment.critic_gains([*rows[:3], other]) == []  # without an objective's partner on the same ensemble
-    figure = flow_figures.published_curves(rows, ["reverse_kl", "advnf_reverse"])
+    figure = flow_figures.published_curves(rows, [("reverse_kl", "advnf_reverse")])
     thick = [line for line in figure.axes[0].lines if line.get_label() in ("reverse_kl", "advnf_reverse")]
     assert [line.get_ydata()[0] for line in thick] == pytest.approx([0.3, 0.4])
     assert list(thick[1].get_xdata()) == [10]  # where all seeds are
