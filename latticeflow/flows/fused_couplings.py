@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from latticeflow.flows.device import in_threads
+from latticeflow.flows.fused_convolutions import GROUP, LANES, padded, sections, table
 from latticeflow.flows.torus_convolution import Neighbours
-
-_LANES, _GROUP = 16, 4
-_SECTIONS = 8
-"""Parts of a batch with sums of gradients of their own, so that these do not depend on the number of threads."""
 
 
 class Tables(NamedTuple):
@@ -34,7 +30,7 @@ class Tables(NamedTuple):
         """From the neighbours of the three layers, for each colour that stays."""
 
         def flat(tables: Sequence[Tensor]) -> np.ndarray:
-            return np.concatenate([_LANES * each.numpy().reshape(9, -1).T.reshape(-1) for each in tables])
+            return np.concatenate([table(each) for each in tables])
 
         return cls(
             np.stack([flat([each.forwards for each in layers]) for layers in places]),
@@ -71,14 +67,14 @@ def chain(
     Returns:
         y and ``log_det`` less the log scales s, both (N, B).
     """
-    B, more = x.shape[1], -bias.shape[1] % _GROUP
-    lanes = -B % _LANES
+    B, filters = x.shape[1], bias.shape[1]
+    lanes, more = -B % LANES, -filters % GROUP
     y, log_det = _Chain.apply(
         pad(x, (0, lanes)),
         pad(log_det, (0, lanes)),
         pad(bias, (0, lanes, 0, more)),
-        _packed(weights, biases, more),
-        _turned(weights, more),
+        _packed(weights, biases, filters + more),
+        _turned(weights, filters + more),
         tables,
         1 if drawing else -1,
     )
@@ -94,18 +90,18 @@ class _Chain(torch.autograd.Function):
 
         tables, way = how
         (K, f, B), N, keep = bias.shape, len(x), any(ctx.needs_input_grad)
-        blocks = B // _LANES
+        blocks = B // LANES
         y, log_det = x.contiguous().clone(), log_det.contiguous().clone()
-        sections = _sections(blocks)
-        rooms = (K, blocks) if keep else (len(sections), 1)
-        hidden, small = torch.empty(*rooms, 2, f, N, _LANES), torch.empty(*rooms, 5, N // 2 + 1, _LANES)
+        parts = sections(blocks)
+        rooms = (K, blocks) if keep else (len(parts), 1)
+        hidden, small = torch.empty(*rooms, 2, f, N, LANES), torch.empty(*rooms, 5, N // 2 + 1, LANES)
         sizes = (K, f, N, way)
         arguments = bias.contiguous(), packed.contiguous()
         in_threads(
             [
                 partial(
                     couplings.forward,
-                    *section,
+                    *part,
                     y.numpy(),
                     log_det.numpy(),
                     sizes,
@@ -115,7 +111,7 @@ class _Chain(torch.autograd.Function):
                     hidden.numpy() if keep else hidden[i].numpy(),
                     small.numpy() if keep else small[i].numpy(),
                 )
-                for i, section in enumerate(sections)
+                for i, part in enumerate(parts)
             ]
         )
         if keep:
@@ -132,15 +128,15 @@ class _Chain(torch.autograd.Function):
         sizes, tables, size = ctx.how
         K, f, N, _ = sizes
         g, g_det = (each.contiguous() for each in gradients)
-        g, blocks = g.clone(), g.shape[1] // _LANES
-        sections = _sections(blocks)
-        g_bias, g_weights = torch.empty(K, f, g.shape[1]), torch.empty(len(sections), K, size)
-        room = torch.empty(len(sections), _LANES * (8 * (N // 2 + 1) + 2 * f * N + size))
+        g, blocks = g.clone(), g.shape[1] // LANES
+        parts = sections(blocks)
+        g_bias, g_weights = torch.empty(K, f, g.shape[1]), torch.empty(len(parts), K, size)
+        room = torch.empty(len(parts), LANES * (8 * (N // 2 + 1) + 2 * f * N + size))
         in_threads(
             [
                 partial(
                     couplings.backward,
-                    *section,
+                    *part,
                     g.numpy(),
                     g_det.numpy(),
                     sizes,
@@ -153,42 +149,23 @@ class _Chain(torch.autograd.Function):
                     g_weights[i].numpy(),
                     room[i].numpy(),
                 )
-                for i, section in enumerate(sections)
+                for i, part in enumerate(parts)
             ]
         )
         return g, g_det, g_bias, g_weights.sum(0), None, None, None
 
 
-def _sections(blocks: int) -> list[tuple[int, int]]:
-    """First and last block of each part of a batch."""
-    parts = max(1, min(blocks, _SECTIONS))
-    return list(pairwise(blocks * i // parts for i in range(parts + 1)))
-
-
-def _packed(weights: Sequence[Tensor], biases: Sequence[Tensor], more: int) -> Tensor:
-    """As the kernels read them, with so many filters more."""
-    first, second, third = (each.flatten(3) for each in weights)
-    parts = [
-        _grouped(pad(first, (0, 0, 0, 0, 0, more))),
-        _grouped(pad(second, (0, 0, 0, more, 0, more))),
-        _grouped(pad(third, (0, 0, 0, more, 0, 2))),
-        *(pad(each, (0, n)) for each, n in zip(biases, (more, 2), strict=True)),
-    ]
-    return torch.cat(parts, 1)
+def _packed(weights: Sequence[Tensor], biases: Sequence[Tensor], f: int) -> Tensor:
+    """As the kernels read them, for f filters."""
+    sizes = (f, 1), (f, f), (GROUP, f)
+    of_layers = [padded(each, *size) for each, size in zip(weights, sizes, strict=True)]
+    of_biases = [pad(each, (0, n - each.shape[1])) for each, n in zip(biases, (f, GROUP), strict=True)]
+    return torch.cat(of_layers + of_biases, 1)
 
 
 @torch.no_grad()
-def _turned(weights: Sequence[Tensor], more: int) -> Tensor:
-    """Of the convolutions that take gradients back."""
-    first, second, third = (each.flatten(3).transpose(1, 2) for each in weights)
-    parts = [
-        _grouped(pad(third, (0, 0, 0, 0, 0, more))),
-        _grouped(pad(second, (0, 0, 0, more, 0, more))),
-        _grouped(pad(first, (0, 0, 0, more, 0, 3))),
-    ]
-    return torch.cat(parts, 1).contiguous()
-
-
-def _grouped(weight: Tensor) -> Tensor:
-    """(K, features, channels, 9) as (K, features / 4, channels, 9, 4), flat but for the couplings."""
-    return weight.unflatten(1, (-1, _GROUP)).permute(0, 1, 3, 4, 2).flatten(1)
+def _turned(weights: Sequence[Tensor], f: int) -> Tensor:
+    """Of the convolutions that take gradients back, from the third."""
+    sizes = (f, 2), (f, f), (GROUP, f)
+    turned = [each.transpose(1, 2) for each in reversed(weights)]
+    return torch.cat([padded(each, *size) for each, size in zip(turned, sizes, strict=True)], 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
+from latticeflow.training import fused_critic
 from mcmc import InputError
 
 
@@ -83,7 +85,7 @@ class PublishedCritic(nn.Module):
                 f"the published critic needs even sides of at least 6; the lattice is {shape[1]}x{shape[0]}"
             )
         bound = spectral_norm if normalise else lambda layer: layer
-        self.packing = packing
+        self.packing, self._tables = packing, fused_critic.Tables.of(shape)
         inner = (shape[0] // 2 - 2) * (shape[1] // 2 - 2) * channels
         self.layers = nn.Sequential(
             bound(nn.Conv2d(packing + 1, channels, 3, padding=1, padding_mode="circular")),
@@ -105,8 +107,19 @@ class PublishedCritic(nn.Module):
         """See `Critic.forward`; nothing is random here."""
         T, n, Ly, Lx = theta.shape
         angles = (theta / (2 * math.pi) + 0.5).reshape(-1, self.packing, Ly, Lx)
-        given = temperature[:, :: self.packing].to(angles.dtype).reshape(-1, 1, 1, 1).expand(-1, 1, Ly, Lx)
-        logit = self.layers(torch.cat((angles, given), dim=1))
+        given = temperature[:, :: self.packing].to(angles.dtype).reshape(-1)
+        convolutions = [cast(nn.Conv2d, self.layers[k]) for k in (0, 2, 5)]
+        first, *others = (each.weight for each in convolutions)
+        if fused_critic.serves(angles, first, self._tables):
+            # The temperature is the same at all sites: its convolution is a bias.
+            known, of_temperature = first.split((self.packing, 1), 1)
+            bias, *biases = (cast(Tensor, each.bias) for each in convolutions)
+            bias = bias[:, None] + of_temperature.sum((1, 2, 3))[:, None] * given
+            x = angles.permute(1, 2, 3, 0)
+            found = fused_critic.convolutions(x, bias, (known, *others), biases, self._tables)
+            logit = self.layers[7:](found.flatten(0, 1).t())
+        else:
+            logit = self.layers(torch.cat((angles, given[:, None, None, None].expand(-1, 1, Ly, Lx)), dim=1))
         return logit.view(T, n // self.packing).repeat_interleave(self.packing, dim=1)
 
 
