@@ -17,7 +17,7 @@ from latticeflow.flows.torus_convolution import Neighbours
 
 
 class Tables(NamedTuple):
-    """Where neighbours are, as `mcmc.kernels.critic` wants it."""
+    """Where neighbours are, as `mcmc.kernels.critic_convolutions` wants it."""
 
     rows: np.ndarray
     quarters: np.ndarray
@@ -95,7 +95,7 @@ def convolutions(
 class _Convolutions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, packed: Tensor, turned: Tensor, tables: Tables) -> Tensor:
-        from mcmc.kernels import critic
+        from mcmc.kernels import critic_convolutions
 
         (c, N, B), f, M = x.shape, len(bias), tables.inside
         sizes, blocks = (c, f, N, M), B // LANES
@@ -104,7 +104,16 @@ class _Convolutions(torch.autograd.Function):
         drawn, *others = (each.numpy() for each in given)
         in_threads(
             [
-                partial(critic.forward, *part, drawn, sizes, tables.rows, tables.quarters, tables.inner, *others)
+                partial(
+                    critic_convolutions.forward,
+                    *part,
+                    drawn,
+                    sizes,
+                    tables.rows,
+                    tables.quarters,
+                    tables.inner,
+                    *others,
+                )
                 for part in sections(blocks)
             ]
         )
@@ -115,7 +124,7 @@ class _Convolutions(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        from mcmc.kernels import critic
+        from mcmc.kernels import critic_convolutions
 
         turned, seen = ctx.saved_tensors
         sizes, size, tables = ctx.how
@@ -129,7 +138,7 @@ class _Convolutions(torch.autograd.Function):
         in_threads(
             [
                 partial(
-                    critic.backward,
+                    critic_convolutions.backward,
                     *part,
                     g.numpy(),
                     sizes,
