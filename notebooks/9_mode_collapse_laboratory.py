@@ -129,8 +129,9 @@ for row in [*read("tables/frontier-8000.json"), *read("tables/deeper.json")]:
 
 # %% [markdown]
 # On the lattice, with the paper's own flow, the published weights do find kinds of configurations that reverse KL
-# leaves out, at a price in acceptance; forward KL beside reverse KL finds more of them, and after some thousand steps
-# the critic adds to that, too: the numbers are on the page *AdvNF and mode collapse* of the documentation.
+# leaves out, at a price in acceptance; forward KL beside reverse KL finds as many. Beside forward KL alone, whose draws
+# then have too many vortices, the critic helps most, and raises the acceptance, too: the numbers are on the page
+# *AdvNF and mode collapse* of the documentation.
 #
 # ## Trained until it gains nothing
 #

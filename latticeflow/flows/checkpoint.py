@@ -66,7 +66,7 @@ def load(path: str | Path, device: torch.device | str = "cpu", *, cls: type[Flow
         older = {"marginals": False} if content["version"] < 4 and name == "multiscale" else {}
         with working_in(float(recipe.get("unit", 1.0))):
             flow = build_flow(cls or name, model, lattice, (low, high), **{**older, **recipe["sizes"]})
-        if content["version"] < 6 and name == "realnvp":
+        if name == "realnvp" and "weights.0" not in content["parameters"]:
             content = realnvp.stacked(content)
         flow.load_state_dict(content["parameters"])
     except InputError as error:
