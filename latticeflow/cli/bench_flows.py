@@ -258,10 +258,10 @@ def run_published(arguments: argparse.Namespace) -> int:
     draws = experiment.FULL_DRAWS if arguments.full else experiment.REDUCED_DRAWS
     if arguments.filters is not None:
         sizes = {**sizes, "filters": arguments.filters}
-    steps = arguments.steps or plan.training.steps
+    steps = arguments.steps if arguments.steps is not None else plan.training.steps
     assert steps is not None
     plan = replace(plan, training=replace(plan.training, steps=steps))
-    block = arguments.block or max(1, steps // 40)
+    block = arguments.block if arguments.block is not None else max(1, steps // 40)
     objectives = arguments.objectives or experiment.PAPER_OBJECTIVES
     cases = experiment.published_cases(arguments.draws or [draws], sizes, objectives)
     record = arguments.rows or arguments.out / "published.jsonl"

@@ -39,7 +39,7 @@ class RealNVP(Flow):
         filters: of each convolution.
 
     Raises:
-        InputError: an odd side, on which the checkerboard does not close.
+        InputError: an odd side, on which the checkerboard does not close, too few couplings, or no filters.
     """
 
     name = "realnvp"
@@ -65,6 +65,8 @@ class RealNVP(Flow):
         super().__init__(model, lattice, temperatures, {"couplings": couplings, "filters": filters})
         if couplings < 2:
             raise InputError(f"couplings = {couplings} must be at least 2, one for each colour")
+        if filters < 1:
+            raise InputError(f"filters = {filters} must be at least 1")
         colours = lattice.sublattices(1)
         order = np.concatenate(colours)
         self.register_buffer("_order", torch.tensor(order), persistent=False)
