@@ -250,6 +250,7 @@ def run_published(arguments: argparse.Namespace) -> int:
     from latticeflow.experiments import published_experiment as experiment
     from latticeflow.experiments.grid import Record
     from latticeflow.flows.device import choose_device
+    from mcmc import InputError
     from mcmc.runtime.progress import Progress
     from mcmc.runtime.stop import Stop
 
@@ -262,6 +263,8 @@ def run_published(arguments: argparse.Namespace) -> int:
     assert steps is not None
     plan = replace(plan, training=replace(plan.training, steps=steps))
     block = arguments.block if arguments.block is not None else max(1, steps // 40)
+    if block < 1:
+        raise InputError(f"--block {block} must be at least 1")
     objectives = arguments.objectives or experiment.PAPER_OBJECTIVES
     cases = experiment.published_cases(arguments.draws or [draws], sizes, objectives)
     record = arguments.rows or arguments.out / "published.jsonl"
